@@ -1,0 +1,1 @@
+//! What a site writes: typed settings, defaults and validation.

@@ -1,0 +1,1 @@
+//! How the world is met: DIMSE, folders, the scanner simulator.

@@ -1,0 +1,304 @@
+//! The events of the ledger: everything that ever happened, in order, and nothing else.
+//!
+//! Whatever the graph knows comes from here. Dates, attempts, revisions and timers are recorded data, so a replay
+//! gives the same collections, always.
+
+use serde::{Deserialize, Serialize};
+use sulcus_operators::{
+    digest::Digest,
+    rows::{InstanceFacts, Millis, Role, RunOutcome, Seq},
+};
+
+/// Where the bytes of an instance lie in the spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SpoolPlace {
+    /// Number of the segment file.
+    pub segment: u32,
+    /// Offset of the record within it, in bytes.
+    pub offset: u64,
+    /// Length of the data set (without group 0002), in bytes.
+    pub length: u64,
+}
+
+/// What a withdrawal covers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Scope {
+    /// One SOP Instance UID.
+    Instance(String),
+    /// One Series Instance UID.
+    Series(String),
+    /// One Study Instance UID.
+    Study(String),
+}
+
+/// What a series waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum TimerKind {
+    /// The settle window after what looks complete and was released.
+    Settle,
+    /// The idle timer, the last resort.
+    Idle,
+}
+
+/// A timer that the graph wants: it is due `millis` after it is first seen wanted by a running engine.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Timer {
+    /// SeriesInstanceUID.
+    pub series_uid: String,
+    /// What for.
+    pub kind: TimerKind,
+    /// The series' last member when it was set (`SeriesState::last_member`): a later slice makes another timer.
+    pub as_of: Seq,
+    /// How long, from the source's policy.
+    pub millis: u64,
+}
+
+/// Names one revision of one pipeline's report on one study.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RevisionKey {
+    /// StudyInstanceUID.
+    pub study_uid: String,
+    /// Name of the pipeline.
+    pub pipeline: String,
+    /// 1 for the first.
+    pub revision: u32,
+}
+
+/// A rule: which series a pipeline takes, with which model, to where.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PipelineRule {
+    /// Its name.
+    pub name: String,
+    /// CEL expression over DICOM keywords.
+    pub when: String,
+    /// Digest of the model package.
+    pub model: Digest,
+    /// Where the package lies.
+    pub model_path: String,
+    /// Names of the destinations of its outputs.
+    pub destinations: Vec<String>,
+}
+
+/// How long a source's series may rest before they are judged.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SourcePolicy {
+    /// Its name.
+    pub name: String,
+    /// Settle window.
+    pub settle_millis: u64,
+    /// Idle timer.
+    pub idle_millis: u64,
+}
+
+/// Which roles a destination takes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DestinationRule {
+    /// Its name.
+    pub name: String,
+    /// What it takes: a DICOM node takes Segmentation, a folder everything.
+    pub roles: Vec<Role>,
+}
+
+/// All rules in force, as one event states them. Each list is sorted by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Rules {
+    /// The pipelines.
+    pub pipelines: Vec<PipelineRule>,
+    /// Policies of the sources; one that is not listed has `SourcePolicy` of the first.
+    pub sources: Vec<SourcePolicy>,
+    /// The destinations.
+    pub destinations: Vec<DestinationRule>,
+}
+
+/// What became of an instance that came in.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Arrival {
+    /// New to the ledger (or its UID was withdrawn before).
+    New,
+    /// The same UID with the same bytes again: nothing changes.
+    Repeated {
+        /// The event that brought it first.
+        first: Seq,
+    },
+    /// The same UID with other bytes: the first is kept, this one is held in quarantine.
+    Conflict {
+        /// The event that brought the one that is kept.
+        first: Seq,
+    },
+}
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant)]
+pub enum Event {
+    /// An instance is durably in the spool.
+    InstanceReceived {
+        /// Name of the source.
+        source: String,
+        /// Where its bytes lie.
+        place: SpoolPlace,
+        /// What its header says.
+        facts: InstanceFacts,
+        /// New, repeated, or in conflict.
+        arrival: Arrival,
+    },
+    /// Bytes that cannot be understood, durably kept.
+    InstanceQuarantined {
+        /// Name of the source.
+        source: String,
+        /// Where the bytes lie.
+        place: SpoolPlace,
+        /// The UID that the sender gave (Affected SOP Instance UID, or a file's name).
+        sop_instance_uid: String,
+        /// Why they cannot be used.
+        reason: String,
+    },
+    /// Somebody took instances back.
+    InstanceWithdrawn {
+        /// Which.
+        scope: Scope,
+        /// Why, in the words of whoever did it.
+        reason: String,
+    },
+    /// The association (or folder pass) that brought these series ended.
+    AssociationReleased {
+        /// Name of the source.
+        source: String,
+        /// SeriesInstanceUIDs that it brought.
+        series_uids: Vec<String>,
+        /// True for A-RELEASE; false for an abort or a lost connection, which proves nothing.
+        orderly: bool,
+    },
+    /// A timer ran out.
+    TimerFired(Timer),
+    /// The rules in force from here on.
+    RulesChanged(Rules),
+    /// A run begins. Recorded before it does.
+    RunStarted {
+        /// The run.
+        run_key: Digest,
+        /// 1 for the first.
+        attempt: u32,
+    },
+    /// A run gave its result.
+    RunFinished(RunOutcome),
+    /// A run failed.
+    RunFailed {
+        /// The run.
+        run_key: Digest,
+        /// Which attempt.
+        attempt: u32,
+        /// True where another attempt would fail alike (bad input, not a crash).
+        permanent: bool,
+        /// What failed.
+        reason: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// A report's next revision has its number.
+    RevisionIssued {
+        /// Which revision.
+        key: RevisionKey,
+        /// `ReportRow::content` that it states.
+        content: Digest,
+        /// The time that its objects carry.
+        at: Millis,
+    },
+    /// One object of a revision is encoded, checked, and durably in the results store.
+    ObjectEncoded {
+        /// ObjectKey.
+        object: Digest,
+        /// Which revision it belongs to.
+        key: RevisionKey,
+        /// What it is.
+        role: Role,
+        /// SOPInstanceUID.
+        uid: String,
+        /// Its bytes in the results store.
+        bytes: Digest,
+        /// Their number.
+        length: u64,
+    },
+    /// An object could not be encoded, or what was written did not pass its check.
+    EncodeFailed {
+        /// Which revision.
+        key: RevisionKey,
+        /// Which object.
+        role: Role,
+        /// Which attempt.
+        attempt: u32,
+        /// True where another attempt would fail alike.
+        permanent: bool,
+        /// What failed.
+        reason: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// A delivery begins. Recorded before the first byte leaves.
+    DeliveryStarted {
+        /// ObjectKey.
+        object: Digest,
+        /// Name of the destination.
+        destination: String,
+        /// 1 for the first.
+        attempt: u32,
+    },
+    /// A delivery failed and will be tried again.
+    DeliveryFailed {
+        /// ObjectKey.
+        object: Digest,
+        /// Name of the destination.
+        destination: String,
+        /// Which attempt.
+        attempt: u32,
+        /// What failed.
+        reason: String,
+        /// When to try again.
+        retry_at: Millis,
+    },
+    /// The destination has it.
+    DeliverySettled {
+        /// ObjectKey.
+        object: Digest,
+        /// Name of the destination.
+        destination: String,
+        /// What it answered.
+        receipt: String,
+    },
+}
+
+impl Event {
+    /// The event's name as the ledger shows it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::InstanceReceived { .. } => "InstanceReceived",
+            Event::InstanceQuarantined { .. } => "InstanceQuarantined",
+            Event::InstanceWithdrawn { .. } => "InstanceWithdrawn",
+            Event::AssociationReleased { .. } => "AssociationReleased",
+            Event::TimerFired(_) => "TimerFired",
+            Event::RulesChanged(_) => "RulesChanged",
+            Event::RunStarted { .. } => "RunStarted",
+            Event::RunFinished(_) => "RunFinished",
+            Event::RunFailed { .. } => "RunFailed",
+            Event::RevisionIssued { .. } => "RevisionIssued",
+            Event::ObjectEncoded { .. } => "ObjectEncoded",
+            Event::EncodeFailed { .. } => "EncodeFailed",
+            Event::DeliveryStarted { .. } => "DeliveryStarted",
+            Event::DeliveryFailed { .. } => "DeliveryFailed",
+            Event::DeliverySettled { .. } => "DeliverySettled",
+        }
+    }
+}
+
+/// An event with its place in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its sequence number.
+    pub seq: Seq,
+    /// The committed batch it belongs to: one epoch of the dataflow. Monotone, never above `seq`.
+    pub epoch: u64,
+    /// When it was committed.
+    pub at: Millis,
+    /// What happened.
+    pub event: Event,
+}

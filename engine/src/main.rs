@@ -1,0 +1,3 @@
+//! The binary `sulcus`.
+
+fn main() {}

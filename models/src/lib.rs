@@ -1,0 +1,1 @@
+//! What is inferred: model packages, ONNX Runtime sessions, tiled prediction.
