@@ -1,1 +1,3 @@
 //! How the world is met: DIMSE, folders, the scanner simulator.
+
+pub mod inbox;
