@@ -1,1 +1,25 @@
 //! What a site writes: typed settings, defaults and validation.
+//!
+//! Owns the shape of a site's TOML file, every default in it, the messages for what is wrong in it, and its JSON
+//! Schema. Leaves to `engine` whether a pipeline's rule compiles and whether a model package can be read: this crate
+//! reads its own file and nothing else.
+
+mod destinations;
+mod devices;
+mod pipelines;
+mod problems;
+mod receiver;
+mod rules;
+mod schema;
+mod seconds;
+mod site;
+mod sources;
+
+pub use destinations::{Destination, DicomDestination, FolderDestination, Retry};
+pub use devices::{Device, Provider};
+pub use pipelines::Pipeline;
+pub use problems::{ConfigError, Problem};
+pub use receiver::Receiver;
+pub use seconds::Seconds;
+pub use site::{Identity, Runtime, Site};
+pub use sources::{DicomSource, FolderSource, Source};

@@ -1,0 +1,210 @@
+//! What a site may write, and what it is told when it may not.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use sulcus_config::{ConfigError, Destination, Seconds, Site, Source};
+
+fn parse(text: &str) -> Result<Site, ConfigError> {
+    Site::parse(text, Path::new("/etc/sulcus/site.toml"))
+}
+
+#[track_caller]
+fn refused(text: &str, expected: &[&str]) {
+    let message = parse(text).unwrap_err().to_string();
+    let expected: Vec<String> = expected.iter().map(|line| format!("/etc/sulcus/site.toml:{line}")).collect();
+    assert_eq!(message.lines().collect::<Vec<_>>(), expected);
+}
+
+fn example(name: &str) -> Site {
+    Site::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)).unwrap()
+}
+
+#[test]
+fn an_empty_file_is_a_site_of_defaults() {
+    let site = parse("").unwrap();
+    assert_eq!(site.receiver.address.to_string(), "127.0.0.1:11112");
+    assert_eq!(site.site.data, Path::new("/etc/sulcus/sulcus-data"));
+    assert!(site.source_of("ANYONE", [10, 0, 0, 1].into()).is_some());
+    assert_eq!(site.devices.len(), 1);
+}
+
+#[test]
+fn the_small_example_loads_and_its_paths_count_from_its_folder() {
+    let site = example("small.toml");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    assert_eq!(site.site.data, folder.join("small-data"));
+    assert_eq!(site.pipelines[0].model, folder.join("models/blob-filter"));
+    assert!(matches!(site.destination("results"), Some(Destination::Folder(d)) if d.path == folder.join("results")));
+}
+
+#[test]
+fn the_full_example_loads_and_writes_out_every_default_as_it_is() {
+    let site = example("full.toml");
+    let bare = parse("").unwrap();
+    assert_eq!(site.receiver, bare.receiver);
+    assert_eq!(site.sources.len(), 3);
+    assert_eq!(site.sources[0].settle_seconds(), Source::any_sender("x").settle_seconds());
+    assert_eq!(site.sources[0].idle_seconds(), Source::any_sender("x").idle_seconds());
+    assert_eq!(site.destination("pacs").unwrap().retry(), site.destination("results").unwrap().retry());
+    assert_eq!(site.source_of("MR7T", [10, 1, 2, 3].into()).unwrap().name, "scanner-7t");
+    assert_eq!(site.source_of("PACS ", [10, 9, 9, 9].into()).unwrap().name, "archive");
+    assert!(site.source_of("MR7T", [10, 9, 9, 9].into()).is_none());
+}
+
+#[test]
+fn what_config_show_prints_loads_as_the_same_site() {
+    for site in [parse("").unwrap(), example("small.toml"), example("full.toml")] {
+        assert_eq!(parse(&site.to_toml().unwrap()).unwrap(), site);
+    }
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = Site::load(Path::new("/nowhere/site.toml")).unwrap_err();
+    assert!(matches!(&error, ConfigError::Read { .. }));
+    assert!(error.to_string().contains("/nowhere/site.toml"));
+}
+
+#[test]
+fn an_unknown_key_names_its_line_and_the_nearest_valid_key() {
+    refused(
+        "[site]\nname = \"a\"\n\n[receiver]\nae_titel = \"X\"\n",
+        &["5: unknown key \"ae_titel\"; did you mean \"ae_title\"? valid here: address, ae_title, max_associations, \
+           max_pdu, max_object_mib, idle_seconds, min_free_mib"],
+    );
+    refused(
+        "[reciever]\n",
+        &["1: unknown key \"reciever\"; did you mean \"receiver\"? valid here: site, receiver, runtime, source, \
+           pipeline, destination, device"],
+    );
+}
+
+#[test]
+fn an_unknown_key_of_a_table_with_a_kind_is_found_in_that_table() {
+    let text = "[[destination]]\nname = \"a\"\nkind = \"dicom\"\naddress = \"h:1\"\nae_title = \"A\"\n\n\
+                [[destination]]\nname = \"b\"\nkind = \"folder\"\nadress = \"h:1\"\npath = \"p\"\n";
+    refused(text, &["10: unknown key \"adress\"; valid here: name, path, retry"]);
+    let path_on_dicom = "[[destination]]\nname = \"b\"\nkind = \"folder\"\npath = \"p\"\n\n\
+                         [[destination]]\nname = \"a\"\nkind = \"dicom\"\naddress = \"h:1\"\nae_title = \"A\"\npath = \"p\"\n";
+    refused(path_on_dicom, &["11: unknown key \"path\"; valid here: name, address, ae_title, calling_ae_title, retry"]);
+}
+
+#[test]
+fn an_unknown_kind_or_provider_names_the_known_ones() {
+    refused(
+        "[[source]]\nname = \"a\"\nkind = \"dicomm\"\n",
+        &["3: unknown value \"dicomm\"; did you mean \"dicom\"? valid here: dicom, folder"],
+    );
+    refused(
+        "[[device]]\nname = \"a\"\nprovider = \"openvno\"\n",
+        &["3: unknown value \"openvno\"; did you mean \"openvino\"? valid here: openvino, cpu"],
+    );
+}
+
+#[test]
+fn an_unknown_destination_names_the_nearest_known_one() {
+    let text = "[[pipeline]]\nname = \"p\"\nwhen = \"true\"\nmodel = \"m\"\ndestinations = [\n  \"pacs\",\n  \"reslts\",\n]\n\
+                [[destination]]\nname = \"results\"\nkind = \"folder\"\npath = \"r\"\n";
+    refused(
+        text,
+        &[
+            "6: pipeline \"p\" names an unknown destination \"pacs\"; known are results",
+            "7: pipeline \"p\" names an unknown destination \"reslts\"; did you mean \"results\"?",
+        ],
+    );
+}
+
+#[test]
+fn two_entries_of_one_name_are_refused() {
+    refused(
+        "[[device]]\nname = \"a\"\nprovider = \"cpu\"\n[[device]]\nname = \"a\"\nprovider = \"cpu\"\n",
+        &["5: two entries of [[device]] are named \"a\"; give each its own name"],
+    );
+}
+
+#[test]
+fn a_folder_without_path_is_refused() {
+    refused("[site]\n[[source]]\nname = \"a\"\nkind = \"folder\"\n", &["2: missing field `path`"]);
+    refused("[[source]]\nname = \"a\"\nkind = \"folder\"\npath = \"\"\n", &["4: path is empty; name a folder"]);
+}
+
+#[test]
+fn a_bad_address_is_refused() {
+    refused("[receiver]\naddress = \"localhost\"\n", &["2: invalid socket address syntax"]);
+    for address in ["host", "host:", ":104", "host:0", "host:70000", "http://h:1", "::1:104"] {
+        let text =
+            format!("[[destination]]\nname = \"a\"\nkind = \"dicom\"\nae_title = \"A\"\naddress = \"{address}\"\n");
+        let expected = format!("5: address \"{address}\" is not HOST:PORT; write it like \"127.0.0.1:4242\"");
+        refused(&text, &[&expected]);
+    }
+}
+
+#[test]
+fn a_bad_ae_title_is_refused() {
+    let rest = "use 1 to 16 printable ASCII characters, no backslash";
+    for (title, reason) in [
+        ("SEVENTEEN-LETTERS", "is longer than 16 characters"),
+        ("A\\\\B", "contains a backslash"),
+        ("  ", "is blank"),
+        ("Köln", "contains a character outside printable ASCII"),
+    ] {
+        let shown = title.replace("\\\\", "\\");
+        refused(
+            &format!("[receiver]\nae_title = \"{title}\"\n"),
+            &[&format!("2: AE title \"{shown}\" {reason}; {rest}")],
+        );
+    }
+}
+
+#[test]
+fn every_broken_rule_is_named_in_one_go() {
+    let text = "[receiver]\nmax_associations = 0\nidle_seconds = 0\n\n[[source]]\nname = \"a b\"\nkind = \"dicom\"\n\
+                settle_seconds = -1.0\nae_titles = [\"OK\", \"\"]\n";
+    refused(
+        text,
+        &[
+            "2: max_associations is 0; give a number from 1 to 1024",
+            "3: idle_seconds is 0; give seconds above 0 and at most 604800",
+            "6: \"a b\" is no name; use 1 to 64 letters, digits, '-', '_' or '.', not starting with a dot",
+            "8: settle_seconds is -1; give seconds above 0 and at most 604800",
+            "9: AE title \"\" is blank; use 1 to 16 printable ASCII characters, no backslash",
+        ],
+    );
+    refused("[receiver]\nidle_seconds = nan\n", &["2: idle_seconds is NaN; give seconds above 0 and at most 604800"]);
+}
+
+#[test]
+fn windows_that_contradict_each_other_are_refused() {
+    refused(
+        "[[source]]\nname = \"a\"\nkind = \"dicom\"\nidle_seconds = 2\n",
+        &["4: idle_seconds is shorter than settle_seconds; make it at least as long"],
+    );
+    refused(
+        "[[destination]]\nname = \"a\"\nkind = \"folder\"\npath = \"p\"\nretry = { first_seconds = 600 }\n",
+        &["5: limit_seconds is shorter than first_seconds; make it at least as long"],
+    );
+}
+
+#[test]
+fn what_is_not_toml_is_refused_with_its_line() {
+    let message = parse("[site]\nname = \n").unwrap_err().to_string();
+    assert!(message.starts_with("/etc/sulcus/site.toml:2: "), "{message}");
+}
+
+#[test]
+fn seconds_may_have_fractions() {
+    let site = parse("[[source]]\nname = \"a\"\nkind = \"dicom\"\nsettle_seconds = 0.25\n").unwrap();
+    assert_eq!(site.sources[0].settle_seconds(), Seconds(0.25));
+    assert_eq!(site.sources[0].settle_seconds().duration().as_millis(), 250);
+}
+
+#[test]
+fn the_schema_names_every_table_and_forbids_unknown_keys() {
+    let schema = Site::schema();
+    let tables: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
+    assert_eq!(tables, ["destination", "device", "pipeline", "receiver", "runtime", "site", "source"]);
+    assert_eq!(schema["additionalProperties"], false);
+    let kinds = schema["$defs"]["Destination"]["oneOf"].as_array().unwrap();
+    assert!(kinds.iter().all(|kind| kind["properties"]["kind"]["const"].is_string()), "{kinds:#?}");
+}
