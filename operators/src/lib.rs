@@ -3,5 +3,8 @@
 //! This room opens no socket, reads no clock and starts no thread of its own.
 
 pub mod digest;
+pub mod geometry;
+pub mod part10;
 pub mod rows;
+pub mod series;
 pub mod volume;

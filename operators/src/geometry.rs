@@ -1,0 +1,104 @@
+//! Where slices lie: projection on the normal, gaps, doubled positions, evenness, and the affine of a volume.
+//!
+//! Slices are ordered by their position along the normal (cross product of the row and column cosines, PS3.3
+//! C.7.6.2.1.1), never by InstanceNumber. Rows are judged in integers, so that a verdict never depends on rounding.
+
+use crate::rows::FrameFacts;
+
+/// Cosines may differ by this much, in millionths, and still be one orientation (0.006 degrees).
+const ORIENTATION_TOLERANCE: i32 = 100;
+/// Positions may be off by this much, micrometres, where 1 % of the step is less: DICOM writes them in decimals.
+const POSITION_TOLERANCE_UM: i64 = 5;
+/// Farther than a kilometre is taken as a kilometre, so that hostile positions cannot overflow.
+const FARTHEST_UM: i64 = 1_000_000_000;
+
+/// How even the slices of one stack are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evenness {
+    /// Distance between slices along the normal, micrometres; 0 where there is only one position.
+    pub step_um: i64,
+    /// Slices missing inside, counted from the step.
+    pub missing: u32,
+    /// Positions that hold more than one frame.
+    pub doubled: u32,
+    /// True where all frames have a position and share orientation, matrix and spacing, and the steps are even.
+    pub uniform: bool,
+}
+
+/// Judges the frames of one stack, each with its matrix (columns, rows).
+pub fn line_up(frames: &[(&FrameFacts, [u32; 2])]) -> Evenness {
+    let nothing = Evenness { step_um: 0, missing: 0, doubled: 0, uniform: false };
+    let mut placed: Vec<([i64; 3], [i32; 6])> =
+        frames.iter().filter_map(|(frame, _)| Some((frame.position_um?, frame.orientation?))).collect();
+    // The smallest row is the reference, whatever the order of arrival.
+    placed.sort_unstable();
+    let Some(&(_, reference)) = placed.first() else { return nothing };
+    let Some(normal) = Normal::of(reference) else { return nothing };
+
+    let parallel = placed
+        .iter()
+        .all(|(_, cosines)| cosines.iter().zip(reference).all(|(a, b)| a.abs_diff(b) <= ORIENTATION_TOLERANCE as u32));
+    let alike = frames.windows(2).all(|pair| pair[0].1 == pair[1].1 && pair[0].0.spacing_um == pair[1].0.spacing_um)
+        && frames.first().is_some_and(|(frame, _)| frame.spacing_um.is_some());
+    let whole = placed.len() == frames.len();
+
+    let mut along: Vec<i64> = placed.iter().map(|(position, _)| normal.project(*position)).collect();
+    along.sort_unstable();
+    let (places, doubled) = distinct(&along);
+    let steps: Vec<i64> = places.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let Some(&smallest) = steps.iter().min() else {
+        return Evenness { doubled, uniform: parallel && alike && whole, ..nothing };
+    };
+    // The smallest distance counts the slices between the ends; their number then gives the step more exactly.
+    let slices_in = |distance: i64| ((distance + smallest / 2) / smallest).max(1);
+    let count: i64 = steps.iter().map(|step| slices_in(*step)).sum();
+    let extent = places.last().copied().unwrap_or(0) - places.first().copied().unwrap_or(0);
+    let step_um = (extent + count / 2) / count;
+    let tolerance = (step_um / 100).max(POSITION_TOLERANCE_UM);
+    let even = steps.iter().all(|step| (step - slices_in(*step) * step_um).abs() <= tolerance * slices_in(*step));
+    let missing = u32::try_from(count - steps.len() as i64).unwrap_or(u32::MAX);
+    Evenness { step_um, missing, doubled, uniform: parallel && alike && whole && even }
+}
+
+/// Places with anything closer than the tolerance taken as one, and how many of them hold more than one.
+fn distinct(along: &[i64]) -> (Vec<i64>, u32) {
+    let mut places: Vec<i64> = Vec::with_capacity(along.len());
+    let mut doubled = 0;
+    let mut counted = false;
+    for &place in along {
+        match places.last() {
+            Some(last) if place - last <= POSITION_TOLERANCE_UM => {
+                doubled += u32::from(!counted);
+                counted = true;
+            }
+            _ => {
+                places.push(place);
+                counted = false;
+            }
+        }
+    }
+    (places, doubled)
+}
+
+/// The normal of a slice, unnormalised, with its length.
+struct Normal {
+    direction: [i128; 3],
+    length: i128,
+}
+
+impl Normal {
+    /// The cross product of the cosines; none where they are parallel or zero.
+    fn of(cosines: [i32; 6]) -> Option<Self> {
+        let [a, b, c, d, e, f] = cosines.map(|cosine| i128::from(cosine.clamp(-2_000_000, 2_000_000)));
+        let direction = [b * f - c * e, c * d - a * f, a * e - b * d];
+        let length = direction.iter().map(|part| part * part).sum::<i128>().isqrt();
+        (length > 0).then_some(Normal { direction, length })
+    }
+
+    /// Distance of a point along the normal, micrometres, rounded.
+    fn project(&self, point: [i64; 3]) -> i64 {
+        let limited = point.map(|part| i128::from(part.clamp(-FARTHEST_UM, FARTHEST_UM)));
+        let dot: i128 = limited.iter().zip(self.direction).map(|(part, along)| part * along).sum();
+        ((dot + dot.signum() * self.length / 2) / self.length) as i64
+    }
+}

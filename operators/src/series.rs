@@ -1,0 +1,200 @@
+//! A series as far as its instances tell: its volumes, gaps, counts, and which volume a model should see.
+//!
+//! Pure functions of rows: the result does not depend on the order of the rows. When a series is complete is for the
+//! graph to say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::geometry::{Evenness, line_up};
+use crate::rows::{FrameFacts, InstanceFacts, PatientKey, Seq, SeriesState, StackState};
+
+/// The part of one instance's facts that its series needs. Field by field as in [`InstanceFacts`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct InstanceRow {
+    pub seq: Seq,
+    pub source: String,
+    pub sop_instance_uid: String,
+    pub study_uid: String,
+    pub series_uid: String,
+    pub content_digest: Digest,
+    pub demographics_digest: Digest,
+    pub patient: PatientKey,
+    pub instance_number: Option<i64>,
+    pub frame_of_reference_uid: String,
+    pub matrix: [u32; 2],
+    pub enhanced: bool,
+    pub mosaic: bool,
+    pub expected_instances: Option<u32>,
+    pub counted_by: String,
+    pub concatenation: Option<[u32; 2]>,
+    pub frames: Vec<FrameFacts>,
+    pub acquisition: String,
+    pub keywords: Arc<BTreeMap<String, String>>,
+}
+
+impl From<(Seq, &str, &InstanceFacts)> for InstanceRow {
+    fn from((seq, source, facts): (Seq, &str, &InstanceFacts)) -> Self {
+        InstanceRow {
+            seq,
+            source: source.to_owned(),
+            sop_instance_uid: facts.sop_instance_uid.clone(),
+            study_uid: facts.study_uid.clone(),
+            series_uid: facts.series_uid.clone(),
+            content_digest: facts.content_digest,
+            demographics_digest: facts.demographics_digest,
+            patient: facts.patient.clone(),
+            instance_number: facts.instance_number,
+            frame_of_reference_uid: facts.frame_of_reference_uid.clone(),
+            matrix: facts.matrix,
+            enhanced: facts.enhanced,
+            mosaic: facts.mosaic,
+            expected_instances: facts.expected_instances,
+            counted_by: facts.counted_by.clone(),
+            concatenation: facts.concatenation,
+            frames: facts.frames.clone(),
+            acquisition: facts.acquisition.clone(),
+            keywords: Arc::new(facts.keywords.clone()),
+        }
+    }
+}
+
+/// The state of the series that `rows` belong to (they are taken to be of one series); none without rows.
+pub fn summarise(rows: &[InstanceRow]) -> Option<SeriesState> {
+    let mut rows: Vec<&InstanceRow> = rows.iter().collect();
+    rows.sort_by(|a, b| (&a.sop_instance_uid, a.seq, *a).cmp(&(&b.sop_instance_uid, b.seq, *b)));
+    let first = *rows.first()?;
+
+    let mut members: Vec<Seq> = rows.iter().map(|row| row.seq).collect();
+    members.sort_unstable();
+    let mut contents: Vec<Digest> = rows.iter().map(|row| row.content_digest).collect();
+    contents.sort_unstable();
+    let patients: BTreeSet<&PatientKey> = rows.iter().map(|row| &row.patient).collect();
+    let mut numbers: Vec<Option<i64>> = rows.iter().map(|row| row.instance_number).collect();
+    numbers.sort_unstable();
+
+    Some(SeriesState {
+        series_uid: first.series_uid.clone(),
+        study_uid: first.study_uid.clone(),
+        patient: patients.first().map_or_else(|| first.patient.clone(), |patient| (*patient).clone()),
+        source: rows.iter().map(|row| &row.source).min().cloned().unwrap_or_default(),
+        patients: patients.len() as u32,
+        instances: rows.len() as u32,
+        members,
+        content_digest: Digest::of_parts("sulcus series content", contents.iter().map(|digest| digest.0.as_slice())),
+        demographics_digest: first.demographics_digest,
+        stacks: stacks(&rows),
+        expected: expected(&rows),
+        enhanced_whole: enhanced_whole(&rows),
+        numbered: numbers.iter().enumerate().all(|(index, number)| *number == Some(index as i64 + 1)),
+        mosaic: rows.iter().any(|row| row.mosaic),
+        frame_of_reference_uid: first.frame_of_reference_uid.clone(),
+        acquisition: first.acquisition.clone(),
+        keywords: (*first.keywords).clone(),
+    })
+}
+
+/// The largest promised count and who promised it; none where more instances are here than any header promises,
+/// since a count that is contradicted proves nothing.
+fn expected(rows: &[&InstanceRow]) -> Option<(u32, String)> {
+    let largest = rows.iter().filter_map(|row| Some((row.expected_instances?, row.counted_by.clone()))).max()?;
+    (largest.0 as usize >= rows.len()).then_some(largest)
+}
+
+/// Every instance is Enhanced, and if they are parts of a concatenation, each part is here.
+fn enhanced_whole(rows: &[&InstanceRow]) -> bool {
+    let mut parts: BTreeMap<u32, u32> = BTreeMap::new();
+    let mut total = 0;
+    for row in rows {
+        match row.concatenation {
+            Some([part, of]) => {
+                *parts.entry(part).or_default() += 1;
+                total = total.max(of);
+            }
+            None if row.enhanced => {}
+            None => return false,
+        }
+    }
+    let copies: BTreeSet<u32> = parts.values().copied().collect();
+    rows.iter().all(|row| row.enhanced)
+        && (parts.is_empty() || (parts.keys().copied().eq(1..=total) && copies.len() == 1))
+}
+
+fn stacks(rows: &[&InstanceRow]) -> Vec<StackState> {
+    let mut by_stack: BTreeMap<&str, Vec<(&FrameFacts, [u32; 2])>> = BTreeMap::new();
+    for row in rows {
+        for frame in &row.frames {
+            by_stack.entry(&frame.stack).or_default().push((frame, row.matrix));
+        }
+    }
+    by_stack
+        .into_iter()
+        .map(|(stack, frames)| {
+            let Evenness { step_um, missing, doubled, uniform } = line_up(&frames);
+            StackState { stack: stack.to_owned(), frames: frames.len() as u32, step_um, missing, doubled, uniform }
+        })
+        .collect()
+}
+
+/// Whether a stack holds phase, real, imaginary or otherwise no magnitude, by the image type in its name.
+fn is_magnitude(stack: &str) -> bool {
+    let not_magnitude = ["P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY", "B0", "FIELD MAP"];
+    // The name's first part is the image type; a complex component or a Siemens image type may follow.
+    !stack.split(" | ").flat_map(|part| part.split(['\\', '='])).any(|value| not_magnitude.contains(&value.trim()))
+}
+
+/// Which volume of a series a model should see: the largest magnitude stack, which must be whole and even.
+///
+/// # Errors
+/// The reason and the hint of a fault, where no single volume can be named.
+pub fn usable_stack(series: &SeriesState) -> Result<&StackState, (String, String)> {
+    let fault = |reason: String, hint: &str| Err((reason, hint.to_owned()));
+    if series.mosaic {
+        return fault(
+            "the series is a Siemens mosaic, which is not anatomical".into(),
+            "send the anatomical series (MPRAGE or MP2RAGE)",
+        );
+    }
+    let magnitude: Vec<&StackState> = series.stacks.iter().filter(|stack| is_magnitude(&stack.stack)).collect();
+    let Some(most) = magnitude.iter().map(|stack| stack.frames).max() else {
+        return fault(
+            "the series holds phase, real or imaginary images only".into(),
+            "send the magnitude images of the acquisition",
+        );
+    };
+    let largest: Vec<&&StackState> = magnitude.iter().filter(|stack| stack.frames == most).collect();
+    let [stack] = largest.as_slice() else {
+        let names: Vec<&str> = largest.iter().map(|stack| stack.stack.as_str()).collect();
+        return fault(
+            format!("the series holds {} equally large volumes ({})", names.len(), names.join("; ")),
+            "send the volume that the model needs as a series of its own",
+        );
+    };
+    if stack.frames < 2 {
+        return fault("the series holds a single slice".into(), "send all slices of the volume");
+    }
+    if !stack.uniform {
+        return fault(
+            "the slices differ in orientation, matrix or spacing, lack a position, or are unevenly spaced".into(),
+            "send one volume with parallel, evenly spaced slices; a scout or a reformat cannot be used",
+        );
+    }
+    if stack.doubled > 0 {
+        return fault(
+            format!("{} slice positions hold more than one image", stack.doubled),
+            "check for a repeated reconstruction or two acquisitions sent as one series",
+        );
+    }
+    if stack.missing > 0 {
+        return fault(format!("{} slices are missing between others", stack.missing), "send the missing slices");
+    }
+    Ok(stack)
+}
+
+#[cfg(test)]
+#[path = "series_tests.rs"]
+mod tests;

@@ -1,0 +1,157 @@
+//! Promises of `series`.
+#![allow(clippy::unwrap_used)]
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A sagittal oblique stack: normal along x, tilted a little.
+const ORIENTATION: [i32; 6] = [-38_610, 999_252, -2_354, 60_861, 0, -998_146];
+
+fn row(number: i64) -> InstanceRow {
+    let step = [997_406, 38_682, 60_815];
+    let position = step.map(|part: i64| (part * number) / 1000);
+    InstanceRow {
+        seq: number as u64,
+        source: "scanner".into(),
+        sop_instance_uid: format!("1.2.{number}"),
+        study_uid: "1.2".into(),
+        series_uid: "1.3".into(),
+        content_digest: Digest::of(&number.to_le_bytes()),
+        demographics_digest: Digest::of(b"someone"),
+        patient: PatientKey { issuer: "source:scanner".into(), id: "A".into() },
+        instance_number: Some(number),
+        frame_of_reference_uid: "1.4".into(),
+        matrix: [256, 256],
+        enhanced: false,
+        mosaic: false,
+        expected_instances: Some(20),
+        counted_by: "ImagesInAcquisition".into(),
+        concatenation: None,
+        frames: vec![FrameFacts {
+            stack: "ORIGINAL\\PRIMARY\\M\\ND | TE 2.9".into(),
+            position_um: Some(position),
+            orientation: Some(ORIENTATION),
+            spacing_um: Some([1000, 1000]),
+        }],
+        acquisition: "20260101120000".into(),
+        keywords: Arc::new(BTreeMap::from([("Modality".into(), "MR".into())])),
+    }
+}
+
+fn whole() -> Vec<InstanceRow> {
+    (1..=20).map(row).collect()
+}
+
+fn reason(rows: &[InstanceRow]) -> String {
+    usable_stack(&summarise(rows).unwrap()).unwrap_err().0
+}
+
+#[test]
+fn no_rows_no_series() {
+    assert_eq!(summarise(&[]), None);
+}
+
+#[test]
+fn a_whole_series_is_even_numbered_and_counted() {
+    let state = summarise(&whole()).unwrap();
+    let stack = usable_stack(&state).unwrap();
+    assert_eq!((stack.frames, stack.step_um, stack.missing, stack.doubled, stack.uniform), (20, 1000, 0, 0, true));
+    assert!(state.numbered && !state.enhanced_whole && !state.mosaic);
+    assert_eq!(state.expected, Some((20, "ImagesInAcquisition".into())));
+    assert_eq!(state.members, (1..=20).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_missing_slice_is_counted() {
+    let mut rows = whole();
+    rows.remove(7);
+    rows.remove(7);
+    let state = summarise(&rows).unwrap();
+    assert_eq!(state.stacks[0].missing, 2);
+    assert!(!state.numbered && state.stacks[0].uniform);
+    assert!(reason(&rows).contains("2 slices are missing"));
+}
+
+#[test]
+fn a_position_twice_is_a_fault_only_within_one_stack() {
+    let mut rows = whole();
+    let mut twice = row(5);
+    twice.sop_instance_uid = "1.2.99".into();
+    rows.push(twice.clone());
+    assert!(reason(&rows).contains("more than one image"));
+    rows.pop();
+    twice.frames[0].stack = "ORIGINAL\\PRIMARY\\P\\ND | TE 2.9".into();
+    rows.push(twice);
+    assert_eq!(usable_stack(&summarise(&rows).unwrap()).unwrap().frames, 20);
+}
+
+#[test]
+fn two_equal_magnitude_volumes_are_not_guessed_between() {
+    let mut rows = whole();
+    for mut echo in whole() {
+        echo.sop_instance_uid.push_str(".2");
+        echo.frames[0].stack = "ORIGINAL\\PRIMARY\\M\\ND | TE 5.8".into();
+        rows.push(echo);
+    }
+    assert!(reason(&rows).contains("2 equally large volumes"));
+    assert_eq!(summarise(&rows).unwrap().expected, None, "more came than was promised");
+}
+
+#[test]
+fn what_no_model_may_see_is_named() {
+    let change = |edit: fn(&mut InstanceRow)| {
+        let mut rows = whole();
+        edit(&mut rows[3]);
+        reason(&rows)
+    };
+    assert!(change(|row| row.mosaic = true).contains("mosaic"));
+    assert!(change(|row| row.frames[0].orientation = Some([1_000_000, 0, 0, 0, 1_000_000, 0])).contains("differ"));
+    assert!(change(|row| row.frames[0].position_um = None).contains("lack a position"));
+    assert!(change(|row| row.matrix = [128, 128]).contains("differ"));
+    assert!(change(|row| row.frames[0].position_um = Some([4_300, 166, 262])).contains("unevenly spaced"));
+    assert!(reason(&whole()[..1]).contains("single slice"));
+    let mut phase = whole();
+    phase.iter_mut().for_each(|row| row.frames[0].stack = "ORIGINAL\\PRIMARY\\P\\ND".into());
+    assert!(reason(&phase).contains("phase"));
+}
+
+#[test]
+fn a_concatenation_is_whole_with_all_its_parts() {
+    let part = |index: u32| {
+        let mut part = row(i64::from(index));
+        part.enhanced = true;
+        part.concatenation = Some([index, 3]);
+        part
+    };
+    assert!(summarise(&[part(2), part(1), part(3)]).unwrap().enhanced_whole);
+    assert!(!summarise(&[part(1), part(3)]).unwrap().enhanced_whole);
+    assert!(!summarise(&[part(1), part(2)]).unwrap().enhanced_whole);
+}
+
+#[test]
+fn hostile_positions_do_not_panic() {
+    let mut rows = whole();
+    rows[0].frames[0].position_um = Some([i64::MAX; 3]);
+    rows[1].frames[0].position_um = Some([i64::MIN; 3]);
+    rows[2].frames[0].orientation = Some([i32::MIN; 6]);
+    rows[4].frames[0].spacing_um = Some([i64::MIN, i64::MAX]);
+    assert!(usable_stack(&summarise(&rows).unwrap()).is_err());
+}
+
+proptest! {
+    #[test]
+    fn the_state_does_not_depend_on_the_order(
+        rows in Just(whole()).prop_shuffle(),
+        keep in 1usize..20,
+        doubled in 0usize..20,
+    ) {
+        let mut some: Vec<InstanceRow> = rows[..keep].to_vec();
+        some.push(rows[doubled].clone());
+        let shuffled = summarise(&some);
+        some.sort();
+        prop_assert_eq!(&shuffled, &summarise(&some));
+        some.reverse();
+        prop_assert_eq!(&shuffled, &summarise(&some));
+    }
+}
