@@ -1,3 +1,4 @@
 //! How the world is met: DIMSE, folders, the scanner simulator.
 
+pub mod dimse;
 pub mod inbox;

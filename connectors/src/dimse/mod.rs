@@ -1,0 +1,26 @@
+//! DIMSE: a Storage SCP and a Storage SCU of our own (PS3.7, PS3.8) on plain threads and sockets.
+//!
+//! `dicom-ul` reads and writes the PDUs of negotiation; commands and P-DATA, which every slice passes through, are read
+//! here without extra copies. Nothing is decided about an object: its bytes go to the [`Inbox`](crate::inbox::Inbox).
+//!
+//! From the bottom: `wire` (bytes under deadlines), `command` and `message` (what bytes mean), `association`
+//! (negotiation, with `accept` and `sources` for what and who is let in), `scu` and `scp` (the two services).
+
+pub mod accept;
+mod association;
+pub mod command;
+mod message;
+pub mod scp;
+pub mod scu;
+mod service;
+pub mod sources;
+pub mod status;
+mod wire;
+
+pub use message::MAX_PDU;
+pub use wire::WireError;
+
+/// Implementation Class UID (PS3.7 D.3.3.2) of this program.
+pub const IMPLEMENTATION_CLASS_UID: &str = "2.25.218716849987016891525935455115181746061";
+/// Implementation Version Name (PS3.7 D.3.3.2.3).
+pub const IMPLEMENTATION_VERSION_NAME: &str = concat!("SULCUS_", env!("CARGO_PKG_VERSION"));

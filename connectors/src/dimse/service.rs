@@ -1,0 +1,144 @@
+//! One association of the Storage SCP, from its first message to its end: C-ECHO and C-STORE are served, all else refused.
+
+use std::collections::BTreeSet;
+
+use dicom_ul::pdu::{AbortRQServiceProviderReason, AbortRQSource, Pdu};
+
+use super::accept::{VERIFICATION, is_storage};
+use super::association::{Accepted, Context};
+use super::command::{C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ, Command, RESPONSE};
+use super::message::{DataSet, Limit, Messages, Received};
+use super::status;
+use super::wire::WireError;
+use crate::inbox::{Inbox, Incoming, Stored};
+
+/// How an association ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// By A-RELEASE.
+    Released,
+    /// By the peer's A-ABORT.
+    Aborted,
+    /// By a fault of the connection or of the peer, or because the receiver stops.
+    Failed(WireError),
+}
+
+/// The service of one association, and what it has seen.
+pub(crate) struct Service<'a> {
+    accepted: Accepted,
+    inbox: &'a dyn Inbox,
+    messages: Messages,
+    /// Series that the inbox kept objects of.
+    pub(crate) series: BTreeSet<String>,
+    /// Objects kept.
+    pub(crate) kept: u64,
+    /// Objects not kept.
+    pub(crate) refused: u64,
+    /// Bytes of the data sets received whole.
+    pub(crate) bytes: u64,
+}
+
+impl<'a> Service<'a> {
+    pub(crate) fn new(accepted: Accepted, inbox: &'a dyn Inbox, messages: Messages) -> Service<'a> {
+        Service { accepted, inbox, messages, series: BTreeSet::new(), kept: 0, refused: 0, bytes: 0 }
+    }
+
+    /// Serves messages until the peer releases, aborts or fails. The connection stays open for [`Service::finish`].
+    pub(crate) fn run(&mut self) -> End {
+        loop {
+            match self.serve_one() {
+                Ok(None) => {}
+                Ok(Some(end)) => return end,
+                Err(error) => return End::Failed(error),
+            }
+        }
+    }
+
+    /// Answers the end of the association and closes the connection. `end` is none after a panic.
+    pub(crate) fn finish(&mut self, end: Option<&End>) {
+        let reason = match end {
+            Some(End::Released) => {
+                let _ = self.messages.wire.send_pdu(&Pdu::ReleaseRP);
+                return self.messages.wire.close();
+            }
+            Some(End::Aborted | End::Failed(WireError::Lost(_))) => return self.messages.wire.close(),
+            Some(End::Failed(WireError::Protocol { reason, .. })) => reason.clone(),
+            Some(End::Failed(_)) | None => AbortRQServiceProviderReason::ReasonNotSpecified,
+        };
+        self.messages.wire.abort(AbortRQSource::ServiceProvider(reason));
+    }
+
+    fn serve_one(&mut self) -> Result<Option<End>, WireError> {
+        let contexts = &self.accepted.contexts;
+        let find = |id| contexts.iter().find(|context| context.id == id);
+        let wanted = |id, command: &Command| {
+            command.field == C_STORE_RQ && find(id).is_some_and(|context| takes(context, command))
+        };
+        let (id, command, data_set) = match self.messages.receive(&wanted)? {
+            Received::Message { context, command, data_set } => (context, command, data_set),
+            Received::Release => return Ok(Some(End::Released)),
+            Received::Aborted => return Ok(Some(End::Aborted)),
+            Received::Released => return Err(WireError::unexpected("a release was confirmed that nobody asked for")),
+        };
+        let Some(context) = find(id).cloned() else {
+            return Err(WireError::invalid("a message in a presentation context that was not accepted"));
+        };
+        let (status, comment) = match command.field {
+            C_STORE_RQ => self.store(&context, &command, data_set),
+            C_ECHO_RQ => (status::SUCCESS, None),
+            // There is never anything running to cancel, and a cancel has no response.
+            C_CANCEL_RQ => return Ok(None),
+            field if field & RESPONSE != 0 => {
+                return Err(WireError::unexpected("a response to a request that was never made"));
+            }
+            _ => (status::UNRECOGNIZED_OPERATION, None),
+        };
+        self.messages.send(id, &command.response(status, comment), None)?;
+        Ok(None)
+    }
+
+    /// Hands an object to the inbox, in the transfer syntax of the context that it came in.
+    fn store(&mut self, context: &Context, command: &Command, data_set: DataSet) -> (u16, Option<&'static str>) {
+        // The lease on the memory budget ends when the inbox has answered.
+        let (data_set, _lease) = match data_set {
+            DataSet::Held(bytes, lease) => (bytes, lease),
+            refused => {
+                self.refused += 1;
+                return match refused {
+                    DataSet::Forgotten(Some(Limit::Object)) => {
+                        (status::OUT_OF_RESOURCES, Some("the object is longer than this receiver takes"))
+                    }
+                    DataSet::Forgotten(Some(Limit::InFlight)) => {
+                        (status::OUT_OF_RESOURCES, Some("too much is being received at once, send again later"))
+                    }
+                    DataSet::Forgotten(None) => (status::SOP_CLASS_NOT_SUPPORTED, None),
+                    _ => (status::CANNOT_UNDERSTAND, Some("a C-STORE request without a data set")),
+                };
+            }
+        };
+        self.bytes += data_set.len() as u64;
+        let stored = self.inbox.store(Incoming {
+            source: self.accepted.source.clone(),
+            transfer_syntax: context.transfer_syntax.clone(),
+            sop_class_uid: command.sop_class_uid.clone().unwrap_or_else(|| context.abstract_syntax.clone()),
+            sop_instance_uid: command.sop_instance_uid.clone().unwrap_or_default(),
+            data_set,
+        });
+        let (status, comment) = status::of(&stored);
+        if status::is_kept(status) {
+            self.kept += 1;
+        } else {
+            self.refused += 1;
+            tracing::warn!(source = self.accepted.source, status = format_args!("{status:#06x}"), "object not kept");
+        }
+        if let Stored::Kept { series_uid } | Stored::Repeated { series_uid } = stored {
+            self.series.insert(series_uid);
+        }
+        (status, comment)
+    }
+}
+
+/// Whether a C-STORE request in this context is for a storage class that is accepted.
+fn takes(context: &Context, command: &Command) -> bool {
+    context.abstract_syntax != VERIFICATION && command.sop_class_uid.as_deref().is_none_or(is_storage)
+}

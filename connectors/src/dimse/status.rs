@@ -1,0 +1,63 @@
+//! Status codes of C-STORE and C-ECHO responses (PS3.4 B.2.3, PS3.7 annex C), and which one an inbox's answer becomes.
+//!
+//! What is durably kept is answered with success or a warning, so that no sender retries for ever what is held in
+//! quarantine; what is not kept is answered with a failure.
+
+use crate::inbox::Stored;
+
+/// Success.
+pub const SUCCESS: u16 = 0x0000;
+/// Processing failure.
+pub const PROCESSING_FAILURE: u16 = 0x0110;
+/// Refused: SOP class not supported.
+pub const SOP_CLASS_NOT_SUPPORTED: u16 = 0x0122;
+/// Unrecognized operation.
+pub const UNRECOGNIZED_OPERATION: u16 = 0x0211;
+/// Refused: out of resources.
+pub const OUT_OF_RESOURCES: u16 = 0xA700;
+/// Warning: coercion of data elements. For an object whose UID is already held with other bytes.
+pub const COERCION: u16 = 0xB000;
+/// Warning: data set does not match SOP class. For an object held in quarantine.
+pub const DATA_SET_DOES_NOT_MATCH: u16 = 0xB007;
+/// Error: cannot understand.
+pub const CANNOT_UNDERSTAND: u16 = 0xC000;
+
+/// Whether the receiver keeps the object: success, or a warning.
+pub fn is_kept(status: u16) -> bool {
+    status == SUCCESS || status & 0xF000 == 0xB000 || status == 0x0001
+}
+
+/// The status and the Error Comment (0000,0902) for what became of an object. Comments are fixed texts: a reason may quote
+/// the object, and what it quotes is nobody's business on the way.
+pub fn of(stored: &Stored) -> (u16, Option<&'static str>) {
+    match stored {
+        Stored::Kept { .. } | Stored::Repeated { .. } => (SUCCESS, None),
+        Stored::Conflict => (COERCION, Some("UID already held with other content, this one is in quarantine")),
+        Stored::Quarantined { .. } => (DATA_SET_DOES_NOT_MATCH, Some("kept in quarantine, it cannot be understood")),
+        Stored::OutOfResources { .. } => (OUT_OF_RESOURCES, Some("storage or a limit is exhausted")),
+        Stored::Failed { .. } => (PROCESSING_FAILURE, Some("the object could not be stored")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_never_answered_with_a_failure() {
+        let series_uid = "1.2".to_owned();
+        let reason = String::new();
+        let kept = [
+            Stored::Kept { series_uid: series_uid.clone() },
+            Stored::Repeated { series_uid },
+            Stored::Conflict,
+            Stored::Quarantined { reason: reason.clone() },
+        ];
+        let lost = [Stored::OutOfResources { reason: reason.clone() }, Stored::Failed { reason }];
+        assert!(kept.iter().all(|stored| is_kept(of(stored).0)));
+        assert!(lost.iter().all(|stored| !is_kept(of(stored).0)));
+        for stored in kept.iter().chain(&lost) {
+            assert!(of(stored).1.is_none_or(|comment| comment.len() <= 64));
+        }
+    }
+}
