@@ -1,0 +1,106 @@
+//! Reading the ledger, beside the receiver that writes it: for the engine, `status` and `ledger show`.
+//!
+//! A reader sees whole epochs only. Opening a ledger for reading needs write permission on its folder (SQLite keeps
+//! its shared memory file there), but changes nothing.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use sulcus_operators::rows::{InstanceFacts, Seq};
+
+use super::{
+    LedgerError,
+    event::{Entry, Event, SpoolPlace},
+    schema,
+    store::{Held, held_row, unsigned},
+};
+
+/// A reader of one ledger.
+#[derive(Debug)]
+pub struct Reader {
+    pub(super) connection: Connection,
+}
+
+/// Columns of an entry as they lie in the database, its body not yet read.
+struct Stored {
+    seq: Seq,
+    epoch: u64,
+    at: i64,
+    body: String,
+}
+
+impl Stored {
+    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Stored { seq: unsigned(row, 0)?, epoch: unsigned(row, 1)?, at: row.get(2)?, body: row.get(3)? })
+    }
+
+    fn read(self) -> Result<Entry, LedgerError> {
+        let event = serde_json::from_str(&self.body).map_err(|source| LedgerError::Event { seq: self.seq, source })?;
+        Ok(Entry { seq: self.seq, epoch: self.epoch, at: self.at, event })
+    }
+}
+
+impl Reader {
+    /// Opens the ledger at this path for reading only.
+    pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        Ok(Reader { connection: schema::open_read_only(path)? })
+    }
+
+    /// The last event's sequence number; 0 where there is none.
+    pub fn last_seq(&self) -> Result<Seq, LedgerError> {
+        let query = "SELECT ifnull(max(seq), 0) FROM events";
+        Ok(self.connection.prepare_cached(query)?.query_row([], |row| unsigned(row, 0))?)
+    }
+
+    /// Entries behind `seq`, in order: `limit` of them, and then as many as complete the last one's epoch.
+    pub fn entries_after(&self, seq: Seq, limit: usize) -> Result<Vec<Entry>, LedgerError> {
+        let query = "SELECT seq, epoch, at, body FROM events WHERE seq > ? ORDER BY seq";
+        let mut statement = self.connection.prepare_cached(query)?;
+        let rows = statement.query_map([as_column(seq)], Stored::of)?;
+        let mut entries: Vec<Entry> = Vec::new();
+        for row in rows {
+            let row = row?;
+            if entries.len() >= limit && entries.last().is_none_or(|last| last.epoch != row.epoch) {
+                break;
+            }
+            entries.push(row.read()?);
+        }
+        Ok(entries)
+    }
+
+    /// Entries that speak of this UID or digest (SOP instance, series, study, run, object), in order, at most `limit`.
+    pub fn entries_about(&self, key: &str, limit: usize) -> Result<Vec<Entry>, LedgerError> {
+        let query = "SELECT e.seq, epoch, at, body FROM concerns c JOIN events e ON e.seq = c.seq
+                     WHERE c.key = ? ORDER BY c.seq LIMIT ?";
+        let mut statement = self.connection.prepare_cached(query)?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = statement.query_map(params![key, limit], Stored::of)?;
+        rows.map(|row| row?.read()).collect()
+    }
+
+    /// Facts and place of the instances that these events brought, in the order asked for. An event that is not
+    /// there, or brought no instance, is left out.
+    pub fn instances(&self, members: &[Seq]) -> Result<Vec<(InstanceFacts, SpoolPlace)>, LedgerError> {
+        let query = "SELECT seq, epoch, at, body FROM events WHERE seq = ?";
+        let mut statement = self.connection.prepare_cached(query)?;
+        let mut found = Vec::with_capacity(members.len());
+        for &seq in members {
+            let Some(stored) = statement.query_row([as_column(seq)], Stored::of).optional()? else { continue };
+            if let Event::InstanceReceived { facts, place, .. } = stored.read()?.event {
+                found.push((facts, place));
+            }
+        }
+        Ok(found)
+    }
+
+    /// What stands under a SOP Instance UID.
+    pub fn held(&self, sop_uid: &str) -> Result<Option<Held>, LedgerError> {
+        let query = "SELECT seq, digest, segment, offset, length FROM held WHERE sop_uid = ?";
+        Ok(self.connection.prepare_cached(query)?.query_row([sop_uid], held_row).optional()?)
+    }
+}
+
+/// Sequence numbers are SQLite integers; none exceeds `i64::MAX`.
+fn as_column(seq: Seq) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
+}

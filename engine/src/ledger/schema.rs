@@ -1,0 +1,102 @@
+//! The ledger's tables, its version, and the way from older versions to this one.
+//!
+//! - `events`: the truth. Everything else can be made from it.
+//! - `concerns`: which events speak of a UID or a digest (instance, series, study, run, object).
+//! - `held`: the instance that stands under each SOP Instance UID; gone when withdrawn.
+//! - `state`: one row, the spool's position behind the last record that has its event.
+
+use std::path::Path;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::LedgerError;
+
+/// What `user_version` says.
+pub const VERSION: i64 = 1;
+/// What `application_id` says: "SULC".
+const APPLICATION: i64 = 0x53_55_4c_43;
+
+const TABLES: &str = "
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, at INTEGER NOT NULL,
+    name TEXT NOT NULL, body TEXT NOT NULL, hash BLOB NOT NULL
+) STRICT;
+CREATE TABLE concerns (key TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (key, seq)) STRICT, WITHOUT ROWID;
+CREATE TABLE held (
+    sop_uid TEXT PRIMARY KEY, series_uid TEXT NOT NULL, study_uid TEXT NOT NULL, seq INTEGER NOT NULL,
+    digest BLOB NOT NULL, segment INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX held_series ON held (series_uid);
+CREATE INDEX held_study ON held (study_uid);
+CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), segment INTEGER NOT NULL, offset INTEGER NOT NULL) STRICT;
+INSERT INTO state VALUES (1, 0, 0);
+";
+
+/// Opens for writing; makes the tables in a new file, migrates an older one.
+pub fn open_or_create(path: &Path) -> Result<Connection, LedgerError> {
+    let mut connection = Connection::open(path)?;
+    prepare(&mut connection).map_err(|error| not_a_database(error, path))?;
+    Ok(connection)
+}
+
+/// Opens for reading only.
+pub fn open_read_only(path: &Path) -> Result<Connection, LedgerError> {
+    if !path.exists() {
+        return Err(LedgerError::Missing { path: path.to_owned() });
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    match version(&connection).map_err(|error| not_a_database(error, path))? {
+        Some(VERSION) => Ok(connection),
+        Some(found) => Err(LedgerError::Version { found, known: VERSION }),
+        None => Err(LedgerError::NotALedger { path: path.to_owned() }),
+    }
+}
+
+fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
+    connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    let empty = connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get::<_, bool>(0))?;
+    let found = version(connection)?;
+    if !empty && found.is_none() {
+        return Err(LedgerError::NotALedger { path: connection.path().unwrap_or_default().into() });
+    }
+    let mode = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0))?;
+    tracing::debug!(mode, "ledger opened");
+    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA cache_size = -16384;")?;
+    connection.set_prepared_statement_cache_capacity(32);
+    if empty {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(TABLES)?;
+        transaction.pragma_update(None, "application_id", APPLICATION)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+        transaction.commit()?;
+        return Ok(());
+    }
+    migrate(found.unwrap_or_default())
+}
+
+/// Brings a ledger of version `found` to [`VERSION`]. There is only one version so far; a step from N to N + 1 goes
+/// here, in one transaction with its `user_version`.
+fn migrate(found: i64) -> Result<(), LedgerError> {
+    match found {
+        VERSION => Ok(()),
+        found => Err(LedgerError::Version { found, known: VERSION }),
+    }
+}
+
+/// The schema version; `None` where the database belongs to another application.
+fn version(connection: &Connection) -> Result<Option<i64>, LedgerError> {
+    let application = connection.query_row("PRAGMA application_id", [], |row| row.get::<_, i64>(0))?;
+    let version = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    Ok((application == APPLICATION).then_some(version))
+}
+
+fn not_a_database(error: LedgerError, path: &Path) -> LedgerError {
+    match error {
+        LedgerError::Database(rusqlite::Error::SqliteFailure(code, _)) if code.code == ErrorCode::NotADatabase => {
+            LedgerError::NotALedger { path: path.to_owned() }
+        }
+        other => other,
+    }
+}

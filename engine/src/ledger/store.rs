@@ -1,0 +1,226 @@
+//! Writing the ledger: one transaction is one batch of events, one epoch.
+//!
+//! Each event's hash is the BLAKE3 of the hash before it, its sequence number, epoch, time and JSON body, so that a
+//! changed, removed or inserted event breaks the chain from there on.
+
+use std::{collections::BTreeSet, path::Path};
+
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+use sulcus_operators::{
+    digest::Digest,
+    rows::{InstanceFacts, Millis, Seq},
+};
+
+use super::{
+    LedgerError,
+    event::{Arrival, Event, Scope, SpoolPlace},
+    schema,
+};
+use crate::spool::{
+    Position,
+    record::{Label, Standing},
+};
+
+/// The writing end of the ledger.
+#[derive(Debug)]
+pub struct Ledger {
+    connection: rusqlite::Connection,
+    tip: Tip,
+}
+
+/// The last event: what the next one follows.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tip {
+    seq: Seq,
+    at: Millis,
+    hash: Digest,
+}
+
+/// What stands under a SOP Instance UID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The event that brought it.
+    pub seq: Seq,
+    /// Digest of its data set.
+    pub digest: Digest,
+    /// Where its bytes lie.
+    pub place: SpoolPlace,
+}
+
+/// Reads `held` columns `seq, digest, segment, offset, length`.
+pub(super) fn held_row(row: &Row<'_>) -> rusqlite::Result<Held> {
+    let place = SpoolPlace { segment: row.get(2)?, offset: unsigned(row, 3)?, length: unsigned(row, 4)? };
+    Ok(Held { seq: unsigned(row, 0)?, digest: Digest(row.get(1)?), place })
+}
+
+pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(column).map(|value| value as u64)
+}
+
+/// The hash of an event, given the one before it.
+pub(super) fn chain(previous: &Digest, seq: Seq, epoch: u64, at: Millis, body: &str) -> Digest {
+    let (seq, epoch, at) = (seq.to_le_bytes(), epoch.to_le_bytes(), at.to_le_bytes());
+    Digest::of_parts("sulcus ledger", [&previous.0[..], &seq, &epoch, &at, body.as_bytes()])
+}
+
+impl Ledger {
+    /// Opens the ledger at this path for writing, or makes a new one.
+    pub fn create_or_open(path: &Path) -> Result<Self, LedgerError> {
+        let connection = schema::open_or_create(path)?;
+        let tip = connection
+            .query_row("SELECT seq, at, hash FROM events ORDER BY seq DESC LIMIT 1", [], |row| {
+                Ok(Tip { seq: unsigned(row, 0)?, at: row.get(1)?, hash: Digest(row.get(2)?) })
+            })
+            .optional()?;
+        Ok(Ledger { connection, tip: tip.unwrap_or_default() })
+    }
+
+    /// The last event's sequence number; 0 where there is none.
+    pub fn last_seq(&self) -> Seq {
+        self.tip.seq
+    }
+
+    /// The spool's position behind the last record that has its event.
+    pub fn position(&self) -> Result<Position, LedgerError> {
+        Ok(self.connection.query_row("SELECT segment, offset FROM state", [], |row| {
+            Ok(Position { segment: row.get(0)?, offset: unsigned(row, 1)? })
+        })?)
+    }
+
+    /// Appends events as one epoch. `at` is raised to the last event's time where the clock went back.
+    pub fn append(&mut self, events: &[Event], at: Millis) -> Result<Vec<Seq>, LedgerError> {
+        let mut batch = self.begin(at)?;
+        let seqs = events.iter().map(|event| batch.event(event)).collect::<Result<_, _>>()?;
+        batch.commit()?;
+        Ok(seqs)
+    }
+
+    /// Begins a batch; what is not committed never was.
+    pub fn begin(&mut self, at: Millis) -> Result<Batch<'_>, LedgerError> {
+        let tip = Tip { at: at.max(self.tip.at), ..self.tip };
+        let transaction = self.connection.transaction()?;
+        Ok(Batch { transaction, epoch: tip.seq + 1, tip, committed: &mut self.tip })
+    }
+}
+
+/// Events on their way into one epoch.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    transaction: Transaction<'a>,
+    epoch: u64,
+    tip: Tip,
+    committed: &'a mut Tip,
+}
+
+impl Batch<'_> {
+    /// Adds the event of a spool record and moves the spool's position behind it. Whether an instance is new,
+    /// repeated or in conflict is decided here, in the ledger's own order.
+    pub fn record(&mut self, label: &Label, place: SpoolPlace, end: Position) -> Result<Seq, LedgerError> {
+        let seq = match label {
+            Label::Received { source, facts, standing } => self.received(source, facts, *standing, place)?,
+            Label::Quarantined { source, sop_instance_uid, reason, .. } => self.event(&Event::InstanceQuarantined {
+                source: source.clone(),
+                place,
+                sop_instance_uid: sop_instance_uid.clone(),
+                reason: reason.clone(),
+            })?,
+        };
+        let mut update = self.transaction.prepare_cached("UPDATE state SET segment = ?, offset = ?")?;
+        update.execute(params![end.segment, end.offset as i64])?;
+        Ok(seq)
+    }
+
+    fn received(
+        &mut self,
+        source: &str,
+        facts: &InstanceFacts,
+        standing: Standing,
+        place: SpoolPlace,
+    ) -> Result<Seq, LedgerError> {
+        let uid = &facts.sop_instance_uid;
+        let mut held = self.held(uid)?;
+        if let (Standing::Replaces, Some(_)) = (standing, held) {
+            let reason = "the stored bytes no longer verify; the same object came again".to_owned();
+            self.event(&Event::InstanceWithdrawn { scope: Scope::Instance(uid.clone()), reason })?;
+            held = None;
+        }
+        let arrival = match held {
+            None => Arrival::New,
+            Some(held) if held.digest == facts.data_set_digest => Arrival::Repeated { first: held.seq },
+            Some(held) => Arrival::Conflict { first: held.seq },
+        };
+        let event = Event::InstanceReceived { source: source.to_owned(), place, facts: facts.clone(), arrival };
+        let seq = self.event(&event)?;
+        if held.is_none() {
+            let mut insert = self.transaction.prepare_cached("INSERT INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?)")?;
+            let digest = facts.data_set_digest.0;
+            let (offset, length) = (place.offset as i64, place.length as i64);
+            let row =
+                params![uid, facts.series_uid, facts.study_uid, seq as i64, digest, place.segment, offset, length];
+            insert.execute(row)?;
+        }
+        Ok(seq)
+    }
+
+    fn held(&self, sop_uid: &str) -> Result<Option<Held>, LedgerError> {
+        let query = "SELECT seq, digest, segment, offset, length FROM held WHERE sop_uid = ?";
+        Ok(self.transaction.prepare_cached(query)?.query_row([sop_uid], held_row).optional()?)
+    }
+
+    /// Adds one event. An `InstanceReceived` belongs to a spool record: see [`Batch::record`].
+    pub fn event(&mut self, event: &Event) -> Result<Seq, LedgerError> {
+        let body = serde_json::to_string(event).map_err(LedgerError::Encode)?;
+        let seq = self.tip.seq + 1;
+        let hash = chain(&self.tip.hash, seq, self.epoch, self.tip.at, &body);
+        let mut insert = self.transaction.prepare_cached("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)")?;
+        insert.execute(params![seq as i64, self.epoch as i64, self.tip.at, event.name(), body, hash.0])?;
+        let mut concern = self.transaction.prepare_cached("INSERT INTO concerns VALUES (?, ?)")?;
+        for key in concerns(event) {
+            concern.execute(params![key, seq as i64])?;
+        }
+        if let Event::InstanceWithdrawn { scope, .. } = event {
+            let (delete, uid) = match scope {
+                Scope::Instance(uid) => ("DELETE FROM held WHERE sop_uid = ?", uid),
+                Scope::Series(uid) => ("DELETE FROM held WHERE series_uid = ?", uid),
+                Scope::Study(uid) => ("DELETE FROM held WHERE study_uid = ?", uid),
+            };
+            self.transaction.prepare_cached(delete)?.execute([uid])?;
+        }
+        self.tip.seq = seq;
+        self.tip.hash = hash;
+        Ok(seq)
+    }
+
+    /// Makes the batch durable.
+    pub fn commit(self) -> Result<(), LedgerError> {
+        self.transaction.commit()?;
+        *self.committed = self.tip;
+        Ok(())
+    }
+}
+
+/// The UIDs and digests by which an event can be looked up.
+fn concerns(event: &Event) -> BTreeSet<String> {
+    let keys = match event {
+        Event::InstanceReceived { facts, .. } => {
+            vec![facts.sop_instance_uid.clone(), facts.series_uid.clone(), facts.study_uid.clone()]
+        }
+        Event::InstanceQuarantined { sop_instance_uid, .. } => vec![sop_instance_uid.clone()],
+        Event::InstanceWithdrawn { scope: Scope::Instance(uid) | Scope::Series(uid) | Scope::Study(uid), .. } => {
+            vec![uid.clone()]
+        }
+        Event::AssociationReleased { series_uids, .. } => series_uids.clone(),
+        Event::TimerFired(timer) => vec![timer.series_uid.clone()],
+        Event::RulesChanged(_) => Vec::new(),
+        Event::RunStarted { run_key, .. } | Event::RunFailed { run_key, .. } => vec![run_key.to_string()],
+        Event::RunFinished(outcome) => vec![outcome.run_key.to_string()],
+        Event::RevisionIssued { key, .. } | Event::EncodeFailed { key, .. } => vec![key.study_uid.clone()],
+        Event::ObjectEncoded { object, key, uid, .. } => {
+            vec![object.to_string(), key.study_uid.clone(), uid.clone()]
+        }
+        Event::DeliveryStarted { object, .. }
+        | Event::DeliveryFailed { object, .. }
+        | Event::DeliverySettled { object, .. } => vec![object.to_string()],
+    };
+    keys.into_iter().filter(|key| !key.is_empty()).collect()
+}

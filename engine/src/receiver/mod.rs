@@ -1,0 +1,273 @@
+//! The receiver: the only writer of spool and ledger, and what connectors hand objects to.
+//!
+//! Three kinds of threads, joined by bounded channels:
+//!
+//! ```text
+//! associations --(facts, digest)--> spool thread --(records)--> ledger thread --> SQLite
+//!       ^                               |  one sync a batch          ^
+//!       +---------- Success ------------+                            +-- events of the engine (socket)
+//! ```
+//!
+//! **Why Success after one sync keeps "durable bytes, durable event, then Success".** A spool record is its own
+//! event: its label states source and facts, its place in the file states the order. Once the spool is synced, both
+//! bytes and event are durable. The SQLite row follows within milliseconds; should the process end before, the
+//! record lies behind the position that the ledger knows, and [`crate::ledger::reconcile`] ingests it at the next
+//! start, before anything else is accepted and before the socket opens. So no reader ever acts on a ledger that
+//! lacks an acknowledged instance of an earlier life.
+//!
+//! A process that outlives its ledger (disk full under SQLite) keeps trying its records, refuses new objects with
+//! OutOfResources meanwhile, and goes on when there is room.
+//!
+//! What crosses process boundaries is in [`protocol`]; [`client`] is the other end.
+
+pub mod client;
+mod committing;
+pub mod protocol;
+mod socket;
+mod spooling;
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use crossbeam::channel::{Sender, bounded};
+use sulcus_connectors::inbox::{Inbox, Incoming, Stored};
+use sulcus_operators::{
+    digest::Digest,
+    rows::{InstanceFacts, Millis, Seq},
+};
+
+use self::{
+    committing::{Committed, Job},
+    spooling::Arriving,
+};
+use crate::{
+    ledger::{
+        self, LedgerError,
+        event::Event,
+        reconcile::{Reconciled, reconcile},
+        store::Ledger,
+    },
+    spool::{
+        Spool,
+        record::{Label, Standing},
+        sync_folder,
+    },
+};
+
+/// Reads the facts of one object, or says why it cannot be used. Called from association threads.
+pub type ReadFacts = dyn Fn(&Incoming) -> Result<InstanceFacts, String> + Send + Sync;
+
+/// What a receiver may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Length that segments of the spool are given in advance; a longer record gets a segment of its own.
+    pub segment_bytes: u64,
+    /// Objects that wait for the spool at once; a further `store` blocks.
+    pub queue: usize,
+    /// Bytes of objects that one sync covers at most (one object may exceed it).
+    pub batch_bytes: usize,
+    /// Below this much free space on the data folder's file system, objects are refused with OutOfResources.
+    pub minimum_free: u64,
+    /// Longest line on the socket, in bytes.
+    pub line_bytes: usize,
+    /// Connections to the socket at once.
+    pub clients: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            segment_bytes: 256 << 20,
+            queue: 64,
+            batch_bytes: 32 << 20,
+            minimum_free: 1 << 30,
+            line_bytes: 64 << 20,
+            clients: 64,
+        }
+    }
+}
+
+/// Why a receiver could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiverError {
+    /// Another one runs.
+    #[error("another receiver works on {folder}: stop it, or choose another data folder")]
+    Locked {
+        /// The data folder.
+        folder: PathBuf,
+    },
+    /// The file system failed.
+    #[error("the data folder {folder} cannot be used: check that it is on a local disk and writable")]
+    Io {
+        /// The data folder.
+        folder: PathBuf,
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The ledger failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// The ledger's database in a data folder.
+pub fn ledger_path(folder: &Path) -> PathBuf {
+    folder.join(ledger::FILE)
+}
+
+/// The spool in a data folder.
+pub fn spool_path(folder: &Path) -> PathBuf {
+    folder.join("spool")
+}
+
+/// The receiver's socket in a data folder.
+pub fn socket_path(folder: &Path) -> PathBuf {
+    folder.join("receiver.sock")
+}
+
+/// Now, in milliseconds since 1970-01-01 UTC.
+fn now() -> Millis {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as Millis)
+}
+
+/// A running receiver. Dropping it answers what waits, commits it, and ends its threads.
+pub struct Receiver {
+    arriving: Option<Sender<Arriving>>,
+    jobs: Option<Sender<Job>>,
+    facts: Box<ReadFacts>,
+    committed: Arc<Committed>,
+    reconciled: Reconciled,
+    threads: Vec<JoinHandle<()>>,
+    socket: Option<socket::Server>,
+    _lock: File,
+}
+
+impl Receiver {
+    /// Locks the data folder (made where missing, for its owner alone), opens and reconciles spool and ledger, and
+    /// starts the threads and the socket.
+    pub fn open(folder: &Path, limits: Limits, facts: Box<ReadFacts>) -> Result<Self, ReceiverError> {
+        let failed = |source| ReceiverError::Io { folder: folder.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+        let lock = File::options().create(true).append(true).open(folder.join("lock")).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(ReceiverError::Locked { folder: folder.to_owned() }),
+            Err(fs::TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        let (spool_folder, path) = (spool_path(folder), ledger_path(folder));
+        fs::create_dir_all(&spool_folder).map_err(failed)?;
+        let mut ledger = Ledger::create_or_open(&path)?;
+        sync_folder(folder).map_err(failed)?;
+        let reconciled = reconcile(&mut ledger, &path, &spool_folder, now())?;
+        for fault in &reconciled.faults {
+            tracing::error!(key = fault.key, reason = fault.reason, hint = fault.hint, "event without its bytes");
+        }
+        let spool = Spool::open(&spool_folder, limits.segment_bytes, ledger.position()?).map_err(failed)?;
+        let committed = Arc::new(Committed::new(ledger.last_seq()));
+        let (jobs, job_queue) = bounded(limits.queue);
+        let (arriving, arrivals) = bounded(limits.queue);
+        let desk = spooling::Desk::new(spool, folder, limits, jobs.clone(), committed.clone())?;
+        let mut threads = Vec::new();
+        let for_ledger = committed.clone();
+        threads.push(spawn("ledger", move || committing::run(ledger, &job_queue, &for_ledger)).map_err(failed)?);
+        threads.push(spawn("spool", move || desk.run(&arrivals)).map_err(failed)?);
+        let server = socket::Server::start(folder, limits, jobs.clone(), committed.clone(), &reconciled);
+        let socket = Some(server.map_err(failed)?);
+        let (arriving, jobs) = (Some(arriving), Some(jobs));
+        Ok(Receiver { arriving, jobs, facts, committed, reconciled, threads, socket, _lock: lock })
+    }
+
+    /// What start-up found: records that were ingested again, and events whose bytes are gone.
+    pub fn reconciled(&self) -> &Reconciled {
+        &self.reconciled
+    }
+
+    /// The last committed event.
+    pub fn last_seq(&self) -> Seq {
+        self.committed.last()
+    }
+
+    /// Appends events in this process, as one epoch, and returns when they are durable.
+    pub fn append(&self, events: Vec<Event>) -> Result<Vec<Seq>, String> {
+        let jobs = self.jobs.as_ref().ok_or("the receiver has ended")?;
+        committing::append(jobs, events, false)
+    }
+
+    /// What the spool shall keep of one object.
+    fn label(&self, incoming: &Incoming, digest: Digest) -> Result<InstanceFacts, String> {
+        let mut facts = (self.facts)(incoming)?;
+        let differs = |name: &str, command: &str, data_set: &str| {
+            let reason = format!("the command names {name} {command}, the data set {data_set}");
+            (!command.is_empty() && command != data_set).then_some(reason)
+        };
+        let class = differs("SOP Class UID", &incoming.sop_class_uid, &facts.sop_class_uid);
+        let uid = differs("SOP Instance UID", &incoming.sop_instance_uid, &facts.sop_instance_uid);
+        if let Some(reason) = class.or(uid) {
+            return Err(reason);
+        }
+        facts.data_set_digest = digest;
+        Ok(facts)
+    }
+}
+
+impl Inbox for Receiver {
+    fn store(&self, incoming: Incoming) -> Stored {
+        let Some(arriving) = &self.arriving else { return stopped() };
+        let digest = Digest::of(&incoming.data_set);
+        let label = match self.label(&incoming, digest) {
+            Ok(facts) => Label::Received { source: incoming.source, facts, standing: Standing::Fresh },
+            Err(reason) => Label::Quarantined {
+                source: incoming.source,
+                transfer_syntax: incoming.transfer_syntax,
+                sop_class_uid: incoming.sop_class_uid,
+                sop_instance_uid: incoming.sop_instance_uid,
+                reason,
+            },
+        };
+        let (reply, answer) = bounded(1);
+        if arriving.send(Arriving { label, data_set: incoming.data_set, digest, reply }).is_err() {
+            return stopped();
+        }
+        answer.recv().unwrap_or_else(|_| stopped())
+    }
+
+    fn released(&self, source: &str, series_uids: Vec<String>, orderly: bool) {
+        let Some(jobs) = &self.jobs else { return };
+        let event = Event::AssociationReleased { source: source.to_owned(), series_uids, orderly };
+        if let Err(reason) = committing::append(jobs, vec![event], true) {
+            tracing::warn!(source, reason, "the end of an association is not recorded; the idle timer decides");
+        }
+    }
+}
+
+fn stopped() -> Stored {
+    Stored::Failed { reason: "the receiver is ending".into() }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.into()).spawn(work)
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.socket = None;
+        self.arriving = None;
+        self.jobs = None;
+        self.committed.close();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the receiver had panicked");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
