@@ -5,6 +5,7 @@
 pub mod digest;
 pub mod geometry;
 pub mod part10;
+pub mod prescan;
 pub mod rows;
 pub mod series;
 pub mod volume;
