@@ -4,8 +4,12 @@
 
 pub mod digest;
 pub mod geometry;
+pub mod header;
 pub mod part10;
 pub mod prescan;
 pub mod rows;
 pub mod series;
 pub mod volume;
+
+#[cfg(test)]
+mod scanner_files;

@@ -17,6 +17,17 @@ impl Prescan<'_> {
         (element.tag == tag).then_some(element)
     }
 
+    /// The top-level elements of a group, by tag.
+    pub fn group(&self, group: u16) -> impl Iterator<Item = &Element> + Clone {
+        let first =
+            self.top.partition_point(|index| self.elements.get(*index as usize).is_some_and(|e| e.tag.0 < group));
+        self.top
+            .iter()
+            .skip(first)
+            .map_while(|index| self.elements.get(*index as usize))
+            .take_while(move |element| element.tag.0 == group)
+    }
+
     /// What lies directly in a sequence (its items) or in an item (its elements).
     pub fn within<'s>(&'s self, parent: &Element) -> impl Iterator<Item = &'s Element> + use<'s> {
         let end = if parent.nested { parent.next as usize } else { 0 };
@@ -57,13 +68,23 @@ impl Prescan<'_> {
         self.find(tag).map(|element| self.text_of(element)).unwrap_or_default()
     }
 
+    /// The VR of an element: as written, else as in the dictionary.
+    fn vr_of(&self, element: &Element) -> Option<VR> {
+        let written = element.vr.and_then(VR::from_binary).filter(|vr| *vr != VR::UN);
+        written.or_else(|| StandardDataDictionary.by_tag(element.tag).map(|entry| entry.vr().relaxed()))
+    }
+
+    /// Whether the value is text rather than binary numbers.
+    pub fn is_text(&self, element: &Element) -> bool {
+        use VR::{FD, FL, OB, OD, OF, OL, OV, OW, SL, SQ, SS, SV, UL, UN, US, UV};
+        let vr = self.vr_of(element);
+        !matches!(vr, None | Some(FD | FL | OB | OD | OF | OL | OV | OW | SL | SQ | SS | SV | UL | UN | US | UV))
+    }
+
     /// The numbers of an element, whether binary or decimal text. `otherwise` is the VR where neither the file nor
     /// the dictionary tells (private elements in implicit VR). What is no number ends the list.
     pub fn numbers_of(&self, element: &Element, otherwise: VR) -> Vec<f64> {
-        let written = element.vr.and_then(VR::from_binary).filter(|vr| *vr != VR::UN);
-        let vr = written.unwrap_or_else(|| {
-            StandardDataDictionary.by_tag(element.tag).map(|entry| entry.vr().relaxed()).unwrap_or(otherwise)
-        });
+        let vr = self.vr_of(element).unwrap_or(otherwise);
         let bytes = self.value(element);
         let big = element.big_endian;
         macro_rules! binary {
@@ -85,6 +106,7 @@ impl Prescan<'_> {
             VR::DS | VR::IS => String::from_utf8_lossy(bytes)
                 .split('\\')
                 .map_while(|part| part.trim_matches(|c: char| c == '\0' || c.is_whitespace()).parse::<f64>().ok())
+                .take_while(|number| number.is_finite())
                 .collect(),
             _ => Vec::new(),
         }
