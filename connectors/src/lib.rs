@@ -1,4 +1,5 @@
 //! How the world is met: DIMSE, folders, the scanner simulator.
 
 pub mod dimse;
+pub mod folder;
 pub mod inbox;

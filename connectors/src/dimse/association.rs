@@ -12,7 +12,7 @@ use dicom_ul::pdu::{
 };
 
 use super::accept::{self, VERIFICATION, trim_uid};
-use super::message::{MAX_PDU, MIN_PEER_PDU};
+use super::message::MIN_PEER_PDU;
 use super::scu::ScuError;
 use super::sources::SourceRule;
 use super::wire::{Wire, WireError, kind};
@@ -222,7 +222,7 @@ fn negotiate(
 
 fn user_variables(max_pdu: u32) -> Vec<UserVariableItem> {
     vec![
-        UserVariableItem::MaxLength(max_pdu.min(MAX_PDU)),
+        UserVariableItem::MaxLength(max_pdu),
         UserVariableItem::ImplementationClassUID(IMPLEMENTATION_CLASS_UID.to_owned()),
         UserVariableItem::ImplementationVersionName(IMPLEMENTATION_VERSION_NAME.to_owned()),
     ]

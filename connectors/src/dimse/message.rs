@@ -9,8 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::command::{Command, MAX_COMMAND_BYTES};
 use super::wire::{Patience, Wire, WireError, kind};
 
-/// Largest P-DATA PDU we announce and send, and the one DCMTK has as its upper limit.
+/// The P-DATA PDU length to announce by default, in bytes: the upper limit of DCMTK.
 pub const MAX_PDU: u32 = 131_072;
+/// The longest P-DATA PDU that may be announced or sent, in bytes.
+pub(crate) const PDU_CEILING: u32 = 1024 * 1024;
+/// The shortest P-DATA PDU length that we announce, in bytes.
+pub(crate) const PDU_FLOOR: u32 = 4096;
 /// Smallest Maximum Length of a peer that we still fragment for.
 pub(crate) const MIN_PEER_PDU: u32 = 64;
 /// A new data set's vector starts as large as the last one's, but not larger than this.
@@ -125,9 +129,9 @@ pub(crate) struct Messages {
 }
 
 impl Messages {
-    /// `peer_max_pdu` is the peer's Maximum Length, 0 for none.
+    /// `peer_max_pdu` is the peer's Maximum Length, 0 for none; we send no longer PDUs than we take.
     pub(crate) fn new(wire: Wire, limits: Limits, peer_max_pdu: u32) -> Messages {
-        let peer_max_pdu = if peer_max_pdu == 0 { MAX_PDU } else { peer_max_pdu.min(MAX_PDU) };
+        let peer_max_pdu = if peer_max_pdu == 0 { limits.max_pdu } else { peer_max_pdu.min(limits.max_pdu) };
         Messages { wire, limits, peer_max_pdu, pdu_rest: 0, command: Vec::new(), size_hint: 0, out: Vec::new() }
     }
 

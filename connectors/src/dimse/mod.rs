@@ -20,7 +20,5 @@ mod wire;
 pub use message::MAX_PDU;
 pub use wire::WireError;
 
-/// Implementation Class UID (PS3.7 D.3.3.2) of this program.
-pub const IMPLEMENTATION_CLASS_UID: &str = "2.25.218716849987016891525935455115181746061";
-/// Implementation Version Name (PS3.7 D.3.3.2.3).
-pub const IMPLEMENTATION_VERSION_NAME: &str = concat!("SULCUS_", env!("CARGO_PKG_VERSION"));
+/// Implementation Version Name (PS3.7 D.3.3.2.3); the class UID is that of the files we write.
+pub use sulcus_operators::part10::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION as IMPLEMENTATION_VERSION_NAME};

@@ -10,10 +10,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dicom_ul::pdu::{AbortRQServiceProviderReason, AbortRQSource};
+use sulcus_config::Site;
 use thiserror::Error;
 
 use super::association::{self, Admission, NotAccepted};
-use super::message::{Budget, Limits, MAX_PDU, Messages};
+use super::message::{Budget, Limits, MAX_PDU, Messages, PDU_CEILING, PDU_FLOOR};
 use super::service::{End, Service};
 use super::sources::SourceRule;
 use super::wire::{Patience, Wire, WireError};
@@ -23,8 +24,6 @@ use crate::inbox::Inbox;
 const ACCEPT_TICK: Duration = Duration::from_millis(200);
 /// Callers told at one time that all places are taken; further ones are just disconnected.
 const MAX_TURNED_AWAY: usize = 16;
-/// Smallest PDU length that a receiver may announce.
-const MIN_MAX_PDU: u32 = 4096;
 
 /// Settings of the SCP. Every limit is here.
 #[derive(Clone, Debug)]
@@ -33,11 +32,11 @@ pub struct ScpOptions {
     pub address: String,
     /// Our AE title: what callers must call.
     pub ae_title: String,
-    /// Who may call. Unknown callers are rejected unless one rule is a catch-all.
+    /// Who may call. The first rule that matches counts; without one the caller is rejected.
     pub sources: Vec<SourceRule>,
     /// Associations at one time.
     pub max_associations: usize,
-    /// Longest P-DATA PDU we announce, up to [`MAX_PDU`].
+    /// Longest P-DATA PDU we announce, in bytes.
     pub max_pdu: u32,
     /// Longest data set; longer ones are answered 0xA700.
     pub max_object_bytes: u64,
@@ -69,6 +68,22 @@ impl ScpOptions {
             silence_timeout: Duration::from_secs(60),
             message_timeout: Duration::from_secs(600),
         }
+    }
+
+    /// The settings of a site's `[receiver]` and `[[source]]` entries, with the defaults of [`ScpOptions::new`] for what a
+    /// site does not set.
+    pub fn of_site(site: &Site) -> ScpOptions {
+        let receiver = &site.receiver;
+        let max_object_bytes = u64::from(receiver.max_object_mib) << 20;
+        let mut options =
+            ScpOptions::new(&receiver.address.to_string(), &receiver.ae_title, SourceRule::of_site(&site.sources));
+        options.max_associations = usize::from(receiver.max_associations);
+        options.max_pdu = receiver.max_pdu;
+        options.max_object_bytes = max_object_bytes;
+        // Room for the largest object twice, whatever the site takes.
+        options.max_bytes_in_flight = options.max_bytes_in_flight.max(max_object_bytes.saturating_mul(2));
+        options.idle_timeout = receiver.idle_seconds.duration();
+        options
     }
 }
 
@@ -185,7 +200,7 @@ impl Scp {
             Ok(wire) => wire,
             Err(error) => return tracing::debug!(%peer, %error, "connection lost"),
         };
-        let max_pdu = options.max_pdu.clamp(MIN_MAX_PDU, MAX_PDU);
+        let max_pdu = options.max_pdu.clamp(PDU_FLOOR, PDU_CEILING);
         let admission = Admission { ae_title: &options.ae_title, sources: &options.sources, max_pdu, full };
         let accepted = match association::accept(&mut wire, peer.ip(), &admission) {
             Ok(accepted) => accepted,

@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::accept::VERIFICATION;
 use super::association::{self, Context, MAX_CONTEXTS};
 use super::command::{C_ECHO_RQ, C_STORE_RQ, Command, RESPONSE};
-use super::message::{Budget, Limits, MAX_PDU, Messages, Received};
+use super::message::{Budget, Limits, MAX_PDU, Messages, PDU_CEILING, PDU_FLOOR, Received};
 use super::wire::{Patience, Wire, WireError};
 
 /// Why sending failed.
@@ -86,7 +86,7 @@ pub struct StoreOptions {
     pub connect_timeout: Duration,
     /// For the peer to take a whole object, and again to answer.
     pub io_timeout: Duration,
-    /// Longest P-DATA PDU to send and receive, up to [`MAX_PDU`].
+    /// Longest P-DATA PDU to send and receive, in bytes; usually [`MAX_PDU`].
     pub max_pdu: u32,
 }
 
@@ -119,11 +119,10 @@ impl Storer {
         let connect_error = |source| ScuError::Connect { address: options.address.clone(), source };
         let mut wire = Wire::new(stream, Patience { silence: timeout, total: timeout }, None).map_err(connect_error)?;
         let (calling, called) = (&options.calling_ae_title, &options.called_ae_title);
-        let max_pdu = options.max_pdu.clamp(4096, MAX_PDU);
+        let max_pdu = options.max_pdu.clamp(PDU_FLOOR, PDU_CEILING);
         let (contexts, peer_max_pdu) = association::request(&mut wire, calling, called, &proposals, max_pdu)?;
         let patience = Patience { silence: options.io_timeout, total: options.io_timeout };
         let limits = Limits { max_pdu, max_object_bytes: 0, budget: Budget::new(0), idle: patience, message: patience };
-        let peer_max_pdu = if peer_max_pdu == 0 { max_pdu } else { peer_max_pdu.min(max_pdu) };
         let nothing_accepted = contexts.is_empty();
         let storer = Storer { messages: Messages::new(wire, limits, peer_max_pdu), contexts, next_message_id: 1 };
         match proposals.into_iter().next() {

@@ -135,7 +135,7 @@ fn callers_that_no_source_names_are_rejected() {
             SourceRule { calling_ae_titles: vec!["MR7T".to_owned()], ..SourceRule::catch_all("seven") },
             SourceRule {
                 calling_ae_titles: vec!["FAR".to_owned()],
-                addresses: vec!["10.0.0.0/8".parse().unwrap()],
+                addresses: vec!["10.0.0.1".parse().unwrap()],
                 name: "far".to_owned(),
             },
         ];
