@@ -1,1 +1,17 @@
-//! Whole-system tests against real peers.
+//! How whole-system tests and benches start their peers, and what they share.
+//!
+//! A peer that is not installed makes its tests skip, plainly said ([`or_skip`]); a peer that is there and misbehaves
+//! makes them fail. Every peer listens on a free port, keeps its state in a folder of its test, and ends with its
+//! guard.
+
+pub mod bench;
+pub mod dciodvfy;
+pub mod dcmtk;
+mod http;
+pub mod orthanc;
+mod peer;
+pub mod places;
+pub mod python;
+pub mod slices;
+
+pub use peer::{PeerError, Running, free_port, or_skip, program, skip};

@@ -1,0 +1,145 @@
+//! A real Orthanc with its SQLite index in a folder of the test.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::http;
+use crate::peer::{PeerError, Running, free_port, program};
+
+/// Where one Orthanc listens, so that a test may stop it and start it again in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ports {
+    http: u16,
+    dicom: u16,
+}
+
+impl Ports {
+    /// Where the Storage SCP listens, or would.
+    pub fn dicom_address(self) -> SocketAddr {
+        loopback(self.dicom)
+    }
+}
+
+/// A running Orthanc; dropped, it is killed. It takes any called AE title and stores for any caller.
+#[derive(Debug)]
+pub struct Orthanc {
+    running: Running,
+    ports: Ports,
+}
+
+impl Orthanc {
+    /// Starts one on free ports, with all its state in `folder`.
+    ///
+    /// # Errors
+    /// [`PeerError::Absent`] where Orthanc is not installed, [`PeerError::Failed`] where it does not come up.
+    pub fn start(folder: &Path) -> Result<Orthanc, PeerError> {
+        program("Orthanc", "orthanc")?;
+        let mut last = PeerError::failed("Orthanc was not started");
+        // A free port may be taken by another test in between.
+        for _ in 0..3 {
+            match Orthanc::start_at(folder, Ports { http: free_port()?, dicom: free_port()? }) {
+                Ok(orthanc) => return Ok(orthanc),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Starts one where another stood; with the same `folder` it holds what that one held.
+    ///
+    /// # Errors
+    /// As [`Orthanc::start`].
+    pub fn start_at(folder: &Path, ports: Ports) -> Result<Orthanc, PeerError> {
+        let program = program("Orthanc", "orthanc")?;
+        let state = folder.join("orthanc");
+        std::fs::create_dir_all(&state)?;
+        // Orthanc binds its DICOM port on every interface; only loopback is asked for HTTP.
+        let settings = json!({
+            "Name": "Test",
+            "StorageDirectory": state,
+            "IndexDirectory": state,
+            "Plugins": [],
+            "HttpPort": ports.http,
+            "DicomPort": ports.dicom,
+            "DicomAet": "ORTHANC",
+            "DicomAlwaysAllowStore": true,
+            "DicomCheckCalledAet": false,
+            "UnknownSopClassAccepted": true,
+            "RemoteAccessAllowed": false,
+            "AuthenticationEnabled": false,
+        });
+        let file = folder.join("orthanc.json");
+        std::fs::write(&file, settings.to_string())?;
+        let mut command = Command::new(program);
+        command.arg(&file).current_dir(&state);
+        let mut running = Running::start(&mut command, &folder.join("orthanc.log"))?;
+        running.wait_for(loopback(ports.http))?;
+        running.wait_for(loopback(ports.dicom))?;
+        Ok(Orthanc { running, ports })
+    }
+
+    /// Where it listens.
+    pub fn ports(&self) -> Ports {
+        self.ports
+    }
+
+    /// Where its Storage SCP listens.
+    pub fn dicom_address(&self) -> SocketAddr {
+        self.ports.dicom_address()
+    }
+
+    /// The body of a path of its REST API.
+    ///
+    /// # Errors
+    /// Where the answer is not 200, or is cut short.
+    pub fn get(&self, path: &str) -> Result<Vec<u8>, PeerError> {
+        http::get(loopback(self.ports.http), path)
+    }
+
+    /// The same as JSON.
+    ///
+    /// # Errors
+    /// As [`Orthanc::get`], and where the answer is no JSON.
+    pub fn json(&self, path: &str) -> Result<Value, PeerError> {
+        serde_json::from_slice(&self.get(path)?).map_err(|error| PeerError::failed(format!("{path}: {error}")))
+    }
+
+    /// Orthanc's own identifiers of all instances that it holds.
+    ///
+    /// # Errors
+    /// As [`Orthanc::json`].
+    pub fn instances(&self) -> Result<Vec<String>, PeerError> {
+        let list = self.json("/instances")?;
+        let list = list.as_array().ok_or_else(|| PeerError::failed("/instances is no list"))?;
+        Ok(list.iter().filter_map(|id| id.as_str().map(str::to_owned)).collect())
+    }
+
+    /// The Part-10 file of an instance.
+    ///
+    /// # Errors
+    /// As [`Orthanc::get`].
+    pub fn file(&self, instance: &str) -> Result<Vec<u8>, PeerError> {
+        self.get(&format!("/instances/{instance}/file"))
+    }
+
+    /// The value of a keyword such as `SOPInstanceUID` in an instance.
+    ///
+    /// # Errors
+    /// As [`Orthanc::json`].
+    pub fn value(&self, instance: &str, keyword: &str) -> Result<Value, PeerError> {
+        let tags = self.json(&format!("/instances/{instance}/simplified-tags"))?;
+        Ok(tags.get(keyword).cloned().unwrap_or_default())
+    }
+
+    /// Orthanc's process id.
+    pub fn id(&self) -> u32 {
+        self.running.id()
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
