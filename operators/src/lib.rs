@@ -1,10 +1,11 @@
 //! What is computed: pure functions on headers, volumes and lesions, and the DICOM objects made of them.
 //!
 //! This room opens no socket, reads no clock and starts no thread of its own.
-
 pub mod digest;
 pub mod geometry;
 pub mod header;
+pub mod lesions;
+pub mod nnunet;
 pub mod part10;
 pub mod prescan;
 pub mod rows;
