@@ -8,10 +8,14 @@ pub mod bench;
 pub mod dciodvfy;
 pub mod dcmtk;
 mod http;
+#[path = "../../engine/src/testing.rs"]
+pub mod made_up;
 pub mod orthanc;
 mod peer;
 pub mod places;
 pub mod python;
 pub mod slices;
+#[path = "../unsynced/cut.rs"]
+pub mod unsynced;
 
 pub use peer::{PeerError, Running, free_port, or_skip, program, skip};
