@@ -3,7 +3,9 @@
 //! Slices are ordered by their position along the normal (cross product of the row and column cosines, PS3.3
 //! C.7.6.2.1.1), never by InstanceNumber. Rows are judged in integers, so that a verdict never depends on rounding.
 
+use crate::header::Frame;
 use crate::rows::FrameFacts;
+use crate::volume::Grid;
 
 /// Cosines may differ by this much, in millionths, and still be one orientation (0.006 degrees).
 const ORIENTATION_TOLERANCE: i32 = 100;
@@ -101,4 +103,52 @@ impl Normal {
         let dot: i128 = limited.iter().zip(self.direction).map(|(part, along)| part * along).sum();
         ((dot + dot.signum() * self.length / 2) / self.length) as i64
     }
+}
+
+/// Distance, mm, of a position along the normal of its slice; none without geometry.
+pub fn along_normal(frame: &Frame) -> Option<f64> {
+    let (position, normal) = (frame.position?, normal(frame.orientation?)?);
+    Some((0..3).map(|axis| position[axis] * normal[axis]).sum())
+}
+
+/// The unit normal: cross product of row and column cosines.
+fn normal(cosines: [f64; 6]) -> Option<[f64; 3]> {
+    let [a, b, c, d, e, f] = cosines;
+    let cross = [b * f - c * e, c * d - a * f, a * e - b * d];
+    let length = cross.iter().map(|part| part * part).sum::<f64>().sqrt();
+    (length > 1e-6).then(|| cross.map(|part| part / length))
+}
+
+/// The grid of slices that are sorted along the normal and evenly spaced. The step between slices is taken from the
+/// first and last positions; a single slice takes SpacingBetweenSlices or SliceThickness along the normal.
+/// None where a frame lacks geometry or where slices are shifted against each other within their plane, by more than
+/// a twentieth of the step or of a pixel, so that no single affine describes them.
+pub fn grid(frames: &[&Frame], columns: usize, rows: usize) -> Option<Grid> {
+    let (first, last) = (frames.first()?, frames.last()?);
+    let (origin, cosines, spacing) = (first.position?, first.orientation?, first.spacing?);
+    let normal = normal(cosines)?;
+    let step: [f64; 3] = match frames.len() {
+        1 => normal.map(|part| part * first.slice_step.unwrap_or(0.0)),
+        count => {
+            let end = last.position?;
+            std::array::from_fn(|axis| (end[axis] - origin[axis]) / (count - 1) as f64)
+        }
+    };
+    let length = step.iter().map(|part| part * part).sum::<f64>().sqrt();
+    if !length.is_normal() || spacing.iter().any(|spacing| *spacing <= 0.0) {
+        return None;
+    }
+    let tolerance = 0.05 * length.min(spacing[0]).min(spacing[1]);
+    for (index, frame) in frames.iter().enumerate() {
+        let position = frame.position?;
+        let off = (0..3).map(|axis| (position[axis] - origin[axis] - step[axis] * index as f64).powi(2)).sum::<f64>();
+        if off.sqrt() > tolerance {
+            return None;
+        }
+    }
+    let affine = std::array::from_fn(|row| match row {
+        3 => [0.0, 0.0, 0.0, 1.0],
+        axis => [cosines[axis] * spacing[1], cosines[axis + 3] * spacing[0], step[axis], origin[axis]],
+    });
+    Some(Grid { size: [columns, rows, frames.len()], affine })
 }

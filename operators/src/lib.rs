@@ -1,12 +1,15 @@
 //! What is computed: pure functions on headers, volumes and lesions, and the DICOM objects made of them.
 //!
 //! This room opens no socket, reads no clock and starts no thread of its own.
+pub mod convert;
 pub mod digest;
 pub mod geometry;
 pub mod header;
 pub mod lesions;
+pub mod nifti_file;
 pub mod nnunet;
 pub mod part10;
+pub mod pixels;
 pub mod prescan;
 pub mod rows;
 pub mod series;

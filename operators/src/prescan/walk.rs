@@ -157,6 +157,9 @@ impl Walk<'_> {
 
     fn element(&mut self, start: usize, header: &Header) -> Result<(), Refusal> {
         let undefined = header.length == UNDEFINED;
+        if header.tag == PIXEL_DATA && self.stack.is_empty() && self.found.pixels.is_some() {
+            return Err(Refusal::Misplaced { tag: header.tag, at: start });
+        }
         let kind = match header.vr {
             Some(vr) => match &vr {
                 b"SQ" => Some(Kind::Sequence),

@@ -1,0 +1,258 @@
+//! From the instances of one series to volumes in f32 on the scanner's grid.
+//!
+//! Slices are grouped into volumes by what tells them apart (`FrameFacts::stack`), ordered along the normal, rescaled
+//! by the slope and intercept of each frame, and placed by an LPS affine. What does not make one regular grid is an
+//! error with a name, never a guess. Which volume a model should see is for `series` to say.
+
+use std::collections::BTreeMap;
+
+use dicom_core::Tag;
+use ndarray::Array3;
+use rayon::prelude::*;
+
+use crate::geometry::{along_normal, grid, line_up};
+use crate::header::{Frame, FramesError, frames};
+use crate::pixels::{PixelFormat, PixelsError, each_sample};
+use crate::prescan::{Limits, Prescan, Refusal, prescan};
+use crate::rows::FrameFacts;
+use crate::volume::{Encoded, FrameRef, Volume};
+
+/// Most voxels of one volume (1 GiB of f32; a 7T volume at 0.5 mm has 47 million).
+pub const LARGEST_VOLUME: usize = 1 << 28;
+
+/// Why a series gives no volume.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum ConvertError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Frames(#[from] FramesError),
+    #[error("{uid}: {error}")]
+    Pixels { uid: String, error: PixelsError },
+    #[error("there is no image to convert; give the images of one series")]
+    Empty,
+    #[error("the series has no volume named '{0}'; the series changed since the volume was chosen")]
+    NoSuchStack(String),
+    #[error("the images are a Siemens mosaic, which is not anatomical; send the anatomical series")]
+    Mosaic,
+    #[error("the images have several frames of reference; give the images of one series")]
+    MixedFrameOfReference,
+    #[error("volume '{stack}': an image has no position, orientation or pixel spacing; send the original images")]
+    NoGeometry { stack: String },
+    #[error("volume '{stack}': images differ in orientation, size, spacing or step; send one volume a series")]
+    Mixed { stack: String },
+    #[error("volume '{stack}': {count} positions hold more than one image; check for a repeated reconstruction")]
+    Doubled { stack: String, count: u32 },
+    #[error("volume '{stack}': {count} slices are missing; send the missing slices")]
+    Missing { stack: String, count: u32 },
+    #[error("volume '{stack}': the slices do not lie on one regular grid; send a volume with parallel, even slices")]
+    Irregular { stack: String },
+    #[error("volume '{stack}' has more than {LARGEST_VOLUME} voxels, which is refused to protect memory")]
+    TooLarge { stack: String },
+}
+
+/// One instance, looked at.
+struct Source<'a> {
+    scan: Prescan<'a>,
+    format: PixelFormat,
+    frames: Vec<Frame>,
+    class_uid: String,
+    uid: String,
+}
+
+/// One frame of one instance, by index.
+#[derive(Clone, Copy)]
+struct Slice<'s, 'a> {
+    source: &'s Source<'a>,
+    index: usize,
+}
+
+impl<'s> Slice<'s, '_> {
+    fn frame(&self) -> &'s Frame {
+        &self.source.frames[self.index]
+    }
+}
+
+/// All volumes of a series, by stack.
+///
+/// # Errors
+/// The first [`ConvertError`] met: every volume must be whole.
+pub fn volumes(instances: &[Encoded<'_>]) -> Result<Vec<Volume>, ConvertError> {
+    let sources = sources(instances)?;
+    stacks(&sources).into_iter().map(|(stack, slices)| volume_of(stack, slices)).collect()
+}
+
+/// One volume of a series, by `FrameFacts::stack`; the others need not be whole.
+///
+/// # Errors
+/// [`ConvertError`], with a hint.
+pub fn volume(instances: &[Encoded<'_>], stack: &str) -> Result<Volume, ConvertError> {
+    let sources = sources(instances)?;
+    let slices = stacks(&sources).remove(stack).ok_or_else(|| ConvertError::NoSuchStack(stack.to_owned()))?;
+    volume_of(stack, slices)
+}
+
+fn sources<'a>(instances: &[Encoded<'a>]) -> Result<Vec<Source<'a>>, ConvertError> {
+    let sources: Vec<Source<'a>> = instances.par_iter().map(|encoded| source(*encoded)).collect::<Result<_, _>>()?;
+    let reference = |source: &Source<'_>| source.scan.text(Tag(0x0020, 0x0052));
+    match sources.split_first() {
+        None => Err(ConvertError::Empty),
+        Some((first, rest)) => {
+            let uid = reference(first);
+            let same = rest.iter().all(|source| reference(source) == uid);
+            if same { Ok(sources) } else { Err(ConvertError::MixedFrameOfReference) }
+        }
+    }
+}
+
+fn source(encoded: Encoded<'_>) -> Result<Source<'_>, ConvertError> {
+    let scan = prescan(encoded, &Limits::default())?;
+    let uid = scan.text(Tag(0x0008, 0x0018));
+    let frames = frames(&scan)?;
+    if frames.is_empty() {
+        return Err(ConvertError::Empty);
+    }
+    if frames.iter().any(|frame| frame.stack.split(['\\', '|']).any(|value| value.trim() == "MOSAIC")) {
+        return Err(ConvertError::Mosaic);
+    }
+    let format = PixelFormat::of(&scan).map_err(|error| ConvertError::Pixels { uid: uid.clone(), error })?;
+    let class_uid = scan.text(Tag(0x0008, 0x0016));
+    Ok(Source { scan, format, frames, class_uid, uid })
+}
+
+fn stacks<'s, 'a>(sources: &'s [Source<'a>]) -> BTreeMap<&'s str, Vec<Slice<'s, 'a>>> {
+    let mut stacks: BTreeMap<&str, Vec<Slice<'_, '_>>> = BTreeMap::new();
+    for source in sources {
+        for (index, frame) in source.frames.iter().enumerate() {
+            stacks.entry(&frame.stack).or_default().push(Slice { source, index });
+        }
+    }
+    stacks
+}
+
+fn volume_of(stack: &str, slices: Vec<Slice<'_, '_>>) -> Result<Volume, ConvertError> {
+    let stack = stack.to_owned();
+    let slices = in_order(&stack, slices)?;
+    let frames: Vec<&Frame> = slices.iter().map(Slice::frame).collect();
+    let Some(first) = slices.first().map(|slice| slice.source) else { return Err(ConvertError::Empty) };
+    let (columns, rows) = (first.format.columns, first.format.rows);
+    let Some(grid) = grid(&frames, columns, rows) else { return Err(ConvertError::Irregular { stack }) };
+    let voxels = columns.saturating_mul(rows).saturating_mul(slices.len());
+    if voxels > LARGEST_VOLUME {
+        return Err(ConvertError::TooLarge { stack });
+    }
+    let mut intensities = vec![0f32; voxels];
+    intensities.par_chunks_exact_mut(columns * rows).zip(&slices).try_for_each(|(plane, slice)| {
+        fill(plane, slice).map_err(|error| ConvertError::Pixels { uid: slice.source.uid.clone(), error })
+    })?;
+    let voxels = Array3::from_shape_vec((slices.len(), rows, columns), intensities)
+        .map_err(|_| ConvertError::TooLarge { stack: stack.clone() })?;
+    Ok(Volume {
+        grid,
+        voxels,
+        frame_of_reference_uid: first.scan.text(Tag(0x0020, 0x0052)),
+        intensity_scale: intensity_scale(&frames),
+        notes: notes(&slices),
+        frames: slices.iter().map(frame_ref).collect(),
+        stack,
+    })
+}
+
+/// Checks that the slices make one volume, by the same rules as `series`, and sorts them along the normal.
+fn in_order<'s, 'a>(stack: &str, mut slices: Vec<Slice<'s, 'a>>) -> Result<Vec<Slice<'s, 'a>>, ConvertError> {
+    let stack = || stack.to_owned();
+    let rows: Vec<(FrameFacts, [u32; 2])> = slices
+        .iter()
+        .map(|slice| {
+            let format = &slice.source.format;
+            (slice.frame().facts(), [format.columns as u32, format.rows as u32])
+        })
+        .collect();
+    let lined_up = line_up(&rows.iter().map(|(facts, matrix)| (facts, *matrix)).collect::<Vec<_>>());
+    if slices.iter().any(|slice| along_normal(slice.frame()).is_none() || slice.frame().spacing.is_none()) {
+        return Err(ConvertError::NoGeometry { stack: stack() });
+    }
+    if !lined_up.uniform {
+        return Err(ConvertError::Mixed { stack: stack() });
+    }
+    if lined_up.doubled > 0 {
+        return Err(ConvertError::Doubled { stack: stack(), count: lined_up.doubled });
+    }
+    if lined_up.missing > 0 {
+        return Err(ConvertError::Missing { stack: stack(), count: lined_up.missing });
+    }
+    let place = |slice: &Slice<'_, '_>| along_normal(slice.frame()).unwrap_or_default();
+    slices.sort_by(|a, b| place(a).total_cmp(&place(b)));
+    Ok(slices)
+}
+
+/// Decodes and rescales one slice.
+fn fill(plane: &mut [f32], slice: &Slice<'_, '_>) -> Result<(), PixelsError> {
+    let Source { scan, format, .. } = slice.source;
+    let Frame { slope, intercept, .. } = *slice.frame();
+    // MONOCHROME1 is turned round, so that bright means much in every volume.
+    let turn = if !format.monochrome1 {
+        None
+    } else if format.signed {
+        Some(-1)
+    } else {
+        Some(((1u64 << format.bits_stored) - 1) as i32)
+    };
+    let mut voxels = plane.iter_mut();
+    each_sample(scan, format, slice.index as u32 + 1, |sample| {
+        let Some(voxel) = voxels.next() else { return };
+        let shown = turn.map_or(sample, |top| top.wrapping_sub(sample));
+        let padded = format.padding == Some(sample) && sample != 0;
+        *voxel = if padded { 0.0 } else { (f64::from(shown) * slope + intercept) as f32 };
+    })
+}
+
+fn frame_ref(slice: &Slice<'_, '_>) -> FrameRef {
+    FrameRef {
+        sop_class_uid: slice.source.class_uid.clone(),
+        sop_instance_uid: slice.source.uid.clone(),
+        frame: (slice.source.scan.find(Tag(0x0028, 0x0008)).is_some()).then_some(slice.index as u32 + 1),
+    }
+}
+
+/// Which scale the voxels are in: always stored x slope + intercept; Philips has a second one, which is named.
+fn intensity_scale(frames: &[&Frame]) -> String {
+    let Some(first) = frames.first() else { return String::new() };
+    let alike = frames.iter().all(|frame| (frame.slope, frame.intercept) == (first.slope, first.intercept));
+    let scale = match (alike, first.slope, first.intercept) {
+        (true, 1.0, 0.0) => "stored values".to_owned(),
+        (true, slope, intercept) => format!("stored x {slope} + {intercept} (RescaleSlope, RescaleIntercept)"),
+        (false, ..) => "stored x slope + intercept of each slice (RescaleSlope, RescaleIntercept)".to_owned(),
+    };
+    match first.scale_slope {
+        Some(scale_slope) => {
+            let factor = first.slope * scale_slope;
+            format!("{scale}: Philips display values; divide by {factor} (RS x SS) for floating point values")
+        }
+        None => scale,
+    }
+}
+
+fn notes(slices: &[Slice<'_, '_>]) -> Vec<String> {
+    let any = |test: fn(&Slice<'_, '_>) -> bool| slices.iter().any(test);
+    let mut notes = Vec::new();
+    if any(|slice| slice.frame().intercept != 0.0) {
+        notes
+            .push("a nonzero RescaleIntercept moves the background off zero, which defeats cropping to nonzero".into());
+    }
+    if any(|slice| slice.source.format.monochrome1) {
+        notes.push("MONOCHROME1: intensities were turned round".into());
+    }
+    if any(|slice| slice.source.format.padding.is_some_and(|padding| padding != 0)) {
+        notes.push("voxels at PixelPaddingValue were set to 0".into());
+    }
+    if slices.len() == 1 {
+        notes.push("a single slice: its thickness was taken from the header".into());
+    }
+    notes
+}
+
+#[cfg(test)]
+#[path = "convert_tests.rs"]
+mod tests;

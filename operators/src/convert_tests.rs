@@ -1,0 +1,193 @@
+//! Promises of conversion, on real files and on small series.
+#![allow(clippy::unwrap_used)]
+
+use nifti::{IntoNdArray, NiftiObject, ReaderOptions};
+
+use super::*;
+use crate::nifti_file;
+use crate::prescan::IMPLICIT_LE;
+use crate::scanner_files::scanner_files;
+
+/// A slice of 2 x 2 voxels in implicit VR, with the given texts for (group, element).
+fn slice(number: u8, z: &str, change: &[(u16, u16, &str)]) -> Vec<u8> {
+    let uid = format!("1.2.{number}");
+    let position = format!("10\\20\\{z}");
+    let mut texts = BTreeMap::from([
+        ((0x0008, 0x0008), "ORIGINAL\\PRIMARY\\M\\ND"),
+        ((0x0008, 0x0018), uid.as_str()),
+        ((0x0018, 0x0050), "3"),
+        ((0x0020, 0x0032), position.as_str()),
+        ((0x0020, 0x0037), "1\\0\\0\\0\\1\\0"),
+        ((0x0020, 0x0052), "1.9"),
+        ((0x0028, 0x0030), "0.5\\0.7"),
+        ((0x0028, 0x1052), "-1"),
+        ((0x0028, 0x1053), "2"),
+        ((0x0028, 0x0004), "MONOCHROME2"),
+    ]);
+    texts.extend(change.iter().map(|(group, element, text)| ((*group, *element), *text)));
+    let mut elements: Vec<((u16, u16), Vec<u8>)> =
+        texts.into_iter().map(|(tag, text)| (tag, text.as_bytes().to_vec())).collect();
+    let numbers = [(0x10, 2u16), (0x11, 2), (0x100, 16), (0x101, 12), (0x102, 11), (0x103, 0)];
+    elements.extend(numbers.map(|(element, value)| ((0x28, element), value.to_le_bytes().to_vec())));
+    let words = [u16::from(number), 2, 3, 0xF004].iter().flat_map(|word| word.to_le_bytes()).collect();
+    if !elements.iter().any(|(tag, _)| *tag == (0x7FE0, 0x10)) {
+        elements.push(((0x7FE0, 0x10), words));
+    }
+    elements.sort();
+    let mut bytes = Vec::new();
+    for ((group, element), value) in elements {
+        bytes.extend([group.to_le_bytes(), element.to_le_bytes()].concat());
+        bytes.extend((value.len() as u32).to_le_bytes());
+        bytes.extend(value);
+    }
+    bytes
+}
+
+fn convert(slices: &[Vec<u8>]) -> Result<Vec<Volume>, ConvertError> {
+    let encoded: Vec<Encoded<'_>> =
+        slices.iter().map(|data_set| Encoded { transfer_syntax: IMPLICIT_LE, data_set }).collect();
+    volumes(&encoded)
+}
+
+fn three() -> Vec<Vec<u8>> {
+    vec![slice(3, "9", &[]), slice(1, "3", &[]), slice(2, "6", &[])]
+}
+
+#[test]
+fn slices_are_sorted_by_position_and_rescaled() {
+    let volumes = convert(&three()).unwrap();
+    let volume = &volumes[0];
+    assert_eq!(volume.grid.size, [2, 2, 3]);
+    assert_eq!(
+        volume.grid.affine,
+        [[0.7, 0.0, 0.0, 10.0], [0.0, 0.5, 0.0, 20.0], [0.0, 0.0, 3.0, 3.0], [0.0, 0.0, 0.0, 1.0]]
+    );
+    assert_eq!(volume.voxels.as_slice().unwrap(), [1., 3., 5., 7., 3., 3., 5., 7., 5., 3., 5., 7.]);
+    assert_eq!(volume.frames[2].sop_instance_uid, "1.2.3");
+    assert_eq!(volume.frames[2].frame, None);
+    assert!(volume.intensity_scale.contains("stored x 2 + -1"));
+    assert!(volume.notes[0].contains("RescaleIntercept"));
+}
+
+#[test]
+fn each_slice_keeps_its_own_rescale() {
+    let mut slices = three();
+    slices[0] = slice(3, "9", &[(0x0028, 0x1053, "10"), (0x0028, 0x1052, "0")]);
+    let volume = convert(&slices).unwrap().remove(0);
+    assert_eq!(volume.voxels[[2, 0, 0]], 30.0);
+    assert_eq!(volume.voxels[[1, 0, 0]], 3.0);
+    assert!(volume.intensity_scale.contains("of each slice"));
+}
+
+#[test]
+fn magnitude_and_phase_in_one_series_are_two_volumes() {
+    let phase = [(0x0008, 0x0008, "ORIGINAL\\PRIMARY\\P\\ND")];
+    let mut slices = three();
+    slices.extend([slice(4, "3", &phase), slice(5, "6", &phase)]);
+    let volumes = convert(&slices).unwrap();
+    assert_eq!(volumes.iter().map(|volume| volume.grid.size[2]).collect::<Vec<_>>(), [3, 2]);
+}
+
+#[test]
+fn one_slice_is_a_volume_as_thick_as_it_says() {
+    let volume = convert(&[slice(1, "3", &[])]).unwrap().remove(0);
+    assert_eq!(volume.grid.spacing(), [0.7, 0.5, 3.0]);
+}
+
+#[test]
+fn monochrome1_is_turned_round_and_padding_is_nothing() {
+    let slices = [slice(1, "3", &[(0x0028, 0x0004, "MONOCHROME1"), (0x0028, 0x1052, "0"), (0x0028, 0x1053, "1")])];
+    assert_eq!(convert(&slices).unwrap()[0].voxels.as_slice().unwrap(), [4094., 4093., 4092., 4091.]);
+    let padded = [slice(1, "3", &[(0x0028, 0x0120, "\u{3}\0")])];
+    assert_eq!(convert(&padded).unwrap()[0].voxels.as_slice().unwrap(), [1., 3., 0., 7.]);
+}
+
+#[test]
+fn what_makes_no_volume_is_named() {
+    let with = |extra: Vec<u8>| {
+        let mut slices = three();
+        slices.push(extra);
+        convert(&slices).unwrap_err()
+    };
+    assert!(matches!(convert(&[]), Err(ConvertError::Empty)));
+    assert!(matches!(with(slice(9, "6", &[])), ConvertError::Doubled { count: 1, .. }));
+    assert!(matches!(with(slice(9, "18", &[])), ConvertError::Missing { count: 2, .. }));
+    assert!(matches!(with(slice(9, "13.4", &[])), ConvertError::Mixed { .. }));
+    assert!(matches!(with(slice(9, "12", &[(0x20, 0x37, "1\\0\\0\\0\\0\\1")])), ConvertError::Mixed { .. }));
+    assert!(matches!(with(slice(9, "12", &[(0x20, 0x32, "")])), ConvertError::NoGeometry { .. }));
+    assert!(matches!(with(slice(9, "12", &[(0x20, 0x32, "13\\20\\12")])), ConvertError::Irregular { .. }));
+    assert!(matches!(with(slice(9, "12", &[(0x20, 0x52, "1.8")])), ConvertError::MixedFrameOfReference));
+    assert!(matches!(with(slice(9, "12", &[(0x08, 0x08, "ORIGINAL\\PRIMARY\\M\\MOSAIC")])), ConvertError::Mosaic));
+    assert!(matches!(with(slice(9, "12", &[(0x7FE0, 0x10, "")])), ConvertError::Pixels { .. }));
+}
+
+#[test]
+fn the_chosen_volume_converts_although_another_is_broken() {
+    let mut slices = three();
+    slices.push(slice(9, "6", &[(0x0008, 0x0008, "ORIGINAL\\PRIMARY\\P\\ND"), (0x0020, 0x0032, "")]));
+    let encoded: Vec<Encoded<'_>> =
+        slices.iter().map(|data_set| Encoded { transfer_syntax: IMPLICIT_LE, data_set }).collect();
+    assert!(volumes(&encoded).is_err());
+    assert_eq!(volume(&encoded, "ORIGINAL\\PRIMARY\\M\\ND").unwrap().grid.size, [2, 2, 3]);
+    assert!(matches!(volume(&encoded, "other"), Err(ConvertError::NoSuchStack(_))));
+}
+
+#[test]
+fn mosaics_in_every_encoding_are_refused() {
+    let Some(files) = scanner_files("transfer-syntaxes/In") else { return };
+    for file in &files {
+        assert_eq!(volumes(&[file.encoded()]).unwrap_err(), ConvertError::Mosaic);
+    }
+}
+
+#[test]
+fn real_series_convert_and_survive_a_nifti_file() {
+    let folder = tempfile::tempdir().unwrap();
+    for (series, size) in [
+        ("philips-mprage-classic/In", [256, 256, 170]),
+        ("siemens-xa30-enhanced/In/5_anat-T1w_acq-tfl", [128, 128, 96]),
+    ] {
+        let Some(files) = scanner_files(series) else { return };
+        let encoded: Vec<Encoded<'_>> = files.iter().map(|file| file.encoded()).collect();
+        let volumes = volumes(&encoded).unwrap();
+        assert_eq!((volumes.len(), volumes[0].grid.size), (1, size));
+        for name in ["volume.nii", "volume.nii.gz"] {
+            let path = folder.path().join(name);
+            nifti_file::write(&volumes[0], &path).unwrap();
+            let file = ReaderOptions::new().read_file(&path).unwrap();
+            assert_eq!((file.header().qform_code, file.header().sform_code), (1, 1));
+            let affine: Vec<[f64; 2]> = transforms::both(file.header());
+            assert!(affine.iter().all(|[q, s]| (q - s).abs() < 1e-3), "qform and sform differ: {affine:?}");
+            let voxels = file.into_volume().into_ndarray::<f32>().unwrap();
+            for (index, voxel) in volumes[0].voxels.indexed_iter() {
+                assert_eq!(voxels[[index.2, index.1, index.0]], *voxel);
+            }
+        }
+    }
+}
+
+/// qform and sform of a header, part by part, in the arithmetic of nifti1.h.
+mod transforms {
+    use nifti::NiftiHeader;
+
+    pub fn both(header: &NiftiHeader) -> Vec<[f64; 2]> {
+        let [b, c, d] = [header.quatern_b, header.quatern_c, header.quatern_d].map(f64::from);
+        let a = (1.0 - (b * b + c * c + d * d)).max(0.0).sqrt();
+        let rotation = [
+            [a * a + b * b - c * c - d * d, 2.0 * (b * c - a * d), 2.0 * (b * d + a * c)],
+            [2.0 * (b * c + a * d), a * a + c * c - b * b - d * d, 2.0 * (c * d - a * b)],
+            [2.0 * (b * d - a * c), 2.0 * (c * d + a * b), a * a + d * d - c * c - b * b],
+        ];
+        let mut parts = Vec::new();
+        let offset = [header.quatern_x, header.quatern_y, header.quatern_z].map(f64::from);
+        for (row, sform) in [header.srow_x, header.srow_y, header.srow_z].iter().enumerate() {
+            for axis in 0..3 {
+                let flip = if axis == 2 { f64::from(header.pixdim[0]) } else { 1.0 };
+                let length = f64::from(header.pixdim[axis + 1]) * flip;
+                parts.push([rotation[row][axis] * length, f64::from(sform[axis])]);
+            }
+            parts.push([offset[row], f64::from(sform[3])]);
+        }
+        parts
+    }
+}
