@@ -1,7 +1,8 @@
 //! `cargo xtask bench NAME`: runs one of `tests/benches` against its peers.
 
+use crate::packages::folder;
 use crate::setup;
-use crate::step::{Failure, root, step, succeed, target};
+use crate::step::{Failure, command, root, step, succeed, target};
 
 /// Sets up, builds, and runs the bench of this name; what follows the name goes to the bench.
 pub fn run(name: &str, arguments: &[&str]) -> Result<(), Failure> {
@@ -13,6 +14,13 @@ pub fn run(name: &str, arguments: &[&str]) -> Result<(), Failure> {
         let mut cargo = ready.command("cargo");
         succeed(cargo.args(["build", "--release", "--locked", "--package", "sulcus-engine"]), "read the first error")
     })?;
+    if name == "receive" && !folder().join("bin/dicom-storescp").is_file() {
+        step("dicom-storescp, for this bench only", || {
+            let mut cargo = command("cargo");
+            cargo.args(["install", "dicom-storescp", "--version", "0.10.1", "--locked", "--root"]).arg(folder());
+            succeed(&mut cargo, "check that cargo can reach its registry")
+        })?;
+    }
     let figures = target().join("bench").join(format!("{name}.json"));
     let mut cargo = ready.command("cargo");
     cargo.args(["bench", "--locked", "--package", "sulcus-tests", "--bench", name, "--"]).args(arguments);
