@@ -12,6 +12,7 @@ use super::accept::VERIFICATION;
 use super::association::{self, Context, MAX_CONTEXTS};
 use super::command::{C_ECHO_RQ, C_STORE_RQ, Command, RESPONSE};
 use super::message::{Budget, Limits, MAX_PDU, Messages, PDU_CEILING, PDU_FLOOR, Received};
+use super::status;
 use super::wire::{Patience, Wire, WireError};
 
 /// Why sending failed.
@@ -55,6 +56,12 @@ pub enum ScuError {
         /// Transfer Syntax UID.
         transfer_syntax: String,
     },
+    /// A C-ECHO that was not answered with success.
+    #[error("the peer answered the echo with status {status:#06x}, see its log")]
+    EchoRefused {
+        /// Status (0000,0900).
+        status: u16,
+    },
     /// The connection failed.
     #[error(transparent)]
     Wire(#[from] WireError),
@@ -66,7 +73,10 @@ impl ScuError {
         match self {
             ScuError::Connect { .. } | ScuError::Aborted | ScuError::Wire(_) => true,
             ScuError::Rejected { transient, .. } => *transient,
-            ScuError::AeTitle(_) | ScuError::TooManyContexts(_) | ScuError::ContextRefused { .. } => false,
+            ScuError::EchoRefused { .. }
+            | ScuError::AeTitle(_)
+            | ScuError::TooManyContexts(_)
+            | ScuError::ContextRefused { .. } => false,
         }
     }
 }
@@ -244,7 +254,7 @@ pub fn echo(
     let status = storer.exchange(context, command, None)?;
     let elapsed = started.elapsed();
     storer.release()?;
-    if status == 0 { Ok(elapsed) } else { Err(refused()) }
+    if status == status::SUCCESS { Ok(elapsed) } else { Err(ScuError::EchoRefused { status }) }
 }
 
 fn is_ae_byte(byte: u8) -> bool {

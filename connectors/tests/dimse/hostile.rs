@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use dicom_ul::pdu::{AbortRQServiceProviderReason as Reason, AbortRQSource, Pdu};
+use proptest::prelude::*;
 use sulcus_connectors::dimse::scu::{self, Storer};
 
 use crate::protocol::{Raw, context, read, request, send, store_command};
@@ -179,4 +180,47 @@ fn a_crowd_of_half_open_connections_is_bounded_and_passes() {
         assert!(Instant::now() < deadline, "{error}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// The bytes of a whole association: request, one object, release.
+fn conversation() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    dicom_ul::pdu::write_pdu(&mut bytes, &request(vec![context(1, MR, &[EXPLICIT])], 0)).unwrap();
+    for (control, fragment) in [(3, store_command(1, MR, "1.2.3").as_slice()), (0, &[7; 100]), (2, &[8; 100])] {
+        bytes.extend_from_slice(&[4, 0]);
+        bytes.extend_from_slice(&(fragment.len() as u32 + 6).to_be_bytes());
+        bytes.extend_from_slice(&(fragment.len() as u32 + 2).to_be_bytes());
+        bytes.extend_from_slice(&[1, control]);
+        bytes.extend_from_slice(fragment);
+    }
+    bytes.extend_from_slice(&[5, 0, 0, 0, 0, 4, 0, 0, 0, 0]);
+    bytes
+}
+
+#[test]
+fn a_damaged_conversation_ends_and_harms_nobody() {
+    let server = Server::with(|options| options.silence_timeout = Duration::from_secs(2));
+    let whole = conversation();
+    let changes = prop::collection::vec((0..whole.len(), any::<u8>()), 0..4);
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(150));
+    let outcome = runner.run(&(changes, 0..=whole.len()), |(changes, cut)| {
+        let mut bytes = whole.clone();
+        for (at, byte) in changes {
+            bytes[at] = byte;
+        }
+        let mut stream = connect(&server);
+        // The server may have ended the connection before it took everything.
+        let _ = stream.write_all(&bytes[..cut]);
+        let _ = stream.shutdown(Shutdown::Write);
+        let ended = stream.read_to_end(&mut Vec::new());
+        let timed_out = ended.is_err_and(|e| matches!(e.kind(), std::io::ErrorKind::WouldBlock));
+        prop_assert!(!timed_out, "the connection was not ended");
+        Ok(())
+    });
+    outcome.unwrap();
+    still_serves(&server);
+    let mut stream = connect(&server);
+    stream.write_all(&whole).unwrap();
+    let answers: Vec<_> = std::iter::from_fn(|| read(&mut stream)).collect();
+    assert!(matches!(answers.as_slice(), [Pdu::AssociationAC(_), Pdu::PData { .. }, Pdu::ReleaseRP]), "{answers:?}");
 }
