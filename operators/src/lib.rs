@@ -11,6 +11,7 @@ pub mod nnunet;
 pub mod part10;
 pub mod pixels;
 pub mod prescan;
+pub mod results;
 pub mod rows;
 pub mod series;
 pub mod volume;

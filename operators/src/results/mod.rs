@@ -1,0 +1,13 @@
+//! The objects that leave: the DICOM Segmentation and `report.json`, their identities, and the check that reads a
+//! written segmentation back before anything is sent.
+//!
+//! Storing and sending them is the engine's.
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod fixture;
+pub mod seg;
+pub mod uid;
+
+/// What every object says of itself until a site's own configuration says otherwise.
+pub const RESEARCH_USE: &str = "Research use only, not for diagnosis";
