@@ -9,6 +9,7 @@ pub mod lesions;
 pub mod nifti_file;
 pub mod nnunet;
 pub mod part10;
+pub mod phantom;
 pub mod pixels;
 pub mod prescan;
 pub mod results;
