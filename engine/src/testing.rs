@@ -10,14 +10,15 @@ use sulcus_operators::{
 
 /// Facts of instance `number` of series `series` with these bytes.
 pub fn facts(series: u32, number: u32, data_set: &[u8]) -> InstanceFacts {
+    let digest = Digest::of(data_set);
     InstanceFacts {
         sop_class_uid: "1.2.840.10008.5.1.4.1.1.4".into(),
         sop_instance_uid: format!("1.2.3.{series}.{number}"),
         study_uid: "1.2.3".into(),
         series_uid: format!("1.2.3.{series}"),
         transfer_syntax: "1.2.840.10008.1.2.1".into(),
-        data_set_digest: Digest::of(data_set),
-        content_digest: Digest::of(data_set),
+        data_set_digest: digest,
+        content_digest: digest,
         demographics_digest: Digest::of(b"somebody"),
         patient: PatientKey { issuer: "source:test".into(), id: "P1".into() },
         instance_number: Some(i64::from(number)),

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -24,6 +24,9 @@ use crate::{
 
 /// Most entries of one epoch, unless one job alone has more.
 const MOST: usize = 512;
+/// How long records, whose senders were answered already, wait for others to share their commit. Commits compete with
+/// the spool's syncs for the disk.
+const GATHER: Duration = Duration::from_millis(4);
 /// How long to wait before a failed commit is tried again.
 const AGAIN: Duration = Duration::from_millis(250);
 
@@ -155,11 +158,15 @@ fn standing(entry: &Entering) -> Option<(&str, Digest, SpoolPlace)> {
 /// Commits until every sender is gone.
 pub(super) fn run(mut ledger: Ledger, queue: &Receiver<Job>, committed: &Committed) {
     while let Ok(first) = queue.recv() {
+        let until = Instant::now() + GATHER;
         let mut count = first.entries.len();
+        let mut waited_for = first.reply.is_some();
         let mut batch = vec![first];
         while count < MOST {
-            let Ok(job) = queue.try_recv() else { break };
+            let next = if waited_for { queue.try_recv().ok() } else { queue.recv_deadline(until).ok() };
+            let Some(job) = next else { break };
             count += job.entries.len();
+            waited_for |= job.reply.is_some();
             batch.push(job);
         }
         while let Err(error) = commit(&mut ledger, &mut batch, committed) {

@@ -57,8 +57,9 @@ fn files(folder: &Path) -> Done {
 
 /// An object whose bytes follow from its number.
 fn filling(number: u32, length: usize) -> Vec<u8> {
-    let pattern = Digest::of(&number.to_le_bytes()).0;
-    pattern.into_iter().cycle().take(length).collect()
+    let mut bytes = Digest::of(&number.to_le_bytes()).0.repeat(length.div_ceil(32));
+    bytes.truncate(length);
+    bytes
 }
 
 fn keep(folder: &Path, life: u32) -> Done {
