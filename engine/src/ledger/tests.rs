@@ -1,3 +1,4 @@
+//! The promises of the ledger: sequence, epochs, arrivals, reconciling, and what verify finds.
 #![allow(clippy::unwrap_used)]
 use std::path::{Path, PathBuf};
 

@@ -1,3 +1,4 @@
+//! The promises of the receiver: what is kept, repeated, refused, and what passes over its socket.
 #![allow(clippy::unwrap_used)]
 use std::{os::unix::fs::FileExt, sync::Barrier};
 

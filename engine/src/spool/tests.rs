@@ -1,3 +1,4 @@
+//! The promises of the spool: what is appended is read back, and torn or hostile segments harm nobody.
 #![allow(clippy::unwrap_used)]
 use std::os::unix::fs::FileExt;
 
