@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use crate::geometry::{along_normal, grid, line_up};
 use crate::header::{Frame, FramesError, frames};
-use crate::pixels::{PixelFormat, PixelsError, each_sample};
+use crate::pixels::{PixelFormat, PixelsError, frame_bytes};
 use crate::prescan::{Limits, Prescan, Refusal, prescan};
 use crate::rows::FrameFacts;
 use crate::volume::{Encoded, FrameRef, Volume};
@@ -199,13 +199,17 @@ fn fill(plane: &mut [f32], slice: &Slice<'_, '_>) -> Result<(), PixelsError> {
     } else {
         Some(((1u64 << format.bits_stored) - 1) as i32)
     };
-    let mut voxels = plane.iter_mut();
-    each_sample(scan, format, slice.index as u32 + 1, |sample| {
-        let Some(voxel) = voxels.next() else { return };
-        let shown = turn.map_or(sample, |top| top.wrapping_sub(sample));
-        let padded = format.padding == Some(sample) && sample != 0;
-        *voxel = if padded { 0.0 } else { (f64::from(shown) * slope + intercept) as f32 };
-    })
+    let bytes = frame_bytes(scan, format, slice.index as u32 + 1)?;
+    let rescale = |sample: i32| (f64::from(sample) * slope + intercept) as f32;
+    match (turn, format.padding.filter(|padding| *padding != 0)) {
+        (None, None) => bytes.read(format, plane, rescale),
+        (turn, padding) => bytes.read(format, plane, |sample| match turn {
+            _ if padding == Some(sample) => 0.0,
+            Some(top) => rescale(top.wrapping_sub(sample)),
+            None => rescale(sample),
+        }),
+    }
+    Ok(())
 }
 
 fn frame_ref(slice: &Slice<'_, '_>) -> FrameRef {

@@ -11,6 +11,9 @@ use crate::volume::Grid;
 const ORIENTATION_TOLERANCE: i32 = 100;
 /// Positions may be off by this much, micrometres, where 1 % of the step is less: DICOM writes them in decimals.
 const POSITION_TOLERANCE_UM: i64 = 5;
+/// Positions are written with few digits (Siemens XA: six), the nominal step is exact. Where both agree over the whole
+/// volume to within this, mm, the nominal step is taken.
+const NOMINAL_TOLERANCE: f64 = 1e-3;
 /// Farther than a kilometre is taken as a kilometre, so that hostile positions cannot overflow.
 const FARTHEST_UM: i64 = 1_000_000_000;
 
@@ -120,19 +123,16 @@ fn normal(cosines: [f64; 6]) -> Option<[f64; 3]> {
 }
 
 /// The grid of slices that are sorted along the normal and evenly spaced. The step between slices is taken from the
-/// first and last positions; a single slice takes SpacingBetweenSlices or SliceThickness along the normal.
+/// first and last positions, and its length from the header where that is only more exact; a single slice takes SpacingBetweenSlices or SliceThickness along the normal.
 /// None where a frame lacks geometry or where slices are shifted against each other within their plane, by more than
 /// a twentieth of the step or of a pixel, so that no single affine describes them.
 pub fn grid(frames: &[&Frame], columns: usize, rows: usize) -> Option<Grid> {
     let (first, last) = (frames.first()?, frames.last()?);
     let (origin, cosines, spacing) = (first.position?, first.orientation?, first.spacing?);
     let normal = normal(cosines)?;
-    let step: [f64; 3] = match frames.len() {
-        1 => normal.map(|part| part * first.slice_step.unwrap_or(0.0)),
-        count => {
-            let end = last.position?;
-            std::array::from_fn(|axis| (end[axis] - origin[axis]) / (count - 1) as f64)
-        }
+    let (origin, step) = match frames.len() {
+        1 => (origin, normal.map(|part| part * first.slice_step.unwrap_or(0.0))),
+        count => between(origin, last.position?, (count - 1) as f64, first.slice_step),
     };
     let length = step.iter().map(|part| part * part).sum::<f64>().sqrt();
     if !length.is_normal() || spacing.iter().any(|spacing| *spacing <= 0.0) {
@@ -151,4 +151,19 @@ pub fn grid(frames: &[&Frame], columns: usize, rows: usize) -> Option<Grid> {
         axis => [cosines[axis] * spacing[1], cosines[axis + 3] * spacing[0], step[axis], origin[axis]],
     });
     Some(Grid { size: [columns, rows, frames.len()], affine })
+}
+
+/// Origin and step of slices from `start` to `end`, `steps` apart. Where the nominal step is taken, the volume stays
+/// centred between the two, so that both ends share the rounding.
+fn between(start: [f64; 3], end: [f64; 3], steps: f64, nominal: Option<f64>) -> ([f64; 3], [f64; 3]) {
+    let step: [f64; 3] = std::array::from_fn(|axis| (end[axis] - start[axis]) / steps);
+    let length = step.iter().map(|part| part * part).sum::<f64>().sqrt();
+    match nominal {
+        Some(nominal) if (nominal - length).abs() * steps <= NOMINAL_TOLERANCE && length > 0.0 => {
+            let exact = step.map(|part| part * nominal / length);
+            let origin = std::array::from_fn(|axis| (start[axis] + end[axis] - exact[axis] * steps) / 2.0);
+            (origin, exact)
+        }
+        _ => (start, step),
+    }
 }

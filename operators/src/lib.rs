@@ -1,6 +1,7 @@
 //! What is computed: pure functions on headers, volumes and lesions, and the DICOM objects made of them.
 //!
 //! This room opens no socket, reads no clock and starts no thread of its own.
+
 pub mod convert;
 pub mod digest;
 pub mod geometry;

@@ -50,11 +50,17 @@ fn write_to(out: &mut impl Write, header: &[u8], volume: &Volume, whole: bool) -
     out.write_all(header)?;
     let mut bytes = Vec::new();
     for slice in volume.voxels.outer_iter() {
-        bytes.clear();
         if whole {
-            bytes.extend(slice.iter().flat_map(|voxel| (*voxel as i16).to_le_bytes()));
+            bytes.resize(2 * slice.len(), 0);
+            bytes
+                .as_chunks_mut()
+                .0
+                .iter_mut()
+                .zip(slice)
+                .for_each(|(word, voxel)| *word = (*voxel as i16).to_le_bytes());
         } else {
-            bytes.extend(slice.iter().flat_map(|voxel| voxel.to_le_bytes()));
+            bytes.resize(4 * slice.len(), 0);
+            bytes.as_chunks_mut().0.iter_mut().zip(slice).for_each(|(word, voxel)| *word = voxel.to_le_bytes());
         }
         out.write_all(&bytes)?;
     }

@@ -76,9 +76,10 @@ pub enum PixelsError {
 pub fn stored(encoded: Encoded<'_>, frame: u32) -> Result<Stored, PixelsError> {
     let scan = prescan(encoded, &Limits::default())?;
     let format = PixelFormat::of(&scan)?;
-    // Room for what the bytes can hold at once; the declared size alone reserves nothing.
-    let mut samples = Vec::with_capacity((format.columns * format.rows).min(encoded.data_set.len()));
-    each_sample(&scan, &format, frame, |sample| samples.push(sample))?;
+    let mut samples = Vec::new();
+    let bytes = frame_bytes(&scan, &format, frame)?;
+    samples.resize(format.columns * format.rows, 0);
+    bytes.read(&format, &mut samples, |sample| sample);
     Ok(Stored { columns: format.columns, rows: format.rows, samples })
 }
 
@@ -134,45 +135,56 @@ impl PixelFormat {
     }
 }
 
-/// Calls `sink` with each stored sample of a frame (counted from 1), in stored order, `rows * columns` times.
-pub(crate) fn each_sample(
-    scan: &Prescan<'_>,
+/// The bytes of one frame, uncompressed: enough of them for `rows * columns` samples.
+pub(crate) struct FrameBytes<'b> {
+    bytes: Cow<'b, [u8]>,
+    big_endian: bool,
+}
+
+/// The uncompressed bytes of a frame, counted from 1.
+pub(crate) fn frame_bytes<'s>(
+    scan: &'s Prescan<'_>,
     format: &PixelFormat,
     frame: u32,
-    mut sink: impl FnMut(i32),
-) -> Result<(), PixelsError> {
+) -> Result<FrameBytes<'s>, PixelsError> {
     if frame == 0 || frame > format.frames {
         return Err(PixelsError::NoFrame { frame, frames: format.frames });
     }
-    let samples = format.columns * format.rows;
-    let native = matches!(scan.pixels(), Some(PixelBytes::Native(_)));
-    let big_endian = native && scan.transfer_syntax() == EXPLICIT_BE;
-    let bytes = match scan.pixels() {
-        None => return Err(PixelsError::None),
+    match scan.pixels() {
+        None => Err(PixelsError::None),
         Some(PixelBytes::Native(range)) => {
-            let length = samples * (format.bits_allocated / 8) as usize;
+            let length = format.columns * format.rows * (format.bits_allocated / 8) as usize;
             let all = scan.bytes().get(range.clone()).unwrap_or_default();
             let start = (frame as usize - 1).saturating_mul(length);
-            Cow::Borrowed(all.get(start..start.saturating_add(length)).ok_or(PixelsError::Truncated { frame })?)
+            let bytes = all.get(start..start.saturating_add(length)).ok_or(PixelsError::Truncated { frame })?;
+            Ok(FrameBytes { bytes: Cow::Borrowed(bytes), big_endian: scan.transfer_syntax() == EXPLICIT_BE })
         }
         Some(PixelBytes::Fragments { offsets, fragments }) => {
             let stream = codecs::stream(scan.bytes(), format, offsets, fragments, frame)?;
-            Cow::Owned(codecs::decode(scan.transfer_syntax(), &stream, format, frame)?)
+            let bytes = codecs::decode(scan.transfer_syntax(), &stream, format, frame)?;
+            Ok(FrameBytes { bytes: Cow::Owned(bytes), big_endian: false })
         }
-    };
-    // A codec may give one byte a sample where eight bits are stored in sixteen.
-    match bytes.len() / samples {
-        1 => bytes.iter().take(samples).for_each(|byte| sink(format.sample(u32::from(*byte)))),
-        2 | 3 => bytes.as_chunks::<2>().0.iter().take(samples).for_each(|word| {
-            let word = if big_endian { u16::from_be_bytes(*word) } else { u16::from_le_bytes(*word) };
-            sink(format.sample(u32::from(word)));
-        }),
-        0 => return Err(PixelsError::Truncated { frame }),
-        _ => bytes.as_chunks::<4>().0.iter().take(samples).for_each(|word| {
-            sink(format.sample(if big_endian { u32::from_be_bytes(*word) } else { u32::from_le_bytes(*word) }));
-        }),
     }
-    Ok(())
+}
+
+impl FrameBytes<'_> {
+    /// Fills `out`, which has `rows * columns` places, with what `convert` makes of each stored sample.
+    pub(crate) fn read<T>(&self, format: &PixelFormat, out: &mut [T], convert: impl Fn(i32) -> T) {
+        let bytes = &self.bytes;
+        let convert = |word: u32| convert(format.sample(word));
+        // A codec may give one byte a sample where eight bits are stored in sixteen.
+        match (bytes.len() / out.len().max(1), self.big_endian) {
+            (0 | 1, _) => each(out, bytes, |byte| convert(u32::from(*byte))),
+            (2 | 3, true) => each(out, bytes.as_chunks().0, |word| convert(u32::from(u16::from_be_bytes(*word)))),
+            (2 | 3, false) => each(out, bytes.as_chunks().0, |word| convert(u32::from(u16::from_le_bytes(*word)))),
+            (_, true) => each(out, bytes.as_chunks().0, |word| convert(u32::from_be_bytes(*word))),
+            (_, false) => each(out, bytes.as_chunks().0, |word| convert(u32::from_le_bytes(*word))),
+        }
+    }
+}
+
+fn each<W, T>(out: &mut [T], words: &[W], convert: impl Fn(&W) -> T) {
+    out.iter_mut().zip(words).for_each(|(place, word)| *place = convert(word));
 }
 
 #[cfg(test)]
