@@ -3,6 +3,7 @@
 //! Pure functions of rows: the result does not depend on the order of the rows. When a series is complete is for the
 //! graph to say.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -64,8 +65,8 @@ impl From<(Seq, &str, &InstanceFacts)> for InstanceRow {
 }
 
 /// The state of the series that `rows` belong to (they are taken to be of one series); none without rows.
-pub fn summarise(rows: &[InstanceRow]) -> Option<SeriesState> {
-    let mut rows: Vec<&InstanceRow> = rows.iter().collect();
+pub fn summarise<R: Borrow<InstanceRow>>(rows: &[R]) -> Option<SeriesState> {
+    let mut rows: Vec<&InstanceRow> = rows.iter().map(Borrow::borrow).collect();
     rows.sort_by(|a, b| (&a.sop_instance_uid, a.seq, *a).cmp(&(&b.sop_instance_uid, b.seq, *b)));
     let first = *rows.first()?;
 
@@ -98,11 +99,10 @@ pub fn summarise(rows: &[InstanceRow]) -> Option<SeriesState> {
     })
 }
 
-/// The largest promised count and who promised it; none where more instances are here than any header promises,
-/// since a count that is contradicted proves nothing.
+/// The largest promised count and who promised it, even where more instances are here: the graph names the
+/// contradiction.
 fn expected(rows: &[&InstanceRow]) -> Option<(u32, String)> {
-    let largest = rows.iter().filter_map(|row| Some((row.expected_instances?, row.counted_by.clone()))).max()?;
-    (largest.0 as usize >= rows.len()).then_some(largest)
+    rows.iter().filter_map(|row| Some((row.expected_instances?, row.counted_by.clone()))).max()
 }
 
 /// Every instance is Enhanced, and if they are parts of a concatenation, each part is here.

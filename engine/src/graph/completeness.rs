@@ -1,0 +1,210 @@
+//! Stage `completeness`: whether a series may be worked on, by evidence, with the reasons in words.
+//!
+//! Strongest first. Evidence that counts closes a series at once: the number of instances that its headers promise,
+//! or Enhanced objects that are whole in themselves. Evidence that only looks complete (even steps, no gap, numbered
+//! 1 to N, released by its sender) needs the source's settle window, since every prefix of a series looks complete
+//! to a sender that opens one association a slice. The idle timer is the last resort. A late slice makes other
+//! timers and so another verdict.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+use sulcus_operators::{
+    rows::{Completeness, Fault, Seq, SeriesState, Verdict},
+    series::usable_stack,
+};
+
+use super::{
+    group::{Key, Row, Rows, each, gather, join},
+    rows::Output,
+};
+use crate::ledger::event::{Rules, SourcePolicy, Timer, TimerKind};
+
+/// A series with its verdict.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Judged {
+    /// The series.
+    pub state: Arc<SeriesState>,
+    /// The verdict.
+    pub completeness: Completeness,
+    /// Timers that it waits for.
+    pub waits: Vec<TimerKind>,
+    /// Why its geometry or its patients forbid to use it, and what to do; none where it is usable.
+    pub refusal: Option<(String, String)>,
+    /// Evidence that contradicts.
+    pub faults: Vec<Fault>,
+}
+
+/// True for a series that a pipeline may take: MR, with images.
+pub fn is_candidate(state: &SeriesState) -> bool {
+    state.keywords.get("Modality").is_some_and(|modality| modality == "MR") && !state.stacks.is_empty()
+}
+
+/// The verdict. `released` is the series' last orderly release; `fired` says whether a timer set at the series' last
+/// member ran out.
+pub fn judge(state: &Arc<SeriesState>, released: Option<Seq>, fired: impl Fn(TimerKind) -> bool) -> Judged {
+    let refusal = refusal(state);
+    let mut faults = Vec::new();
+    let mut fault = |reason: String, hint: &str| {
+        let (stage, key) = ("completeness".to_owned(), state.series_uid.clone());
+        faults.push(Fault { stage, key, reason, hint: hint.to_owned() });
+    };
+    if state.patients > 1 {
+        fault(format!("series names {} patients", state.patients), "withdraw the instances of the wrong patient");
+    }
+    let count = state.instances;
+    let mut reasons = Vec::new();
+    let mut counted = false;
+    let mut short = false;
+    match &state.expected {
+        Some((expected, by)) if count == *expected => {
+            counted = true;
+            reasons.push(format!("all {expected} instances are here ({by})"));
+            if state.stacks.iter().any(|stack| stack.missing > 0) {
+                fault(
+                    format!("all {expected} instances are here ({by}), and slices are missing between them"),
+                    "check at the scanner which slices belong to the series, and send the missing ones",
+                );
+            }
+        }
+        Some((expected, by)) if count > *expected && !state.enhanced_whole => {
+            reasons.push(format!("{count} instances where {by} says {expected}: the count proves nothing"));
+            fault(
+                format!("{count} instances where {by} says {expected}"),
+                "check at the scanner which instances belong to the series, and withdraw the others",
+            );
+        }
+        Some((expected, by)) if !state.enhanced_whole => {
+            short = true;
+            reasons.push(format!("{count} of {expected} instances ({by})"));
+        }
+        _ => {}
+    }
+    if state.enhanced_whole {
+        reasons.push("every Enhanced object is whole in itself".to_owned());
+    }
+    let whole = state.numbered && state.stacks.iter().all(|s| s.uniform && s.missing == 0 && s.doubled == 0);
+    let released = released.is_some_and(|seq| seq > state.last_member());
+    let looks_whole = whole && released && !short && refusal.is_none();
+    let idle = fired(TimerKind::Idle);
+    let closes = if counted || state.enhanced_whole {
+        true
+    } else if looks_whole && fired(TimerKind::Settle) {
+        reasons.push(format!(
+            "{count} instances numbered 1 to {count}, even steps, no gap, released by the sender, and nothing came \
+             within the settle window"
+        ));
+        true
+    } else if idle {
+        reasons.push("only the idle timer says so: nothing came for as long as the source may rest".to_owned());
+        true
+    } else {
+        false
+    };
+    let mut waits = Vec::new();
+    let verdict = if !closes {
+        waits.push(TimerKind::Idle);
+        if looks_whole {
+            waits.push(TimerKind::Settle);
+            reasons.push("looks complete and was released; waits for the settle window".to_owned());
+        } else {
+            reasons.push("waits for more instances, or for the idle timer".to_owned());
+        }
+        Verdict::Waiting
+    } else if let Some((reason, _)) = &refusal {
+        reasons.push(reason.clone());
+        Verdict::Stalled
+    } else if short {
+        reasons.push("the promised count was not reached".to_owned());
+        Verdict::Stalled
+    } else {
+        Verdict::Complete
+    };
+    waits.sort();
+    let completeness = Completeness { series_uid: state.series_uid.clone(), verdict, reasons };
+    Judged { state: Arc::clone(state), completeness, waits, refusal, faults }
+}
+
+fn refusal(state: &SeriesState) -> Option<(String, String)> {
+    if state.patients > 1 {
+        let hint = "withdraw the instances of the wrong patient";
+        return Some((format!("series names {} patients", state.patients), hint.to_owned()));
+    }
+    usable_stack(state).err()
+}
+
+/// Verdicts on all series that a pipeline may take; the timers they wait for and evidence that contradicts.
+pub fn stage<'scope>(
+    series: Rows<'scope>,
+    released: Rows<'scope>,
+    fired: Rows<'scope>,
+    rules: Rows<'scope>,
+) -> (Rows<'scope>, Rows<'scope>) {
+    let candidates = each(series, |key, row, out| {
+        if matches!(&row, Row::State(state) if is_candidate(state)) {
+            out.push((key, row));
+        }
+    });
+    let evidence = candidates.concatenate([released, fired]);
+    let judged = gather(evidence, "completeness", |_, rows, out| {
+        let state = rows.iter().find_map(|row| if let Row::State(state) = row { Some(state) } else { None });
+        let released = rows.iter().filter_map(|row| if let Row::Released(seq) = row { Some(*seq) } else { None }).max();
+        if let Some(state) = state {
+            let as_of = state.last_member();
+            let fired = |kind| rows.contains(&&Row::Fired(kind, as_of));
+            out.push(Row::Judged(Arc::new(judge(state, released, fired))));
+        }
+    });
+    let told = each(judged.clone(), |key, row, out| {
+        if let Row::Judged(judged) = row {
+            out.push((key.clone(), Output::Completeness(judged.completeness.clone()).into()));
+            out.extend(judged.faults.iter().map(|fault| (key.clone(), Output::Fault(fault.clone()).into())));
+        }
+    });
+    // Only waiting series are in this join, so that one key for all of them is small.
+    let waiting = each(judged.clone(), |_, row, out| {
+        if let Row::Judged(judged) = row {
+            out.extend(judged.waits.iter().map(|kind| (Key::All, Row::Waits(Arc::clone(&judged.state), *kind))));
+        }
+    });
+    let timers = join(waiting, rules, |_, waits, rules| match (waits, rules) {
+        (Row::Waits(state, kind), Row::Rules(rules)) => {
+            let timer = timer(state, *kind, rules)?;
+            Some((Key::Series(timer.series_uid.clone()), Output::Timer(timer).into()))
+        }
+        _ => None,
+    });
+    (judged, told.concat(timers))
+}
+
+/// The same from the whole log. `released` holds the last orderly release by series.
+pub fn batch(
+    series: &BTreeMap<String, Arc<SeriesState>>,
+    released: &BTreeMap<String, Seq>,
+    fired: &BTreeSet<(String, TimerKind, Seq)>,
+    rules: Option<&Rules>,
+) -> (BTreeMap<String, Judged>, Vec<Timer>, Vec<Fault>) {
+    let (mut all, mut timers, mut faults) = (BTreeMap::new(), Vec::new(), Vec::new());
+    for (uid, state) in series.iter().filter(|(_, state)| is_candidate(state)) {
+        let ran_out = |kind| fired.contains(&(uid.clone(), kind, state.last_member()));
+        let judged = judge(state, released.get(uid).copied(), ran_out);
+        timers.extend(judged.waits.iter().filter_map(|kind| timer(state, *kind, rules?)));
+        faults.extend(judged.faults.iter().cloned());
+        all.insert(uid.clone(), judged);
+    }
+    (all, timers, faults)
+}
+
+/// The timer that a waiting series wants; none while no policy is known.
+fn timer(state: &SeriesState, kind: TimerKind, rules: &Rules) -> Option<Timer> {
+    let named = rules.sources.iter().find(|policy| policy.name == state.source);
+    let SourcePolicy { settle_millis, idle_millis, .. } = named.or(rules.sources.first())?;
+    let millis = match kind {
+        TimerKind::Settle => *settle_millis,
+        TimerKind::Idle => *idle_millis,
+    };
+    Some(Timer { series_uid: state.series_uid.clone(), kind, as_of: state.last_member(), millis })
+}

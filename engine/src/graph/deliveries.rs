@@ -1,0 +1,117 @@
+//! Stage `deliveries`: the outbox. What is ready goes to each destination of its pipeline that takes its role, until
+//! the destination has it. A destination that is removed, or a newer revision, takes back what has not been sent.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use sulcus_operators::rows::{DeliveryRow, Fault, Role};
+
+use super::{
+    group::{Key, Row, Rows, each, gather, join},
+    inputs::{DeliveryKey, ReportKey, Tried},
+    objects::Ready,
+    rows::{DeliveryToDo, Output},
+};
+use crate::ledger::event::Rules;
+
+/// Which pipeline's objects of which role go where.
+type Route = ((String, Role), String);
+
+fn routes(rules: &Rules) -> BTreeSet<Route> {
+    let mut routes = BTreeSet::new();
+    for pipeline in &rules.pipelines {
+        for destination in rules.destinations.iter().filter(|to| pipeline.destinations.contains(&to.name)) {
+            let route = |role: &Role| ((pipeline.name.clone(), *role), destination.name.clone());
+            routes.extend(destination.roles.iter().map(route));
+        }
+    }
+    routes
+}
+
+fn row((study_uid, pipeline): &ReportKey, ready: &Ready, destination: &str) -> (DeliveryKey, DeliveryRow) {
+    let row = DeliveryRow {
+        object: ready.object,
+        destination: destination.to_owned(),
+        study_uid: study_uid.clone(),
+        pipeline: pipeline.clone(),
+        revision: ready.revision,
+        role: ready.role,
+        uid: ready.uid.clone(),
+        bytes: ready.bytes,
+    };
+    ((ready.object, destination.to_owned()), row)
+}
+
+fn standing(rows: &[&Row], out: &mut Vec<Output>) {
+    if rows.contains(&&Row::Settled) {
+        return;
+    }
+    let wanted = rows.iter().find_map(|row| if let Row::Delivery(wanted) = row { Some(wanted) } else { None });
+    let Some(wanted) = wanted else { return };
+    let tried = rows.iter().find_map(|row| if let Row::Tried(tried) = row { Some(tried.as_ref()) } else { None });
+    let Tried { attempt, not_before, reason } = tried.cloned().unwrap_or_default();
+    if !reason.is_empty() {
+        out.push(Output::Fault(Fault {
+            stage: "deliveries".to_owned(),
+            key: format!("{} to {}", wanted.uid, wanted.destination),
+            reason,
+            hint: format!("check that {} is reachable and takes the object; it is tried again", wanted.destination),
+        }));
+    }
+    let (row, attempt) = (wanted.as_ref().clone(), attempt.saturating_add(1));
+    out.push(Output::Delivery(DeliveryToDo { row, attempt, not_before }));
+}
+
+/// Deliveries to do, and faults of those that fail so far.
+pub fn stage<'scope>(
+    ready: Rows<'scope>,
+    rules: Rows<'scope>,
+    tried: Rows<'scope>,
+    settled: Rows<'scope>,
+) -> Rows<'scope> {
+    let routes = each(rules, |_, row, out| {
+        if let Row::Rules(rules) = row {
+            let route = |((pipeline, role), to): Route| (Key::Route(pipeline, role), Row::Destination(to));
+            out.extend(routes(&rules).into_iter().map(route));
+        }
+    });
+    let wanted = join(ready, routes, |_, ready, destination| match (ready, destination) {
+        (Row::Ready(key, ready), Row::Destination(destination)) => {
+            let ((object, destination), row) = row(key, ready, destination);
+            Some((Key::Delivery(object, destination), Row::Delivery(Arc::new(row))))
+        }
+        _ => None,
+    });
+    gather(wanted.concatenate([tried, settled]), "deliveries", |_, rows, out| {
+        let mut told = Vec::new();
+        standing(rows, &mut told);
+        out.extend(told.into_iter().map(Row::from));
+    })
+}
+
+/// The same from the whole log.
+pub fn batch(
+    ready: &[(ReportKey, Ready)],
+    rules: Option<&Rules>,
+    tried: &BTreeMap<DeliveryKey, Tried>,
+    settled: &BTreeSet<DeliveryKey>,
+) -> Vec<Output> {
+    let routes = rules.map(routes).unwrap_or_default();
+    let mut wanted: BTreeMap<DeliveryKey, BTreeSet<DeliveryRow>> = BTreeMap::new();
+    for (key, ready) in ready {
+        for ((_, _), destination) in routes.iter().filter(|(from, _)| (&from.0, from.1) == (&key.1, ready.role)) {
+            let (delivery, row) = row(key, ready, destination);
+            wanted.entry(delivery).or_default().insert(row);
+        }
+    }
+    let mut told = Vec::new();
+    for (key, wanted) in wanted {
+        let mut rows: Vec<Row> = wanted.into_iter().map(|row| Row::Delivery(Arc::new(row))).collect();
+        rows.extend(tried.get(&key).cloned().map(|tried| Row::Tried(Arc::new(tried))));
+        rows.extend(settled.contains(&key).then_some(Row::Settled));
+        standing(&rows.iter().collect::<Vec<_>>(), &mut told);
+    }
+    told
+}

@@ -1,0 +1,155 @@
+//! What the stages are made of: one type of row, and the few operators that they share.
+//!
+//! All collections hold the same type, so that the compiler makes each of differential's operators once, not once a
+//! stage: twenty instances took minutes to build.
+
+use std::sync::Arc;
+
+use differential_dataflow::VecCollection;
+use serde::{Deserialize, Serialize};
+use sulcus_operators::{
+    digest::Digest,
+    rows::{DeliveryRow, PatientKey, ReportRow, Role, RunOrder, Seq, SeriesState},
+};
+
+use super::{
+    choice::{Candidate, Choice, Offer},
+    completeness::Judged,
+    inputs::{Issued, ObjectFact, ReportKey, RunFact, Tried},
+    instances::Arrived,
+    matches::{Applied, Condition, Described},
+    objects::Ready,
+    reports::Wanted,
+    rows::Output,
+};
+use crate::ledger::event::{Rules, Scope, TimerKind};
+
+/// The dataflow's time: the ledger's epoch.
+pub type Epoch = u64;
+
+/// By what rows are gathered and joined.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Key {
+    /// Everything, for the few rows that all must meet.
+    All,
+    /// What a withdrawal names.
+    Scope(Scope),
+    /// One of the lists of a series.
+    Chunk(String, u8),
+    /// SeriesInstanceUID.
+    Series(String),
+    /// StudyInstanceUID.
+    Study(String),
+    /// One of the parts that series are spread over.
+    Part(u8),
+    /// RunKey.
+    Run(Digest),
+    /// One report.
+    Report(ReportKey),
+    /// Name of a pipeline.
+    Pipeline(String),
+    /// Objects of one role of one pipeline.
+    Route(String, Role),
+    /// One object and one destination.
+    Delivery(Digest, String),
+    /// What a fault concerns.
+    Fault(String),
+}
+
+/// What the collections hold. Large rows are shared by reference.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[allow(missing_docs)] // A variant is named after what it holds, which says what it is.
+pub enum Row {
+    Arrived(Arc<Arrived>),
+    Withdrawn(Seq),
+    Chunk(Arc<Vec<Arc<Arrived>>>),
+    State(Arc<SeriesState>),
+    Patient(PatientKey),
+    Released(Seq),
+    Fired(TimerKind, Seq),
+    Judged(Arc<Judged>),
+    Waits(Arc<SeriesState>, TimerKind),
+    Rules(Arc<Rules>),
+    Described(Described),
+    Condition(Arc<Condition>),
+    Applied(Applied),
+    Candidate(Candidate),
+    Offer(Offer),
+    Choice(Arc<Choice>),
+    Run(ReportKey, Arc<RunOrder>),
+    RunFact(Arc<RunFact>),
+    Done(ReportKey, Digest),
+    Issued(Issued),
+    Wanted(Arc<Wanted>),
+    Report(Arc<ReportRow>),
+    Object(Arc<ObjectFact>),
+    Ready(ReportKey, Arc<Ready>),
+    Destination(String),
+    Delivery(Arc<DeliveryRow>),
+    Tried(Arc<Tried>),
+    Settled,
+    Named,
+    Output(Arc<Output>),
+}
+
+impl From<Output> for Row {
+    fn from(output: Output) -> Self {
+        Row::Output(Arc::new(output))
+    }
+}
+
+/// A collection of the graph.
+pub type Rows<'scope> = VecCollection<'scope, Epoch, (Key, Row), isize>;
+
+type EachLogic = Box<dyn FnMut(Key, Row, &mut Vec<(Key, Row)>)>;
+type GatherLogic = Box<dyn FnMut(&Key, &[&Row], &mut Vec<Row>)>;
+type JoinLogic = Box<dyn FnMut(&Key, &Row, &Row) -> Option<(Key, Row)>>;
+
+/// Gives for each row what `logic` pushes.
+pub fn each<'scope>(rows: Rows<'scope>, logic: impl FnMut(Key, Row, &mut Vec<(Key, Row)>) + 'static) -> Rows<'scope> {
+    fn made<'scope>(rows: Rows<'scope>, mut logic: EachLogic) -> Rows<'scope> {
+        rows.flat_map(move |(key, row)| {
+            let mut out = Vec::new();
+            logic(key, row, &mut out);
+            out
+        })
+    }
+    made(rows, Box::new(logic))
+}
+
+/// Gathers the rows of one key and gives what `judge` makes of them. `judge` sees each distinct row once, in order,
+/// and is called only for keys that have rows; what it pushes must be free of repeats.
+pub fn gather<'scope>(
+    rows: Rows<'scope>,
+    name: &str,
+    judge: impl FnMut(&Key, &[&Row], &mut Vec<Row>) + 'static,
+) -> Rows<'scope> {
+    fn made<'scope>(rows: Rows<'scope>, name: &str, mut judge: GatherLogic) -> Rows<'scope> {
+        let mut out = Vec::new();
+        rows.reduce_named(name, move |key, rows: &[(&Row, isize)], changes| {
+            let present: Vec<&Row> = rows.iter().filter(|(_, count)| *count > 0).map(|(row, _)| *row).collect();
+            if !present.is_empty() {
+                judge(key, &present, &mut out);
+                changes.extend(out.drain(..).map(|row| (row, 1)));
+            }
+        })
+    }
+    made(rows, name, Box::new(judge))
+}
+
+/// Gives for each pair of rows with equal keys what `logic` makes of it.
+pub fn join<'scope>(
+    left: Rows<'scope>,
+    right: Rows<'scope>,
+    logic: impl FnMut(&Key, &Row, &Row) -> Option<(Key, Row)> + 'static,
+) -> Rows<'scope> {
+    fn made<'scope>(left: Rows<'scope>, right: Rows<'scope>, mut logic: JoinLogic) -> Rows<'scope> {
+        left.arrange_by_key().join_core(right.arrange_by_key(), move |key, a, b| logic(key, a, b))
+    }
+    made(left, right, Box::new(logic))
+}
+
+/// Each row once, however often it is there.
+pub fn distinct<'scope>(rows: Rows<'scope>, name: &str) -> Rows<'scope> {
+    gather(rows, name, |_, rows, out| out.extend(rows.iter().map(|row| (*row).clone())))
+}

@@ -1,0 +1,295 @@
+//! Where events enter the graph: each event becomes a change of one input collection. An event that replaces what an
+//! earlier one said (the rules, the last release of a series, the last attempt of a delivery) retracts it here, so
+//! that the graph holds the newest only.
+
+use std::{collections::HashMap, sync::Arc};
+
+use differential_dataflow::input::{Input, InputSession};
+use serde::{Deserialize, Serialize};
+use sulcus_operators::{
+    digest::Digest,
+    rows::{Millis, Role, RunOutcome, Seq},
+};
+use timely::dataflow::Scope as Dataflow;
+
+use super::{
+    group::{Epoch, Key, Row, Rows},
+    instances::Arrived,
+};
+use crate::ledger::event::{Entry, Event, RevisionKey, Rules, Timer};
+
+/// One study and one pipeline: what a report is about.
+pub type ReportKey = (String, String);
+
+/// One object and one destination.
+pub type DeliveryKey = (Digest, String);
+
+/// What happened to a run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum RunFact {
+    /// An attempt began.
+    Started(u32),
+    /// An attempt failed.
+    Failed {
+        /// Which.
+        attempt: u32,
+        /// True where another would fail alike.
+        permanent: bool,
+        /// What failed.
+        reason: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// It gave its result.
+    Finished(Arc<RunOutcome>),
+}
+
+/// A revision that has its number.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Issued {
+    /// Its number.
+    pub revision: u32,
+    /// `ReportRow::content` that it states.
+    pub content: Digest,
+    /// Its recorded time.
+    pub at: Millis,
+}
+
+/// What happened to an object of a revision.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ObjectFact {
+    /// It is in the results store.
+    Encoded {
+        /// Revision of the report.
+        revision: u32,
+        /// What it is.
+        role: Role,
+        /// ObjectKey.
+        object: Digest,
+        /// SOPInstanceUID.
+        uid: String,
+        /// Its bytes.
+        bytes: Digest,
+    },
+    /// It could not be encoded.
+    Failed {
+        /// Revision of the report.
+        revision: u32,
+        /// What it is.
+        role: Role,
+        /// Which attempt.
+        attempt: u32,
+        /// True where another would fail alike.
+        permanent: bool,
+        /// What failed.
+        reason: String,
+        /// What to do about it.
+        hint: String,
+    },
+}
+
+/// How far a delivery that has not settled got.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Tried {
+    /// Number of the last attempt.
+    pub attempt: u32,
+    /// Not to be tried before; 0 where nothing failed yet.
+    pub not_before: Millis,
+    /// Why the last attempt that failed did; empty where none did.
+    pub reason: String,
+}
+
+/// The input collections.
+#[derive(Clone)]
+pub struct Collections<'scope> {
+    /// Instances and what was held in quarantine, by list of series.
+    pub arrived: Rows<'scope>,
+    /// Withdrawals, by scope.
+    pub withdrawn: Rows<'scope>,
+    /// The last orderly release of each series.
+    pub released: Rows<'scope>,
+    /// Timers that ran out, by series.
+    pub fired: Rows<'scope>,
+    /// The rules in force: one row, none before the first.
+    pub rules: Rows<'scope>,
+    /// What happened to runs.
+    pub runs: Rows<'scope>,
+    /// Revisions issued, by report.
+    pub issued: Rows<'scope>,
+    /// What happened to objects, by report.
+    pub objects: Rows<'scope>,
+    /// Deliveries under way.
+    pub tried: Rows<'scope>,
+    /// Deliveries that are done.
+    pub settled: Rows<'scope>,
+}
+
+type Session = InputSession<Epoch, (Key, Row), isize>;
+
+/// The writing ends of the input collections. One worker of the graph feeds them; the others hold theirs and only
+/// advance them.
+pub struct Inputs {
+    arrived: Session,
+    withdrawn: Session,
+    released: Session,
+    fired: Session,
+    rules: Session,
+    runs: Session,
+    issued: Session,
+    objects: Session,
+    tried: Session,
+    settled: Session,
+    newest: Newest,
+}
+
+/// What the replacing events said last.
+#[derive(Default)]
+struct Newest {
+    released: HashMap<String, Seq>,
+    rules: Option<Arc<Rules>>,
+    tried: HashMap<DeliveryKey, Arc<Tried>>,
+}
+
+impl Inputs {
+    /// Makes the input collections of a dataflow.
+    pub fn new<'scope>(scope: Dataflow<'scope, Epoch>) -> (Self, Collections<'scope>) {
+        let (arrived, arrived_rows) = scope.new_collection();
+        let (withdrawn, withdrawn_rows) = scope.new_collection();
+        let (released, released_rows) = scope.new_collection();
+        let (fired, fired_rows) = scope.new_collection();
+        let (rules, rules_rows) = scope.new_collection();
+        let (runs, runs_rows) = scope.new_collection();
+        let (issued, issued_rows) = scope.new_collection();
+        let (objects, objects_rows) = scope.new_collection();
+        let (tried, tried_rows) = scope.new_collection();
+        let (settled, settled_rows) = scope.new_collection();
+        let collections = Collections {
+            arrived: arrived_rows,
+            withdrawn: withdrawn_rows,
+            released: released_rows,
+            fired: fired_rows,
+            rules: rules_rows,
+            runs: runs_rows,
+            issued: issued_rows,
+            objects: objects_rows,
+            tried: tried_rows,
+            settled: settled_rows,
+        };
+        let newest = Newest::default();
+        let inputs =
+            Inputs { arrived, withdrawn, released, fired, rules, runs, issued, objects, tried, settled, newest };
+        (inputs, collections)
+    }
+
+    /// Feeds one event into the epoch that is open.
+    pub fn apply(&mut self, entry: &Entry) {
+        if let Some(arrived) = Arrived::of(entry) {
+            self.arrived.insert((arrived.key(), Row::Arrived(Arc::new(arrived))));
+        }
+        match &entry.event {
+            Event::InstanceReceived { .. } | Event::InstanceQuarantined { .. } => {}
+            Event::InstanceWithdrawn { scope, .. } => {
+                self.withdrawn.insert((Key::Scope(scope.clone()), Row::Withdrawn(entry.seq)));
+            }
+            Event::AssociationReleased { series_uids, orderly, .. } => {
+                if *orderly {
+                    series_uids.iter().for_each(|series_uid| self.release(series_uid, entry.seq));
+                }
+            }
+            Event::TimerFired(Timer { series_uid, kind, as_of, .. }) => {
+                self.fired.insert((Key::Series(series_uid.clone()), Row::Fired(*kind, *as_of)));
+            }
+            Event::RulesChanged(rules) => {
+                let rules = Arc::new(rules.clone());
+                if let Some(before) = self.newest.rules.replace(Arc::clone(&rules)) {
+                    self.rules.remove((Key::All, Row::Rules(before)));
+                }
+                self.rules.insert((Key::All, Row::Rules(rules)));
+            }
+            Event::RunStarted { run_key, attempt } => self.ran(*run_key, RunFact::Started(*attempt)),
+            Event::RunFailed { run_key, attempt, permanent, reason, hint } => {
+                let (reason, hint) = (reason.clone(), hint.clone());
+                let failed = RunFact::Failed { attempt: *attempt, permanent: *permanent, reason, hint };
+                self.ran(*run_key, failed);
+            }
+            Event::RunFinished(outcome) => {
+                self.ran(outcome.run_key, RunFact::Finished(Arc::new(outcome.clone())));
+            }
+            Event::RevisionIssued { key, content, at } => {
+                let issued = Issued { revision: key.revision, content: *content, at: *at };
+                self.issued.insert((Key::Report(report_key(key)), Row::Issued(issued)));
+            }
+            Event::ObjectEncoded { object, key, role, uid, bytes, .. } => {
+                let (revision, uid) = (key.revision, uid.clone());
+                let encoded = ObjectFact::Encoded { revision, role: *role, object: *object, uid, bytes: *bytes };
+                self.objects.insert((Key::Report(report_key(key)), Row::Object(Arc::new(encoded))));
+            }
+            Event::EncodeFailed { key, role, attempt, permanent, reason, hint } => {
+                let failed = ObjectFact::Failed {
+                    revision: key.revision,
+                    role: *role,
+                    attempt: *attempt,
+                    permanent: *permanent,
+                    reason: reason.clone(),
+                    hint: hint.clone(),
+                };
+                self.objects.insert((Key::Report(report_key(key)), Row::Object(Arc::new(failed))));
+            }
+            Event::DeliveryStarted { object, destination, attempt } => {
+                self.attempted((*object, destination.clone()), |tried| tried.attempt = *attempt);
+            }
+            Event::DeliveryFailed { object, destination, attempt, reason, retry_at } => {
+                let tried = Tried { attempt: *attempt, not_before: *retry_at, reason: reason.clone() };
+                self.attempted((*object, destination.clone()), |before| *before = tried);
+            }
+            Event::DeliverySettled { object, destination, .. } => {
+                let key = (*object, destination.clone());
+                if let Some(before) = self.newest.tried.remove(&key) {
+                    self.tried.remove((delivery(&key), Row::Tried(before)));
+                }
+                self.settled.insert((delivery(&key), Row::Settled));
+            }
+        }
+    }
+
+    /// Closes the open epoch: what is fed from here on belongs to `epoch`.
+    pub fn advance_to(&mut self, epoch: Epoch) {
+        macro_rules! advance {
+            ($($input:ident)*) => { $( self.$input.advance_to(epoch); self.$input.flush(); )* };
+        }
+        advance!(arrived withdrawn released fired rules runs issued objects tried settled);
+    }
+
+    fn ran(&mut self, run_key: Digest, fact: RunFact) {
+        self.runs.insert((Key::Run(run_key), Row::RunFact(Arc::new(fact))));
+    }
+
+    fn release(&mut self, series_uid: &str, seq: Seq) {
+        let key = || Key::Series(series_uid.to_owned());
+        if let Some(before) = self.newest.released.insert(series_uid.to_owned(), seq) {
+            self.released.remove((key(), Row::Released(before)));
+        }
+        self.released.insert((key(), Row::Released(seq)));
+    }
+
+    fn attempted(&mut self, key: DeliveryKey, change: impl FnOnce(&mut Tried)) {
+        let before = self.newest.tried.get(&key).cloned();
+        let mut tried = before.as_deref().cloned().unwrap_or_default();
+        change(&mut tried);
+        let tried = Arc::new(tried);
+        if let Some(before) = before {
+            self.tried.remove((delivery(&key), Row::Tried(before)));
+        }
+        self.tried.insert((delivery(&key), Row::Tried(Arc::clone(&tried))));
+        self.newest.tried.insert(key, tried);
+    }
+}
+
+fn delivery((object, destination): &DeliveryKey) -> Key {
+    Key::Delivery(*object, destination.clone())
+}
+
+/// The study and pipeline of a revision.
+pub(super) fn report_key(key: &RevisionKey) -> ReportKey {
+    (key.study_uid.clone(), key.pipeline.clone())
+}

@@ -1,0 +1,152 @@
+//! Stage `instances`: what came in, minus what was withdrawn. Conflicts and quarantined bytes are faults until
+//! somebody withdraws their UID, series or study.
+
+use std::{
+    collections::BTreeMap,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+use sulcus_operators::{
+    rows::{Fault, Seq},
+    series::InstanceRow,
+};
+
+use super::{
+    group::{Key, Row, Rows, distinct, each, join},
+    rows::Output,
+};
+use crate::ledger::event::{Arrival, Entry, Event, Scope};
+
+/// How many lists the members of a series are spread over.
+const CHUNKS: u64 = 32;
+
+/// What an arrival brought.
+#[allow(clippy::large_enum_variant)] // Almost all are members, and each is shared by reference.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Brought {
+    /// A member of its series.
+    Member(InstanceRow),
+    /// Bytes that are kept and not used.
+    Refused(Fault),
+}
+
+/// One arrival. Told by its sequence number, which no other has.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Arrived {
+    /// The event that recorded it.
+    pub seq: Seq,
+    /// SOPInstanceUID.
+    pub instance_uid: String,
+    /// SeriesInstanceUID; empty where the bytes could not be understood.
+    pub series_uid: String,
+    /// StudyInstanceUID; empty where the bytes could not be understood.
+    pub study_uid: String,
+    /// What it brought.
+    pub brought: Brought,
+}
+
+impl Hash for Arrived {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.seq.hash(state);
+    }
+}
+
+impl Arrived {
+    /// What an event brings; none where it brings nothing that was not there.
+    pub fn of(entry: &Entry) -> Option<Self> {
+        match &entry.event {
+            Event::InstanceReceived { source, facts, arrival, .. } => {
+                let brought = match arrival {
+                    Arrival::New => Brought::Member(InstanceRow::from((entry.seq, source.as_str(), facts))),
+                    Arrival::Repeated { .. } => return None,
+                    Arrival::Conflict { first } => Brought::Refused(Fault {
+                        stage: "instances".to_owned(),
+                        key: facts.sop_instance_uid.clone(),
+                        reason: format!("instance came again from {source} with other bytes; event {first}'s are kept"),
+                        hint: "withdraw the instance and send the right one again".to_owned(),
+                    }),
+                };
+                Some(Arrived {
+                    seq: entry.seq,
+                    instance_uid: facts.sop_instance_uid.clone(),
+                    series_uid: facts.series_uid.clone(),
+                    study_uid: facts.study_uid.clone(),
+                    brought,
+                })
+            }
+            Event::InstanceQuarantined { source, sop_instance_uid, reason, .. } => Some(Arrived {
+                seq: entry.seq,
+                instance_uid: sop_instance_uid.clone(),
+                series_uid: String::new(),
+                study_uid: String::new(),
+                brought: Brought::Refused(Fault {
+                    stage: "instances".to_owned(),
+                    key: sop_instance_uid.clone(),
+                    reason: format!("object from {source} cannot be used: {reason}"),
+                    hint: "the bytes are kept; correct the object at its source and send it again, then withdraw this"
+                        .to_owned(),
+                }),
+            }),
+            _ => None,
+        }
+    }
+
+    /// What a withdrawal must name to cover this.
+    fn scopes(&self) -> impl Iterator<Item = Scope> {
+        let named = |uid: &str, scope: fn(String) -> Scope| (!uid.is_empty()).then(|| scope(uid.to_owned()));
+        [
+            named(&self.instance_uid, Scope::Instance),
+            named(&self.series_uid, Scope::Series),
+            named(&self.study_uid, Scope::Study),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// Where it enters the graph: among the few rows of one list of its series.
+    pub(super) fn key(&self) -> Key {
+        Key::Chunk(self.series_uid.clone(), (self.seq % CHUNKS) as u8)
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        match &self.brought {
+            Brought::Member(_) => None,
+            Brought::Refused(fault) => Some(fault.clone()),
+        }
+    }
+}
+
+/// What stands, and the faults among it. A withdrawal covers what came before it; what comes after counts again.
+pub fn stage<'scope>(arrived: Rows<'scope>, withdrawn: Rows<'scope>) -> (Rows<'scope>, Rows<'scope>) {
+    let by_scope = each(arrived.clone(), |_, row, out| {
+        if let Row::Arrived(arrived) = &row {
+            out.extend(arrived.scopes().map(|scope| (Key::Scope(scope), row.clone())));
+        }
+    });
+    let covered = join(by_scope, withdrawn, |_, arrived, withdrawn| match (arrived, withdrawn) {
+        (Row::Arrived(at), Row::Withdrawn(seq)) if *seq > at.seq => Some((at.key(), arrived.clone())),
+        _ => None,
+    });
+    let standing = arrived.concat(distinct(covered, "instances covered by a withdrawal").negate());
+    let faults = each(standing.clone(), |key, row, out| {
+        if let Row::Arrived(arrived) = row {
+            out.extend(arrived.fault().map(|fault| (key, Output::Fault(fault).into())));
+        }
+    });
+    (standing, faults)
+}
+
+/// The same from the whole log.
+pub fn batch(arrived: &[Arc<Arrived>], withdrawn: &[(Scope, Seq)]) -> (Vec<Arc<Arrived>>, Vec<Fault>) {
+    let mut last: BTreeMap<&Scope, Seq> = BTreeMap::new();
+    for (scope, seq) in withdrawn {
+        let last = last.entry(scope).or_default();
+        *last = (*last).max(*seq);
+    }
+    let stands = |arrived: &&Arc<Arrived>| !arrived.scopes().any(|s| last.get(&s).is_some_and(|l| *l > arrived.seq));
+    let standing: Vec<_> = arrived.iter().filter(stands).cloned().collect();
+    let faults = standing.iter().filter_map(|arrived| arrived.fault()).collect();
+    (standing, faults)
+}

@@ -1,0 +1,295 @@
+//! Stage `matches`: which pipeline applies to which series, by a CEL expression over DICOM keywords.
+//!
+//! Each keyword is a variable: a double for those of [`NUMBERS`] whose value is one number, a string otherwise. A
+//! keyword that a series lacks is an empty string. An expression that fails on a series which lacks one of its
+//! keywords does not apply to it; one that fails otherwise is a fault.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use cel::{Context, ExecutionError, Program, Value};
+use differential_dataflow::Hashable;
+use serde::{Deserialize, Serialize};
+use sulcus_operators::{
+    digest::Digest,
+    rows::{Fault, SeriesState},
+};
+
+use super::{
+    group::{Key, Row, Rows, each, join},
+    rows::Output,
+};
+use crate::ledger::event::Rules;
+
+/// Keywords whose value is a number, where it is one.
+pub const NUMBERS: [&str; 17] = [
+    "AcquisitionNumber",
+    "Columns",
+    "EchoTime",
+    "EchoTrainLength",
+    "FlipAngle",
+    "ImagingFrequency",
+    "InstanceNumber",
+    "InversionTime",
+    "MagneticFieldStrength",
+    "NumberOfAverages",
+    "NumberOfFrames",
+    "PixelBandwidth",
+    "RepetitionTime",
+    "Rows",
+    "SeriesNumber",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+];
+
+/// Over how many keys the pairs of series and pipelines are spread, so that workers share them.
+const SPREAD: u8 = 16;
+
+/// A pipeline that applies to a series.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Applied {
+    /// Name of the pipeline.
+    pub pipeline: String,
+    /// Digest of the model package.
+    pub model: Digest,
+}
+
+/// What of a rule decides whether it applies.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Condition {
+    /// What follows where it holds.
+    pub applied: Applied,
+    /// The CEL expression.
+    pub when: String,
+}
+
+/// A series by its keywords alone: two states with equal keywords are one row, so that a slice changes nothing here.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Described(Arc<SeriesState>);
+
+impl Described {
+    fn key(&self) -> (&str, &BTreeMap<String, String>) {
+        (&self.0.series_uid, &self.0.keywords)
+    }
+}
+
+impl PartialEq for Described {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Described {}
+
+impl PartialOrd for Described {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Described {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl Hash for Described {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
+/// Tells whether an expression can be used as a rule.
+///
+/// # Errors
+/// What is wrong with it: it does not parse, names a function that does not exist, or gives no yes or no.
+pub fn check(expression: &str) -> Result<(), String> {
+    let program = compile(expression)?;
+    let sample = |name: &&str| if NUMBERS.contains(name) { Value::Float(1.0) } else { Value::from("") };
+    let references = program.references();
+    let values = references.variables().iter().map(|name| ((*name).to_owned(), sample(name))).collect::<Vec<_>>();
+    match evaluate(&program, values) {
+        Err(ExecutionError::UndeclaredReference(name)) => Err(format!("there is no function or keyword '{name}'")),
+        Ok(Value::Bool(_)) | Err(_) => Ok(()),
+        Ok(_) => Err("gives no yes or no; compare something, as in Modality == \"MR\"".to_owned()),
+    }
+}
+
+fn compile(expression: &str) -> Result<Program, String> {
+    Program::compile(expression).map_err(|error| error.to_string())
+}
+
+fn evaluate(program: &Program, values: Vec<(String, Value)>) -> Result<Value, ExecutionError> {
+    let mut context = Context::default();
+    for (name, value) in values {
+        context.add_variable_from_value(name, value);
+    }
+    program.execute(&context)
+}
+
+/// Whether a rule applies to a series with these keywords.
+fn applies(program: &Program, keywords: &BTreeMap<String, String>) -> Result<bool, String> {
+    let mut lacking = false;
+    let mut values = Vec::new();
+    for name in program.references().variables() {
+        let text = keywords.get(name).map(String::as_str).unwrap_or_default();
+        lacking |= text.is_empty();
+        let number = text.trim().parse::<f64>().ok().filter(|number| NUMBERS.contains(&name) && number.is_finite());
+        values.push((name.to_owned(), number.map_or_else(|| Value::from(text), Value::Float)));
+    }
+    match evaluate(program, values) {
+        Ok(Value::Bool(applies)) => Ok(applies),
+        Ok(_) => Err("the expression gives no yes or no".to_owned()),
+        Err(_) if lacking => Ok(false),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Expressions compiled so far. A cache only: what it holds is decided by the expressions alone.
+#[derive(Default)]
+struct Programs(HashMap<String, Option<Program>>);
+
+/// How many compiled expressions are kept.
+const MOST_PROGRAMS: usize = 256;
+
+impl Programs {
+    fn answer(&mut self, condition: &Condition, state: &SeriesState) -> Option<Result<Applied, Fault>> {
+        if self.0.len() >= MOST_PROGRAMS && !self.0.contains_key(&condition.when) {
+            self.0.clear();
+        }
+        let compiled = self.0.entry(condition.when.clone()).or_insert_with(|| compile(&condition.when).ok());
+        let Applied { pipeline, .. } = &condition.applied;
+        match applies(compiled.as_ref()?, &state.keywords) {
+            Ok(true) => Some(Ok(condition.applied.clone())),
+            Ok(false) => None,
+            Err(reason) => Some(Err(Fault {
+                stage: "matches".to_owned(),
+                key: state.series_uid.clone(),
+                reason: format!("rule of pipeline {pipeline} cannot be evaluated: {reason}"),
+                hint: "correct the expression; `sulcus config check` tells whether it can be used".to_owned(),
+            })),
+        }
+    }
+}
+
+fn conditions(rules: &Rules) -> Vec<Condition> {
+    let condition = |rule: &crate::ledger::event::PipelineRule| Condition {
+        applied: Applied { pipeline: rule.name.clone(), model: rule.model },
+        when: rule.when.clone(),
+    };
+    let mut conditions: Vec<_> = rules.pipelines.iter().map(condition).collect();
+    conditions.sort();
+    conditions.dedup();
+    conditions
+}
+
+fn broken(condition: &Condition) -> Option<Fault> {
+    let error = compile(&condition.when).err()?;
+    Some(Fault {
+        stage: "matches".to_owned(),
+        key: condition.applied.pipeline.clone(),
+        reason: format!("rule cannot be read: {}", error.trim()),
+        hint: "correct the expression; the pipeline applies to nothing until then".to_owned(),
+    })
+}
+
+/// The pipelines that apply, by series; rules that cannot be read or evaluated are faults.
+pub fn stage<'scope>(judged: Rows<'scope>, rules: Rows<'scope>) -> (Rows<'scope>, Rows<'scope>) {
+    let conditions = each(rules, |_, row, out| {
+        if let Row::Rules(rules) = row {
+            for condition in conditions(&rules).into_iter().map(Arc::new) {
+                out.extend((0..SPREAD).map(|part| (Key::Part(part), Row::Condition(Arc::clone(&condition)))));
+            }
+        }
+    });
+    let unreadable = each(conditions.clone(), |key, row, out| {
+        if let (Key::Part(0), Row::Condition(condition)) = (key, row) {
+            let fault = broken(&condition).map(|fault| (Key::All, Output::Fault(fault).into()));
+            out.extend(fault);
+        }
+    });
+    let series = each(judged, |_, row, out| {
+        if let Row::Judged(judged) = row {
+            let part = Key::Part((judged.state.series_uid.hashed() % u64::from(SPREAD)) as u8);
+            out.push((part, Row::Described(Described(Arc::clone(&judged.state)))));
+        }
+    });
+    let mut programs = Programs::default();
+    let answers = join(series, conditions, move |_, series, condition| {
+        let (Row::Described(Described(state)), Row::Condition(condition)) = (series, condition) else { return None };
+        let row = match programs.answer(condition, state)? {
+            Ok(applied) => Row::Applied(applied),
+            Err(fault) => Output::Fault(fault).into(),
+        };
+        Some((Key::Series(state.series_uid.clone()), row))
+    });
+    let faults = each(answers.clone(), |key, row, out| {
+        if matches!(row, Row::Output(_)) {
+            out.push((key, row));
+        }
+    });
+    (answers, unreadable.concat(faults))
+}
+
+/// The same from the whole log.
+pub fn batch<'a>(
+    candidates: impl Iterator<Item = &'a SeriesState>,
+    rules: &Rules,
+) -> (Vec<(String, Applied)>, Vec<Fault>) {
+    let conditions = conditions(rules);
+    let (mut applied, mut faults) = (Vec::new(), conditions.iter().filter_map(broken).collect::<Vec<_>>());
+    for state in candidates {
+        for condition in &conditions {
+            match Programs::default().answer(condition, state) {
+                Some(Ok(what)) => applied.push((state.series_uid.clone(), what)),
+                Some(Err(fault)) => faults.push(fault),
+                None => {}
+            }
+        }
+    }
+    (applied, faults)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn keywords(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_rule_reads_text_and_numbers() {
+        let rule = "Modality == \"MR\" && SeriesDescription.contains(\"MPRAGE\") && MagneticFieldStrength > 2.0";
+        assert_eq!(check(rule), Ok(()));
+        let program = compile(rule).unwrap();
+        let series = [("Modality", "MR"), ("SeriesDescription", "t1 MPRAGE sag"), ("MagneticFieldStrength", "3")];
+        assert_eq!(applies(&program, &keywords(&series)), Ok(true));
+        let weaker = [("Modality", "MR"), ("SeriesDescription", "t1 MPRAGE sag"), ("MagneticFieldStrength", "1.5")];
+        assert_eq!(applies(&program, &keywords(&weaker)), Ok(false));
+    }
+
+    #[test]
+    fn a_missing_keyword_is_no_error() {
+        let program = compile("MagneticFieldStrength > 2.0").unwrap();
+        assert_eq!(applies(&program, &keywords(&[])), Ok(false));
+        let program = compile("!SeriesDescription.contains(\"scout\")").unwrap();
+        assert_eq!(applies(&program, &keywords(&[])), Ok(true));
+    }
+
+    #[test]
+    fn a_bad_rule_is_an_error_and_no_panic() {
+        assert!(check("Modality ==").is_err());
+        assert!(check("SeriesDescription").is_err());
+        assert!(check("nosuchfunction(Modality)").is_err());
+        assert!(check(&"(".repeat(100_000)).is_err());
+        let program = compile("Modality > 2.0").unwrap();
+        assert!(applies(&program, &keywords(&[("Modality", "MR")])).is_err());
+        let program = compile("Modality.matches(\"(\")").unwrap();
+        assert!(applies(&program, &keywords(&[("Modality", "MR")])).is_err());
+    }
+}

@@ -1,0 +1,144 @@
+//! The graph: what should exist, minus what does, kept by differential dataflow at the cost of each change alone.
+//!
+//! One stage a file, each a function of collections. Beside each stage stands its batch function, which computes
+//! the same from the whole log; [`oracle`] puts them together, and the tests compare. No stage reads a clock, draws a
+//! random number, or sees a pixel.
+//!
+//! ```text
+//! arrivals, withdrawals -> instances -> series -> completeness -> matches -> choice -> runs -> reports -> objects -> deliveries
+//!                                                  releases, timers   rules           outcomes  revisions  encodings  receipts
+//! ```
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use differential_dataflow::consolidation::consolidate;
+use timely::{
+    WorkerConfig,
+    communication::Allocator,
+    dataflow::{Scope, operators::probe::Handle},
+    worker::Worker,
+};
+
+pub mod choice;
+pub mod completeness;
+pub mod deliveries;
+pub mod group;
+pub mod inputs;
+pub mod instances;
+pub mod matches;
+pub mod objects;
+pub mod oracle;
+pub mod reports;
+mod rows;
+pub mod runs;
+pub mod series;
+
+pub use rows::{Changes, DeliveryToDo, Lesion, MOST_ATTEMPTS, ObjectToEncode, Output, RevisionToIssue, RunToDo};
+
+use self::{
+    group::{Epoch, Key, Row, Rows, distinct, each},
+    inputs::{Collections, Inputs},
+};
+use crate::ledger::event::Entry;
+
+/// Where the changes of the outputs come together, from all workers.
+pub type Sink = Arc<Mutex<Vec<(Output, isize)>>>;
+
+/// Builds the graph on one worker. Each worker of a cluster builds the same; one of them feeds its inputs, all
+/// advance theirs. Once the probe has passed an epoch on each of them, `sink` holds its changes.
+pub fn build(scope: Scope<'_, Epoch>, sink: Sink) -> (Inputs, Handle<Epoch>) {
+    let (inputs, collections) = Inputs::new(scope);
+    let probe = Handle::new();
+    let outputs = stages(collections);
+    outputs
+        .inspect_batch(move |_, updates| {
+            let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
+            let output = |row: &Row| if let Row::Output(output) = row { Some(output.as_ref().clone()) } else { None };
+            sink.extend(updates.iter().filter_map(|((_, row), _, diff)| Some((output(row)?, *diff))));
+        })
+        .probe_with(&probe);
+    (inputs, probe)
+}
+
+/// The stages, from the input collections to the outputs.
+fn stages<'scope>(from: Collections<'scope>) -> Rows<'scope> {
+    let (standing, refused) = instances::stage(from.arrived, from.withdrawn);
+    let (series, mixed) = series::stage(standing);
+    let (judged, verdicts) = completeness::stage(series.clone(), from.released, from.fired, from.rules.clone());
+    let (applied, broken) = matches::stage(judged.clone(), from.rules.clone());
+    let (choices, unusable) = choice::stage(judged, applied);
+    let (done, runs) = runs::stage(choices.clone(), from.runs);
+    let (reports, revisions) = reports::stage(choices, done, from.issued.clone(), from.rules.clone());
+    let (ready, objects) = objects::stage(reports, from.issued, from.objects);
+    let deliveries = deliveries::stage(ready, from.rules, from.tried, from.settled);
+    let told = series.concatenate([refused, mixed, verdicts, broken, unusable, runs, revisions, objects, deliveries]);
+    // Two stages, or two arrivals, may find the same fault: it is one row.
+    let faults = each(told.clone(), |_, row, out| {
+        if let Row::Output(output) = &row
+            && let Output::Fault(fault) = output.as_ref()
+        {
+            out.push((Key::Fault(fault.key.clone()), row));
+        }
+    });
+    let others = each(told, |key, row, out| match row {
+        Row::Output(output) if !matches!(output.as_ref(), Output::Fault(_)) => out.push((key, Row::Output(output))),
+        Row::State(state) => out.push((key, Output::Series(state).into())),
+        _ => {}
+    });
+    distinct(faults, "faults").concat(others)
+}
+
+/// The graph on the current thread. It stays on the thread that made it.
+///
+/// ```
+/// use sulcus_engine::{graph::Graph, ledger::event::{Entry, Event, Rules}};
+/// let mut graph = Graph::new();
+/// graph.apply(&Entry { seq: 1, epoch: 1, at: 0, event: Event::RulesChanged(Rules::default()) });
+/// assert!(graph.close_epoch().is_empty());
+/// ```
+pub struct Graph {
+    worker: Worker,
+    inputs: Inputs,
+    probe: Handle<Epoch>,
+    sink: Sink,
+    open: Epoch,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new() -> Self {
+        let mut worker = Worker::new(WorkerConfig::default(), Allocator::Thread(Default::default()), None);
+        let sink = Sink::default();
+        let into = Arc::clone(&sink);
+        let (inputs, probe) = worker.dataflow(|scope| build(scope, into));
+        Graph { worker, inputs, probe, sink, open: 0 }
+    }
+
+    /// Feeds one event into the open epoch.
+    pub fn apply(&mut self, entry: &Entry) {
+        self.inputs.apply(entry);
+    }
+
+    /// Closes the open epoch, works until all that follows from it is done, and gives the net changes.
+    pub fn close_epoch(&mut self) -> Changes {
+        self.open += 1;
+        self.inputs.advance_to(self.open);
+        while self.probe.less_than(&self.open) {
+            self.worker.step();
+        }
+        Changes::sort(drain(&self.sink))
+    }
+}
+
+impl Default for Graph {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Takes the net changes out of a sink, sorted by row.
+pub fn drain(sink: &Sink) -> Vec<(Output, isize)> {
+    let mut updates = std::mem::take(&mut *sink.lock().unwrap_or_else(PoisonError::into_inner));
+    consolidate(&mut updates);
+    updates
+}

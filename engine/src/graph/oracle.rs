@@ -1,0 +1,124 @@
+//! The whole graph from the log alone: what the incremental graph must equal after every epoch.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use sulcus_operators::{digest::Digest, rows::Seq};
+
+use super::{
+    choice, completeness, deliveries,
+    inputs::{DeliveryKey, Issued, ObjectFact, ReportKey, RunFact, Tried, report_key},
+    instances::{self, Arrived},
+    matches, objects, reports,
+    rows::Output,
+    runs, series,
+};
+use crate::ledger::event::{Entry, Event, Rules, Scope, TimerKind};
+
+/// What the log says, event by event, without any judgement.
+#[derive(Default)]
+struct Log {
+    arrived: Vec<Arc<Arrived>>,
+    withdrawn: Vec<(Scope, Seq)>,
+    released: BTreeMap<String, Seq>,
+    fired: BTreeSet<(String, TimerKind, Seq)>,
+    rules: Option<Rules>,
+    runs: BTreeMap<Digest, BTreeSet<RunFact>>,
+    issued: BTreeMap<ReportKey, BTreeSet<Issued>>,
+    objects: BTreeMap<ReportKey, BTreeSet<ObjectFact>>,
+    tried: BTreeMap<DeliveryKey, Tried>,
+    settled: BTreeSet<DeliveryKey>,
+}
+
+impl Log {
+    fn read(entries: &[Entry]) -> Self {
+        let mut log = Log::default();
+        for entry in entries {
+            log.arrived.extend(Arrived::of(entry).map(Arc::new));
+            log.read_one(entry);
+        }
+        log
+    }
+
+    fn read_one(&mut self, entry: &Entry) {
+        match entry.event.clone() {
+            Event::InstanceReceived { .. } | Event::InstanceQuarantined { .. } => {}
+            Event::InstanceWithdrawn { scope, .. } => self.withdrawn.push((scope, entry.seq)),
+            Event::AssociationReleased { series_uids, orderly: true, .. } => {
+                self.released.extend(series_uids.into_iter().map(|uid| (uid, entry.seq)));
+            }
+            Event::AssociationReleased { .. } => {}
+            Event::TimerFired(timer) => {
+                self.fired.insert((timer.series_uid, timer.kind, timer.as_of));
+            }
+            Event::RulesChanged(rules) => self.rules = Some(rules),
+            Event::RunStarted { run_key, attempt } => {
+                self.runs.entry(run_key).or_default().insert(RunFact::Started(attempt));
+            }
+            Event::RunFailed { run_key, attempt, permanent, reason, hint } => {
+                let failed = RunFact::Failed { attempt, permanent, reason, hint };
+                self.runs.entry(run_key).or_default().insert(failed);
+            }
+            Event::RunFinished(outcome) => {
+                self.runs.entry(outcome.run_key).or_default().insert(RunFact::Finished(Arc::new(outcome)));
+            }
+            Event::RevisionIssued { key, content, at } => {
+                let issued = Issued { revision: key.revision, content, at };
+                self.issued.entry(report_key(&key)).or_default().insert(issued);
+            }
+            Event::ObjectEncoded { object, key, role, uid, bytes, .. } => {
+                let fact = ObjectFact::Encoded { revision: key.revision, role, object, uid, bytes };
+                self.objects.entry(report_key(&key)).or_default().insert(fact);
+            }
+            Event::EncodeFailed { key, role, attempt, permanent, reason, hint } => {
+                let fact = ObjectFact::Failed { revision: key.revision, role, attempt, permanent, reason, hint };
+                self.objects.entry(report_key(&key)).or_default().insert(fact);
+            }
+            Event::DeliveryStarted { object, destination, attempt } => {
+                self.tried.entry((object, destination)).or_default().attempt = attempt;
+            }
+            Event::DeliveryFailed { object, destination, attempt, reason, retry_at } => {
+                self.tried.insert((object, destination), Tried { attempt, not_before: retry_at, reason });
+            }
+            Event::DeliverySettled { object, destination, .. } => {
+                self.settled.insert((object, destination));
+            }
+        }
+    }
+}
+
+/// All rows of all outputs after these events.
+pub fn outputs(entries: &[Entry]) -> BTreeSet<Output> {
+    let log = Log::read(entries);
+    let rules = log.rules.as_ref();
+    let (standing, mut faults) = instances::batch(&log.arrived, &log.withdrawn);
+    let (series, more) = series::batch(&standing);
+    faults.extend(more);
+    let (judged, timers, more) = completeness::batch(&series, &log.released, &log.fired, rules);
+    faults.extend(more);
+    let states = judged.values().map(|judged| judged.state.as_ref());
+    let (applied, more) = rules.map(|rules| matches::batch(states, rules)).unwrap_or_default();
+    faults.extend(more);
+    let (choices, more) = choice::batch(&judged, &applied);
+    faults.extend(more);
+    let runs = runs::batch(&choices, &log.runs);
+    faults.extend(runs.faults);
+    let (reports, to_issue) = reports::batch(&choices, &runs.done, &log.issued, rules);
+    let (to_encode, ready, more) = objects::batch(&reports, &log.issued, &log.objects);
+    faults.extend(more);
+    let deliveries = deliveries::batch(&ready, rules, &log.tried, &log.settled);
+
+    let mut all: BTreeSet<Output> = faults.into_iter().map(Output::Fault).collect();
+    all.extend(runs.to_do.into_iter().map(Output::Run));
+    all.extend(to_issue.into_iter().map(Output::Revision));
+    all.extend(to_encode.into_iter().map(Output::Object));
+    all.extend(deliveries);
+    all.extend(timers.into_iter().map(Output::Timer));
+    all.extend(series.into_values().map(Output::Series));
+    all.extend(judged.into_values().map(|judged| Output::Completeness(judged.completeness)));
+    all.extend(reports.values().map(|report| Output::Report(report.as_ref().clone())));
+    all.extend(runs.lesions.into_iter().map(Output::Lesion));
+    all
+}

@@ -1,0 +1,167 @@
+//! Stage `reports`: one report a study and pipeline, as it should stand, and the revision that is to be issued where
+//! the newest says something else. What was issued is never taken back silently: where its series is gone, the next
+//! revision says so. While a choice is held, or its run is not done, what was issued stays.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+use sulcus_operators::{
+    digest::Digest,
+    rows::{ReportRow, ReportStatus, RunOrder},
+};
+
+use super::{
+    choice::Choice,
+    group::{Key, Row, Rows, each, gather, join},
+    inputs::{Issued, ReportKey},
+    rows::{Output, RevisionToIssue},
+};
+use crate::ledger::event::{RevisionKey, Rules};
+
+/// A report as it should stand.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Wanted {
+    row: Arc<ReportRow>,
+    /// The revision that it makes; none where the newest says the same.
+    issue: Option<u32>,
+    /// True where no series of the study matches any more: that counts only while the rules name the pipeline.
+    absent: bool,
+}
+
+/// `ReportRow::content`: equal content is the same revision.
+pub fn content(row: &ReportRow) -> Digest {
+    let run = row.run.as_ref().map(|run| RunOrder { members: Vec::new(), ..run.clone() });
+    Digest::of_row(
+        "report",
+        &(&row.study_uid, &row.pipeline, &row.status, run, &row.demographics_digest, &row.not_used),
+    )
+}
+
+fn wanted(key: &ReportKey, rows: &[&Row]) -> Option<Wanted> {
+    let choice = rows.iter().find_map(|row| if let Row::Choice(choice) = row { Some(choice.as_ref()) } else { None });
+    let issued = rows.iter().filter_map(|row| if let Row::Issued(issued) = row { Some(issued) } else { None });
+    let newest = issued.max_by_key(|issued| issued.revision);
+    let row = |status, run: Option<RunOrder>, demographics_digest, not_used: &[(String, String)]| {
+        let ((study_uid, pipeline), not_used) = (key.clone(), not_used.to_vec());
+        ReportRow { study_uid, pipeline, status, run, demographics_digest, not_used, content: Digest::default() }
+    };
+    let mut row = match choice {
+        Some(Choice::Hold) => return None,
+        Some(Choice::Use { order, demographics_digest, not_used }) => {
+            if !rows.contains(&&Row::Done(key.clone(), order.run_key)) {
+                return None;
+            }
+            row(ReportStatus::Final, Some(order.as_ref().clone()), *demographics_digest, not_used)
+        }
+        Some(Choice::Gone { reason, not_used }) => {
+            newest?;
+            row(ReportStatus::Withdrawn(reason.clone()), None, Digest::default(), not_used)
+        }
+        None => {
+            newest?;
+            let reason = "its series was withdrawn, or the rule does not take it any more".to_owned();
+            row(ReportStatus::Withdrawn(reason), None, Digest::default(), &[])
+        }
+    };
+    row.content = content(&row);
+    let issue = match newest {
+        Some(newest) if newest.content == row.content => None,
+        newest => Some(newest.map_or(0, |newest| newest.revision).saturating_add(1)),
+    };
+    Some(Wanted { row: Arc::new(row), issue, absent: choice.is_none() })
+}
+
+impl Wanted {
+    fn key(&self) -> ReportKey {
+        (self.row.study_uid.clone(), self.row.pipeline.clone())
+    }
+
+    fn to_issue(&self) -> Option<RevisionToIssue> {
+        let ReportRow { study_uid, pipeline, .. } = self.row.as_ref();
+        let key = RevisionKey { study_uid: study_uid.clone(), pipeline: pipeline.clone(), revision: self.issue? };
+        Some(RevisionToIssue { key, row: self.row.as_ref().clone() })
+    }
+}
+
+/// Names of the pipelines in force.
+fn names(rules: &Rules) -> BTreeSet<String> {
+    rules.pipelines.iter().map(|rule| rule.name.clone()).collect()
+}
+
+/// Reports as they should stand, and the revisions to issue.
+pub fn stage<'scope>(
+    choices: Rows<'scope>,
+    done: Rows<'scope>,
+    issued: Rows<'scope>,
+    rules: Rows<'scope>,
+) -> (Rows<'scope>, Rows<'scope>) {
+    let reports = gather(choices.concatenate([done, issued]), "reports", |key, rows, out| {
+        if let Key::Report(key) = key {
+            out.extend(wanted(key, rows).map(|wanted| Row::Wanted(Arc::new(wanted))));
+        }
+    });
+    // A pipeline that the rules no longer name takes nothing back: what it reported stays.
+    let absent = each(reports.clone(), |key, row, out| {
+        if let (Key::Report((_, pipeline)), Row::Wanted(wanted)) = (key, &row)
+            && wanted.absent
+        {
+            out.push((Key::Pipeline(pipeline), row));
+        }
+    });
+    let named = each(rules, |_, row, out| {
+        if let Row::Rules(rules) = row {
+            out.extend(names(&rules).into_iter().map(|name| (Key::Pipeline(name), Row::Named)));
+        }
+    });
+    let taken_back = join(absent, named, |_, row, _| match row {
+        Row::Wanted(wanted) => Some((Key::Report(wanted.key()), row.clone())),
+        _ => None,
+    });
+    let standing = each(reports, |key, row, out| {
+        if matches!(&row, Row::Wanted(wanted) if !wanted.absent) {
+            out.push((key, row));
+        }
+    });
+    let standing = standing.concat(taken_back);
+    let rows = each(standing.clone(), |key, row, out| {
+        if let Row::Wanted(wanted) = row {
+            out.push((key, Row::Report(Arc::clone(&wanted.row))));
+        }
+    });
+    let told = each(standing, |key, row, out| {
+        if let Row::Wanted(wanted) = row {
+            let to_issue = wanted.to_issue().map(|revision| (key.clone(), Output::Revision(revision).into()));
+            out.extend(to_issue);
+            out.push((key, Output::Report(wanted.row.as_ref().clone()).into()));
+        }
+    });
+    (rows, told)
+}
+
+/// The same from the whole log.
+pub fn batch(
+    choices: &BTreeMap<ReportKey, Choice>,
+    done: &BTreeMap<ReportKey, Digest>,
+    issued: &BTreeMap<ReportKey, BTreeSet<Issued>>,
+    rules: Option<&Rules>,
+) -> (BTreeMap<ReportKey, Arc<ReportRow>>, Vec<RevisionToIssue>) {
+    let names = rules.map(names).unwrap_or_default();
+    let keys: BTreeSet<&ReportKey> = choices.keys().chain(issued.keys()).collect();
+    let (mut reports, mut to_issue) = (BTreeMap::new(), Vec::new());
+    for key in keys {
+        let mut rows: Vec<Row> = Vec::new();
+        rows.extend(choices.get(key).cloned().map(|choice| Row::Choice(Arc::new(choice))));
+        rows.extend(done.get(key).map(|run_key| Row::Done(key.clone(), *run_key)));
+        rows.extend(issued.get(key).into_iter().flatten().cloned().map(Row::Issued));
+        if let Some(report) = wanted(key, &rows.iter().collect::<Vec<_>>())
+            && (!report.absent || names.contains(&key.1))
+        {
+            to_issue.extend(report.to_issue());
+            reports.insert(key.clone(), report.row);
+        }
+    }
+    (reports, to_issue)
+}

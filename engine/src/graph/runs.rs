@@ -1,0 +1,155 @@
+//! Stages `runs` and `lesions`: which runs are wanted, which of those are done, which are to do, and what the done
+//! ones found. An attempt is recorded before it begins, so that an input that kills its process is a fault after
+//! [`MOST_ATTEMPTS`] attempts, not a loop.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use sulcus_operators::{
+    digest::Digest,
+    rows::{Fault, RunOutcome},
+};
+
+use super::{
+    choice::Choice,
+    group::{Key, Row, Rows, each, gather},
+    inputs::{ReportKey, RunFact},
+    rows::{Lesion, MOST_ATTEMPTS, Output, RunToDo},
+};
+
+/// What a wanted run is.
+enum Standing {
+    ToDo(RunToDo),
+    Done(ReportKey, Arc<RunOutcome>),
+    Failed(Fault),
+}
+
+fn standings(run_key: &Digest, rows: &[&Row], out: &mut Vec<Standing>) {
+    let facts = || rows.iter().filter_map(|row| if let Row::RunFact(fact) = row { Some(fact.as_ref()) } else { None });
+    let wanted =
+        || rows.iter().filter_map(|row| if let Row::Run(key, order) = row { Some((key, order)) } else { None });
+    let Some(order) = wanted().map(|(_, order)| order).min() else { return };
+    let outcome = facts().filter_map(|fact| if let RunFact::Finished(outcome) = fact { Some(outcome) } else { None });
+    if let Some(outcome) = outcome.min() {
+        out.extend(wanted().map(|(key, _)| Standing::Done(key.clone(), Arc::clone(outcome))));
+        return;
+    }
+    let (mut attempts, mut failures) = (BTreeSet::new(), BTreeMap::new());
+    let mut given_up = false;
+    for fact in facts() {
+        match fact {
+            RunFact::Started(attempt) => {
+                attempts.insert(*attempt);
+            }
+            RunFact::Failed { attempt, permanent, reason, hint } => {
+                attempts.insert(*attempt);
+                given_up |= permanent;
+                failures.insert((*permanent, *attempt), (reason, hint));
+            }
+            RunFact::Finished(_) => {}
+        }
+    }
+    let last = attempts.last().copied().unwrap_or(0);
+    if !given_up && attempts.len() < MOST_ATTEMPTS as usize {
+        let order = order.as_ref().clone();
+        out.push(Standing::ToDo(RunToDo { order, attempt: last.saturating_add(1) }));
+        return;
+    }
+    let ended = failures.keys().any(|(_, attempt)| *attempt == last);
+    let (reason, hint) = match failures.last_key_value() {
+        Some(((permanent, _), (reason, hint))) if *permanent || ended => ((*reason).clone(), (*hint).clone()),
+        _ => (
+            format!("run was begun {} times, and attempt {last} has not ended", attempts.len()),
+            "it may have ended its process: see the log of the inference process; a corrected series or another \
+             model makes another run"
+                .to_owned(),
+        ),
+    };
+    out.push(Standing::Failed(Fault { stage: "runs".to_owned(), key: run_key.to_string(), reason, hint }));
+}
+
+fn lesions((study_uid, pipeline): &ReportKey, outcome: &RunOutcome) -> Vec<Lesion> {
+    let lesion = |row: &sulcus_operators::rows::LesionRow| Lesion {
+        study_uid: study_uid.clone(),
+        pipeline: pipeline.clone(),
+        run_key: outcome.run_key,
+        lesion: row.clone(),
+    };
+    let mut lesions: Vec<Lesion> = outcome.lesions.iter().map(lesion).collect();
+    lesions.sort();
+    lesions.dedup();
+    lesions
+}
+
+/// The runs that `choices` want against what happened to them: those that are done, and what is told of all.
+pub fn stage<'scope>(choices: Rows<'scope>, facts: Rows<'scope>) -> (Rows<'scope>, Rows<'scope>) {
+    let wanted = each(choices, |key, row, out| {
+        if let (Key::Report(key), Row::Choice(choice)) = (key, row)
+            && let Choice::Use { order, .. } = choice.as_ref()
+        {
+            out.push((Key::Run(order.run_key), Row::Run(key, Arc::clone(order))));
+        }
+    });
+    let standing = gather(wanted.concat(facts), "runs", |key, rows, out| {
+        let Key::Run(run_key) = key else { return };
+        let mut standing = Vec::new();
+        standings(run_key, rows, &mut standing);
+        for standing in standing {
+            match standing {
+                Standing::ToDo(run) => out.push(Output::Run(run).into()),
+                Standing::Failed(fault) => out.push(Output::Fault(fault).into()),
+                Standing::Done(key, outcome) => {
+                    out.extend(lesions(&key, &outcome).into_iter().map(|lesion| Output::Lesion(lesion).into()));
+                    out.push(Row::Done(key, outcome.run_key));
+                }
+            }
+        }
+    });
+    let done = each(standing.clone(), |_, row, out| {
+        if let Row::Done(key, _) = &row {
+            out.push((Key::Report(key.clone()), row));
+        }
+    });
+    (done, standing)
+}
+
+/// What the stage gives, from the whole log.
+#[derive(Default)]
+pub struct Batch {
+    /// Runs to do.
+    pub to_do: Vec<RunToDo>,
+    /// For each study and pipeline, the wanted run that is done.
+    pub done: BTreeMap<ReportKey, Digest>,
+    /// Lesions of the runs that are wanted and done.
+    pub lesions: Vec<Lesion>,
+    /// Runs that are given up.
+    pub faults: Vec<Fault>,
+}
+
+/// The same from the whole log.
+pub fn batch(choices: &BTreeMap<ReportKey, Choice>, facts: &BTreeMap<Digest, BTreeSet<RunFact>>) -> Batch {
+    let mut rows: BTreeMap<Digest, BTreeSet<Row>> = BTreeMap::new();
+    for (key, choice) in choices {
+        if let Choice::Use { order, .. } = choice {
+            rows.entry(order.run_key).or_default().insert(Row::Run(key.clone(), Arc::clone(order)));
+        }
+    }
+    let (mut batch, mut standing) = (Batch::default(), Vec::new());
+    for (run_key, rows) in &mut rows {
+        rows.extend(facts.get(run_key).into_iter().flatten().cloned().map(|fact| Row::RunFact(Arc::new(fact))));
+        standings(run_key, &rows.iter().collect::<Vec<_>>(), &mut standing);
+    }
+    for standing in standing {
+        match standing {
+            Standing::ToDo(run) => batch.to_do.push(run),
+            Standing::Failed(fault) => batch.faults.push(fault),
+            Standing::Done(key, outcome) => {
+                batch.lesions.extend(lesions(&key, &outcome));
+                batch.done.insert(key, outcome.run_key);
+            }
+        }
+    }
+    batch
+}

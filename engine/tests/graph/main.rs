@@ -1,0 +1,8 @@
+//! The graph as a whole: named promises, and random logs against the oracle at one and several workers.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod cost;
+mod promises;
+mod random;
+mod site;

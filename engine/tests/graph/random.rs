@@ -1,0 +1,191 @@
+//! Random logs: after every epoch the graph holds what the oracle makes of the log, and the same log gives the same
+//! at several workers. `PROPTEST_CASES` sets how many.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use sulcus_engine::{
+    graph::{Output, Sink, build, drain, oracle},
+    ledger::event::{Entry, Event, Rules, Scope},
+};
+use sulcus_operators::digest::Digest;
+
+use crate::site::{End, Site, Slice, rules, series_uid, study_uid};
+
+/// What may happen next; numbers choose among what is there.
+#[derive(Clone, Debug)]
+enum Step {
+    Slice { study: u8, series: u8, number: i64, version: u8, patient: u8 },
+    Quarantine(u8),
+    Withdraw(u8, u8, u8),
+    Release(u8, u8, bool),
+    Fire(usize),
+    Rules(u8),
+    Run(usize, End),
+    Issue,
+    Encode(usize, End),
+    Deliver(usize, End),
+    Close,
+}
+
+fn end() -> impl Strategy<Value = End> {
+    prop_oneof![6 => Just(End::Done), 2 => Just(End::Failed), 1 => Just(End::Permanent), 2 => Just(End::Died)]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let version = prop_oneof![9 => Just(0u8), 1 => Just(1)];
+    let patient = prop_oneof![15 => Just(0u8), 1 => Just(1)];
+    prop_oneof![
+        30 => (0..2u8, 0..6u8, 1..=5i64, version, patient)
+            .prop_map(|(study, series, number, version, patient)| Step::Slice { study, series, number, version, patient }),
+        1 => (0..3u8).prop_map(Step::Quarantine),
+        4 => (0..2u8, 0..6u8, 0..8u8).prop_map(|(study, series, what)| Step::Withdraw(study, series, what)),
+        6 => (0..2u8, 0..6u8, any::<bool>()).prop_map(|(study, series, orderly)| Step::Release(study, series, orderly)),
+        14 => (0..32usize).prop_map(Step::Fire),
+        3 => (0..9u8).prop_map(Step::Rules),
+        8 => (0..8usize, end()).prop_map(|(which, end)| Step::Run(which, end)),
+        6 => Just(Step::Issue),
+        8 => (0..8usize, end()).prop_map(|(which, end)| Step::Encode(which, end)),
+        8 => (0..8usize, end()).prop_map(|(which, end)| Step::Deliver(which, end)),
+        30 => Just(Step::Close),
+    ]
+}
+
+/// Series 0 is counted; 1 and 2 are one acquisition, one of them normalised; 3 is Enhanced; 4 is uncounted; 5 is no
+/// MR.
+fn slice(study: u8, series: u8, number: i64, version: u8, patient: u8) -> Slice {
+    let mut slice = Slice { version, patient, ..Slice::new(study, series, number) };
+    match series {
+        0 => slice.expected = Some(4),
+        1 => slice.acquisition = "same".into(),
+        2 => {
+            slice.acquisition = "same".into();
+            slice.image_type = "ORIGINAL\\PRIMARY\\M\\NORM";
+            slice.expected = Some(3);
+        }
+        3 => slice.enhanced = true,
+        5 => slice.modality = "SR",
+        _ => {}
+    }
+    slice
+}
+
+fn variant(of: u8) -> Rules {
+    let mut rules = rules();
+    match of {
+        0 => rules.pipelines.clear(),
+        1 => rules.pipelines[0].model = Digest::of(b"another model"),
+        2 => rules.pipelines[0].when = "ImageType.contains(\"NORM\")".into(),
+        3 => rules.pipelines[0].when = "Modality == ".into(),
+        4 => rules.pipelines[0].when = "SeriesDescription > 3".into(),
+        5 => rules.destinations.truncate(1),
+        6 => rules.sources[0].settle_millis = 1,
+        7 => {
+            let second = rules.pipelines[0].clone();
+            rules.pipelines.push(sulcus_engine::ledger::event::PipelineRule { name: "second".into(), ..second });
+        }
+        _ => {}
+    }
+    rules
+}
+
+fn nth<T: Clone>(rows: &[T], which: usize) -> Option<T> {
+    rows.get(which % rows.len().max(1)).cloned()
+}
+
+fn play(site: &mut Site, step: Step) {
+    match step {
+        Step::Slice { study, series, number, version, patient } => {
+            site.slice(&slice(study, series, number, version, patient));
+        }
+        Step::Quarantine(what) => site.quarantine(&format!("{}.{what}", series_uid(0, 0))),
+        Step::Withdraw(study, _, 0) => site.withdraw(Scope::Study(study_uid(study))),
+        Step::Withdraw(study, series, 1..=2) => site.withdraw(Scope::Series(series_uid(study, series))),
+        Step::Withdraw(study, series, number) => {
+            site.withdraw(Scope::Instance(format!("{}.{}", series_uid(study, series), number - 2)));
+        }
+        Step::Release(study, series, orderly) => {
+            site.release(vec![series_uid(study, series), series_uid(study, (series + 1) % 6)], orderly);
+        }
+        Step::Fire(which) => {
+            if let Some(timer) = nth(&site.timers(), which) {
+                site.event(Event::TimerFired(timer));
+            }
+        }
+        Step::Rules(of) => site.event(Event::RulesChanged(variant(of))),
+        Step::Run(which, end) => {
+            if let Some(run) = nth(&site.runs(), which) {
+                site.run(&run, end);
+            }
+        }
+        Step::Issue => site.issue(),
+        Step::Encode(which, end) => {
+            if let Some(object) = nth(&site.objects(), which) {
+                site.encode(&object, end);
+            }
+        }
+        Step::Deliver(which, end) => {
+            if let Some(delivery) = nth(&site.deliveries(), which) {
+                site.deliver(&delivery, end);
+            }
+        }
+        Step::Close => {
+            site.close();
+        }
+    }
+}
+
+fn written(steps: Vec<Step>) -> Site {
+    let mut site = Site::with_rules();
+    steps.into_iter().for_each(|step| play(&mut site, step));
+    site.close();
+    site
+}
+
+/// Plays a log at several workers, the first of which feeds it, and gives the rows after the last epoch.
+fn at_workers(workers: usize, log: Vec<Entry>) -> BTreeMap<Output, isize> {
+    let sink = Sink::default();
+    let into = Sink::clone(&sink);
+    let guards = timely::execute(timely::Config::process(workers), move |worker| {
+        let into = Sink::clone(&into);
+        let (mut inputs, probe) = worker.dataflow(|scope| build(scope, into));
+        for (index, epoch) in log.chunk_by(|a, b| a.epoch == b.epoch).enumerate() {
+            // Those that do not feed only keep pace.
+            if worker.index() == 0 {
+                epoch.iter().for_each(|entry| inputs.apply(entry));
+            }
+            let next = index as u64 + 1;
+            inputs.advance_to(next);
+            worker.step_while(|| probe.less_than(&next));
+        }
+    });
+    guards.unwrap().join().into_iter().for_each(Result::unwrap);
+    drain(&sink).into_iter().collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 2000, ..ProptestConfig::with_cases(cases(300)) })]
+
+    #[test]
+    fn the_graph_equals_the_oracle_after_every_epoch(steps in prop::collection::vec(step(), 1..120)) {
+        written(steps);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..ProptestConfig::with_cases(cases(300) / 20) })]
+
+    #[test]
+    fn several_workers_give_the_same(steps in prop::collection::vec(step(), 1..120)) {
+        let site = written(steps);
+        let wants: BTreeMap<Output, isize> =
+            oracle::outputs(&site.log).into_iter().map(|output| (output, 1)).collect();
+        for workers in [2, 4] {
+            prop_assert_eq!(&at_workers(workers, site.log.clone()), &wants);
+        }
+    }
+}
+
+fn cases(default: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
