@@ -45,7 +45,7 @@ fn slice() -> InMemDicomObject {
 }
 
 fn facts_of(object: &InMemDicomObject) -> Result<crate::rows::InstanceFacts, FactsError> {
-    facts(Encoded { transfer_syntax: crate::prescan::EXPLICIT_LE, data_set: &encode(object) }, "scanner")
+    facts(encoded(&encode(object)), "scanner")
 }
 
 #[test]
@@ -153,5 +153,37 @@ fn every_encoding_gives_the_same_header_and_is_seen_as_a_mosaic() {
         let object = read(file.encoded()).unwrap();
         assert!(object.element(Tag(0x7FE0, 0x0010)).is_err());
         assert_eq!(object.element(Tag(0x0028, 0x0101)).unwrap().to_int::<u16>().unwrap(), 12);
+    }
+}
+
+fn encoded(data_set: &[u8]) -> Encoded<'_> {
+    Encoded { transfer_syntax: crate::prescan::EXPLICIT_LE, data_set }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn mutated_and_truncated_headers_never_panic(
+        changes in proptest::collection::vec((0usize..30_000, proptest::prelude::any::<u8>()), 1..20),
+        cut in 0usize..30_000,
+    ) {
+        // The Enhanced header where it is at hand (functional groups, private sequences), else a small slice.
+        static SAMPLE: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+        let sample = SAMPLE.get_or_init(|| {
+            let real = scanner_files("siemens-xa30-enhanced/In").and_then(|files| {
+                Some(files.first()?.encoded().data_set.to_vec())
+            });
+            real.unwrap_or_else(|| encode(&slice()))
+        });
+        let mut bytes = sample.clone();
+        for (at, value) in changes {
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte = value;
+            }
+        }
+        let _ = (facts(encoded(&bytes), "scanner"), crate::convert::volumes(&[encoded(&bytes)]));
+        bytes.truncate(cut);
+        let _ = (facts(encoded(&bytes), "scanner"), read(encoded(&bytes)));
     }
 }
