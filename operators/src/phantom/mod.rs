@@ -1,11 +1,14 @@
 //! A head with multiple sclerosis that was never anyone's: anatomy, scan and lesions follow from a seed.
 //!
 //! A phantom is for trying and testing the whole chain with known truth; nothing measured on it says how well a model
-//! works on patients.
+//! works on patients. What a scanner would send of it is made in [`dicom`]; how a result compares with the truth is
+//! worked out in [`score`](mod@score).
 
 mod anatomy;
+pub mod dicom;
 mod lesions;
 mod random;
+pub mod score;
 mod shape;
 mod signal;
 mod spec;

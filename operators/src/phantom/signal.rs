@@ -56,6 +56,8 @@ pub(super) struct Protocol {
     pub(super) repetition: f64,
     /// Between flips of a train, s.
     pub(super) echo_spacing: f64,
+    /// Echo time, s.
+    pub(super) echo_time: f64,
     /// Flips of a train.
     pub(super) flips: u32,
     trains: Vec<Train>,
@@ -68,16 +70,15 @@ impl Protocol {
     /// Protocols as they are common at each field strength.
     pub(super) fn of(field: Field, sequence: Sequence) -> Self {
         let train = |inversion_time, flip| Train { inversion_time, flip };
-        let (repetition, echo_spacing, flips, trains) = match (sequence, field) {
-            (Sequence::Mp2rage, Field::T3) => (5.0, 0.0070, 160, vec![train(0.7, 4.0), train(2.5, 5.0)]),
-            (Sequence::Mp2rage, Field::T7) => (6.0, 0.0068, 176, vec![train(0.8, 4.0), train(2.7, 5.0)]),
-            (Sequence::Mprage, Field::T3) => (2.3, 0.0070, 176, vec![train(0.9, 9.0)]),
-            (Sequence::Mprage, Field::T7) => (2.6, 0.0066, 192, vec![train(1.05, 6.0)]),
+        let (repetition, echo_spacing, echo_time, flips, trains) = match (sequence, field) {
+            (Sequence::Mp2rage, Field::T3) => (5.0, 0.0070, 0.0030, 160, vec![train(0.7, 4.0), train(2.5, 5.0)]),
+            (Sequence::Mp2rage, Field::T7) => (6.0, 0.0068, 0.0025, 176, vec![train(0.8, 4.0), train(2.7, 5.0)]),
+            (Sequence::Mprage, Field::T3) => (2.3, 0.0070, 0.0030, 176, vec![train(0.9, 9.0)]),
+            (Sequence::Mprage, Field::T7) => (2.6, 0.0066, 0.0026, 192, vec![train(1.05, 6.0)]),
         };
-        Protocol { repetition, echo_spacing, flips, trains }
+        Protocol { repetition, echo_spacing, echo_time, flips, trains }
     }
 
-    #[cfg(test)]
     /// Inversion times, s, and flip angles, degrees, of the trains.
     pub(super) fn trains(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
         self.trains.iter().map(|train| (train.inversion_time, train.flip))
