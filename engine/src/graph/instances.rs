@@ -2,6 +2,7 @@
 //! somebody withdraws their UID, series or study.
 
 use std::{
+    cmp::Ordering,
     collections::BTreeMap,
     hash::{Hash, Hasher},
     sync::Arc,
@@ -24,7 +25,7 @@ const CHUNKS: u64 = 32;
 
 /// What an arrival brought.
 #[allow(clippy::large_enum_variant)] // Almost all are members, and each is shared by reference.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Brought {
     /// A member of its series.
     Member(InstanceRow),
@@ -32,8 +33,8 @@ pub enum Brought {
     Refused(Fault),
 }
 
-/// One arrival. Told by its sequence number, which no other has.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// One arrival. Told by its sequence number, which no other has, so that none is compared field by field.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Arrived {
     /// The event that recorded it.
     pub seq: Seq,
@@ -45,6 +46,26 @@ pub struct Arrived {
     pub study_uid: String,
     /// What it brought.
     pub brought: Brought,
+}
+
+impl PartialEq for Arrived {
+    fn eq(&self, other: &Self) -> bool {
+        self.seq == other.seq
+    }
+}
+
+impl Eq for Arrived {}
+
+impl PartialOrd for Arrived {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Arrived {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.seq.cmp(&other.seq)
+    }
 }
 
 impl Hash for Arrived {
