@@ -38,9 +38,19 @@ pub struct Judged {
     pub faults: Vec<Fault>,
 }
 
-/// True for a series that a pipeline may take: MR, with images.
+/// MR Image, Enhanced MR Image, Enhanced MR Color Image, Legacy Converted Enhanced MR Image (PS3.4 B.5).
+const MR_IMAGES: [&str; 4] = [
+    "1.2.840.10008.5.1.4.1.1.4",
+    "1.2.840.10008.5.1.4.1.1.4.1",
+    "1.2.840.10008.5.1.4.1.1.4.3",
+    "1.2.840.10008.5.1.4.1.1.4.4",
+];
+
+/// True for a series that a pipeline may take: MR images. Spectra, raw data, secondary captures and other modalities
+/// are kept and never wait.
 pub fn is_candidate(state: &SeriesState) -> bool {
-    state.keywords.get("Modality").is_some_and(|modality| modality == "MR") && !state.stacks.is_empty()
+    let keyword = |name: &str| state.keywords.get(name).map(String::as_str);
+    keyword("Modality") == Some("MR") && keyword("SOPClassUID").is_some_and(|class| MR_IMAGES.contains(&class))
 }
 
 /// The verdict. `released` is the series' last orderly release; `fired` says whether a timer set at the series' last

@@ -2,7 +2,10 @@
 //! earlier one said (the rules, the last release of a series, the last attempt of a delivery) retracts it here, so
 //! that the graph holds the newest only.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use differential_dataflow::input::{Input, InputSession};
 use serde::{Deserialize, Serialize};
@@ -14,7 +17,7 @@ use timely::dataflow::Scope as Dataflow;
 
 use super::{
     group::{Epoch, Key, Row, Rows},
-    instances::Arrived,
+    instances::{Arrived, Brought},
 };
 use crate::ledger::event::{Entry, Event, RevisionKey, Rules, Timer};
 
@@ -145,9 +148,24 @@ pub struct Inputs {
 /// What the replacing events said last.
 #[derive(Default)]
 struct Newest {
+    keywords: HashMap<String, Arc<BTreeMap<String, String>>>,
     released: HashMap<String, Seq>,
     rules: Option<Arc<Rules>>,
     tried: HashMap<DeliveryKey, Arc<Tried>>,
+}
+
+impl Newest {
+    /// The slices of a series have the same keywords: they are kept once, not once a slice.
+    fn share_keywords(&mut self, arrived: &mut Arrived) {
+        if let Brought::Member(row) = &mut arrived.brought {
+            match self.keywords.get(&arrived.series_uid) {
+                Some(shared) if *shared == row.keywords => row.keywords = Arc::clone(shared),
+                _ => {
+                    self.keywords.insert(arrived.series_uid.clone(), Arc::clone(&row.keywords));
+                }
+            }
+        }
+    }
 }
 
 impl Inputs {
@@ -183,7 +201,8 @@ impl Inputs {
 
     /// Feeds one event into the epoch that is open.
     pub fn apply(&mut self, entry: &Entry) {
-        if let Some(arrived) = Arrived::of(entry) {
+        if let Some(mut arrived) = Arrived::of(entry) {
+            self.newest.share_keywords(&mut arrived);
             self.arrived.insert((arrived.key(), Row::Arrived(Arc::new(arrived))));
         }
         match &entry.event {

@@ -25,18 +25,14 @@ use super::{
 use crate::ledger::event::Rules;
 
 /// Keywords whose value is a number, where it is one.
-pub const NUMBERS: [&str; 17] = [
-    "AcquisitionNumber",
+pub const NUMBERS: [&str; 13] = [
     "Columns",
     "EchoTime",
     "EchoTrainLength",
     "FlipAngle",
     "ImagingFrequency",
-    "InstanceNumber",
     "InversionTime",
     "MagneticFieldStrength",
-    "NumberOfAverages",
-    "NumberOfFrames",
     "PixelBandwidth",
     "RepetitionTime",
     "Rows",

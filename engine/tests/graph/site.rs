@@ -57,14 +57,16 @@ impl Slice {
             orientation: Some([1_000_000, 0, 0, 0, 1_000_000, 0]),
             spacing_um: Some([1000, 1000]),
         };
+        let sop_class = if self.modality == "MR" { "1.2.840.10008.5.1.4.1.1.4" } else { "1.2.840.10008.5.1.4.1.1.7" };
         let keywords = [
+            ("SOPClassUID", sop_class),
             ("Modality", self.modality),
             ("SeriesDescription", "t1_mprage"),
             ("ImageType", self.image_type),
             ("MagneticFieldStrength", "3"),
         ];
         InstanceFacts {
-            sop_class_uid: "1.2.840.10008.5.1.4.1.1.4".into(),
+            sop_class_uid: sop_class.into(),
             sop_instance_uid: format!("{}.{number}", series_uid(*study, *series)),
             study_uid: study_uid(*study),
             series_uid: series_uid(*study, *series),
