@@ -3,3 +3,4 @@
 pub mod dimse;
 pub mod folder;
 pub mod inbox;
+pub mod scanner;
