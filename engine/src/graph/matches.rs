@@ -114,7 +114,13 @@ pub fn check(expression: &str) -> Result<(), String> {
     }
 }
 
+/// Longest expression that is read, in bytes. The parser panics when it reports a column above 65,535.
+const LONGEST_EXPRESSION: usize = 4096;
+
 fn compile(expression: &str) -> Result<Program, String> {
+    if expression.len() > LONGEST_EXPRESSION {
+        return Err(format!("the expression is longer than {LONGEST_EXPRESSION} bytes"));
+    }
     Program::compile(expression).map_err(|error| error.to_string())
 }
 
@@ -283,9 +289,24 @@ mod tests {
         assert!(check("SeriesDescription").is_err());
         assert!(check("nosuchfunction(Modality)").is_err());
         assert!(check(&"(".repeat(100_000)).is_err());
+        assert!(check(&"(".repeat(LONGEST_EXPRESSION)).is_err());
+        assert!(check(&format!("Modality == {}", "!".repeat(LONGEST_EXPRESSION - 20))).is_err());
         let program = compile("Modality > 2.0").unwrap();
         assert!(applies(&program, &keywords(&[("Modality", "MR")])).is_err());
         let program = compile("Modality.matches(\"(\")").unwrap();
         assert!(applies(&program, &keywords(&[("Modality", "MR")])).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_expression_panics(
+            words in proptest::collection::vec("[a-z0-9(){}\\[\\]?:.,!<>=&|+*/%-]|Modality|\"MR\"|true|2\\.0|-1|[0-9]{19}| |.", 0..40),
+        ) {
+            let expression = words.concat();
+            if check(&expression).is_ok() {
+                let program = compile(&expression).unwrap();
+                let _ = applies(&program, &keywords(&[("Modality", "MR"), ("EchoTime", "3")]));
+            }
+        }
     }
 }
