@@ -3,9 +3,11 @@
 //!
 //! Storing and sending them is the engine's.
 
+pub mod check;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod fixture;
+pub mod report;
 pub mod seg;
 pub mod uid;
 

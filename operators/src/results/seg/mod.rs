@@ -20,6 +20,7 @@ use ndarray::ArrayView3;
 use thiserror::Error;
 
 use self::codes::{sequence, short, text as text_element};
+pub(super) use self::text::date_time;
 use super::{RESEARCH_USE, uid::is_valid_uid};
 use crate::{
     digest::Digest,
@@ -220,7 +221,7 @@ fn verify(input: &SegInput<'_>) -> Result<(), SegError> {
 
 /// Series, equipment, content and SOP common.
 fn put_instance(object: &mut InMemDicomObject, input: &SegInput<'_>, offset_minutes: i64) {
-    let (date, time) = text::date_time(input.created, offset_minutes);
+    let (date, time) = date_time(input.created, offset_minutes);
     let description = format!("Lesions, revision {}; {}", input.revision, RESEARCH_USE.to_lowercase());
     for (tag, vr, value) in [
         (tags::INSTANCE_CREATION_DATE, VR::DA, date.clone()),

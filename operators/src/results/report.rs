@@ -1,0 +1,310 @@
+//! `report.json`: what was found in a study by one pipeline, in one revision, for people and programs.
+//!
+//! Numbers in mm and mm3 are derived from the integer rows. An empty result is said in words and as an empty list.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::{RESEARCH_USE, seg::date_time};
+use crate::{
+    digest::Digest,
+    rows::{Fault, LesionRow, Millis, PatientKey, ReportRow, ReportStatus, RunOutcome},
+};
+
+/// Version of the layout of `report.json`; it grows with every change that a reader would notice.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What a report is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct ReportInput<'a> {
+    /// What the revision says.
+    pub row: &'a ReportRow,
+    /// The run's outcome; none for a withdrawn report.
+    pub outcome: Option<&'a RunOutcome>,
+    /// Whose study.
+    pub patient: &'a PatientKey,
+    /// Identity of this report (`2.25.`).
+    pub uid: &'a str,
+    /// Revision, from 1.
+    pub revision: u32,
+    /// Identity of the report that this one supersedes; none for the first.
+    pub supersedes: Option<&'a str>,
+    /// When the revision was issued.
+    pub created: Millis,
+    /// The model's name and version; empty where the report is withdrawn.
+    pub model: (&'a str, &'a str),
+    /// SOPInstanceUID of the segmentation of this revision.
+    pub segmentation: Option<&'a str>,
+    /// Faults that concern this study.
+    pub faults: &'a [Fault],
+}
+
+/// A report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "A Sulcus lesion report")]
+pub struct Report {
+    /// Version of this layout.
+    pub schema_version: u32,
+    /// What the report may be used for.
+    pub research_use: String,
+    /// Identity of this report.
+    pub uid: String,
+    /// Revision, from 1.
+    pub revision: u32,
+    /// Identity of the report that this one supersedes.
+    pub supersedes: Option<String>,
+    /// When the revision was issued, UTC, ISO 8601.
+    pub created: String,
+    /// Whether it stands.
+    pub status: Status,
+    /// Why it was withdrawn.
+    pub withdrawn_because: Option<String>,
+    /// The result in one sentence.
+    pub result: String,
+    /// Whose study.
+    pub patient: Patient,
+    /// StudyInstanceUID.
+    pub study_instance_uid: String,
+    /// Name of the pipeline.
+    pub pipeline: String,
+    /// The run reported on.
+    pub run: Option<Run>,
+    /// SOPInstanceUID of the DICOM Segmentation of this revision.
+    pub segmentation_sop_instance_uid: Option<String>,
+    /// Series of the study that were not used.
+    pub series_not_used: Vec<NotUsed>,
+    /// The lesions, by label; empty where none was found.
+    pub lesions: Vec<Lesion>,
+    /// Volume of all lesions, mm3.
+    pub lesion_volume_mm3: f64,
+    /// What a reader should know of the images.
+    pub notes: Vec<String>,
+    /// What failed and what to do about it.
+    pub faults: Vec<String>,
+}
+
+/// Whether a report stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It stands.
+    Final,
+    /// It was taken back.
+    Withdrawn,
+}
+
+/// Whose study.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Patient {
+    /// PatientID.
+    pub id: String,
+    /// IssuerOfPatientID, else `source:` and the name of the source.
+    pub issuer: String,
+}
+
+/// One run of one model on one volume.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// RunKey: digest of pixels, geometry, model and parameters.
+    pub run_key: String,
+    /// SeriesInstanceUID of the series that was used.
+    pub series_instance_uid: String,
+    /// Which volume of the series, in words.
+    pub stack: String,
+    /// Name of the model.
+    pub model_name: String,
+    /// Version of the model.
+    pub model_version: String,
+    /// Digest of the model package.
+    pub model_digest: String,
+    /// Voxels of the volume (columns, rows, slices).
+    pub size: [u32; 3],
+    /// Distance between columns, rows and slices, mm.
+    pub spacing_mm: [f64; 3],
+    /// Which scale intensities are in.
+    pub intensity_scale: String,
+}
+
+/// A series that was not used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NotUsed {
+    /// SeriesInstanceUID.
+    pub series_instance_uid: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// One lesion.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Lesion {
+    /// Number within the run, from 1; `Lesion N` in the segmentation.
+    pub label: u32,
+    /// Tracking Unique Identifier.
+    pub tracking_uid: String,
+    /// Number of voxels.
+    pub voxels: u64,
+    /// Volume, mm3.
+    pub volume_mm3: f64,
+    /// Centre of mass, mm, LPS.
+    pub centroid_mm: [f64; 3],
+    /// First voxel of the bounding box (column, row, slice), from 0.
+    pub box_first: [u32; 3],
+    /// Extent of the bounding box in voxels (columns, rows, slices).
+    pub box_size: [u32; 3],
+    /// Mean intensity, in the run's intensity scale.
+    pub mean_intensity: f64,
+    /// Mean foreground probability, 0 to 1.
+    pub mean_probability: f64,
+    /// Highest foreground probability, 0 to 1.
+    pub peak_probability: f64,
+}
+
+/// Why no report was made.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum ReportError {
+    /// A final report needs its run and outcome.
+    #[error("a final report has no run or no outcome; run the series again")]
+    NoOutcome,
+    /// The outcome is another run's.
+    #[error("the outcome is of run {found}, the report of run {expected}; run the series again")]
+    OtherRun {
+        /// The outcome's run.
+        found: Digest,
+        /// The report's run.
+        expected: Digest,
+    },
+}
+
+impl Report {
+    /// The report of one revision.
+    ///
+    /// # Errors
+    /// [`ReportError`] where row and outcome do not belong together.
+    pub fn new(input: &ReportInput<'_>) -> Result<Self, ReportError> {
+        let row = input.row;
+        let (status, withdrawn_because) = match &row.status {
+            ReportStatus::Final => (Status::Final, None),
+            ReportStatus::Withdrawn(reason) => (Status::Withdrawn, Some(reason.clone())),
+        };
+        let (run, lesions, notes) = match status {
+            Status::Withdrawn => (None, Vec::new(), Vec::new()),
+            Status::Final => {
+                let (order, outcome) = row.run.as_ref().zip(input.outcome).ok_or(ReportError::NoOutcome)?;
+                if order.run_key != outcome.run_key {
+                    return Err(ReportError::OtherRun { found: outcome.run_key, expected: order.run_key });
+                }
+                let run = Run {
+                    run_key: order.run_key.to_string(),
+                    series_instance_uid: order.series_uid.clone(),
+                    stack: order.stack.clone(),
+                    model_name: input.model.0.to_owned(),
+                    model_version: input.model.1.to_owned(),
+                    model_digest: order.model.to_string(),
+                    size: outcome.size,
+                    spacing_mm: outcome.spacing_um.map(thousandths),
+                    intensity_scale: outcome.intensity_scale.clone(),
+                };
+                (Some(run), outcome.lesions.iter().map(Lesion::from).collect(), outcome.notes.clone())
+            }
+        };
+        let volume_nl: u64 = match status {
+            Status::Final => input.outcome.iter().flat_map(|outcome| &outcome.lesions).map(|l| l.volume_nl).sum(),
+            Status::Withdrawn => 0,
+        };
+        let faults = input.faults.iter().map(|fault| format!("{}: {}; {}", fault.stage, fault.reason, fault.hint));
+        let not_used = row
+            .not_used
+            .iter()
+            .map(|(series, reason)| NotUsed { series_instance_uid: series.clone(), reason: reason.clone() });
+        Ok(Self {
+            schema_version: SCHEMA_VERSION,
+            research_use: RESEARCH_USE.to_owned(),
+            uid: input.uid.to_owned(),
+            revision: input.revision,
+            supersedes: input.supersedes.map(str::to_owned),
+            created: iso_8601(input.created),
+            result: sentence(status, lesions.len()),
+            status,
+            withdrawn_because,
+            patient: Patient { id: input.patient.id.clone(), issuer: input.patient.issuer.clone() },
+            study_instance_uid: row.study_uid.clone(),
+            pipeline: row.pipeline.clone(),
+            run,
+            segmentation_sop_instance_uid: input.segmentation.map(str::to_owned),
+            series_not_used: not_used.collect(),
+            lesions,
+            lesion_volume_mm3: volume_nl as f64 / 1000.0,
+            notes,
+            faults: faults.collect(),
+        })
+    }
+
+    /// The file's bytes: indented JSON with a newline at the end, the same for equal reports.
+    ///
+    /// # Errors
+    /// Where a number is not finite, which integer rows do not give.
+    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut bytes = serde_json::to_vec_pretty(self)?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// The JSON Schema of `report.json`, as committed in `docs/reference/report.schema.json`.
+    pub fn schema() -> serde_json::Value {
+        schemars::schema_for!(Report).to_value()
+    }
+}
+
+impl From<&LesionRow> for Lesion {
+    fn from(row: &LesionRow) -> Self {
+        Self {
+            label: row.label,
+            tracking_uid: row.tracking_uid.clone(),
+            voxels: row.voxels,
+            volume_mm3: row.volume_nl as f64 / 1000.0,
+            centroid_mm: row.centroid_um.map(thousandths),
+            box_first: row.box_first,
+            box_size: row.box_size,
+            mean_intensity: thousandths(row.mean_intensity_milli),
+            mean_probability: f64::from(row.probability_permille) / 1000.0,
+            peak_probability: f64::from(row.peak_probability_permille) / 1000.0,
+        }
+    }
+}
+
+fn thousandths(value: i64) -> f64 {
+    value as f64 / 1000.0
+}
+
+fn sentence(status: Status, lesions: usize) -> String {
+    match (status, lesions) {
+        (Status::Withdrawn, _) => "This report was withdrawn.".to_owned(),
+        (Status::Final, 0) => "No lesion was found.".to_owned(),
+        (Status::Final, 1) => "1 lesion was found.".to_owned(),
+        (Status::Final, count) => format!("{count} lesions were found."),
+    }
+}
+
+fn iso_8601(at: Millis) -> String {
+    let (date, time) = date_time(at, 0);
+    let part = |text: &str, range: std::ops::Range<usize>| text.get(range).unwrap_or_default().to_owned();
+    format!(
+        "{}-{}-{}T{}:{}:{}Z",
+        part(&date, 0..4),
+        part(&date, 4..6),
+        part(&date, 6..8),
+        part(&time, 0..2),
+        part(&time, 2..4),
+        part(&time, 4..10)
+    )
+}
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;

@@ -1,0 +1,147 @@
+//! Promises of `report.json`.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use super::*;
+use crate::{results::fixture::Sample, rows::RunOrder};
+
+fn schema_file() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/report.schema.json")
+}
+
+fn row(status: ReportStatus) -> ReportRow {
+    let run = RunOrder {
+        run_key: Digest([1; 32]),
+        study_uid: "1.2.3".into(),
+        series_uid: "1.2.3.4".into(),
+        stack: "M".into(),
+        model: Digest([5; 32]),
+        members: vec![1],
+    };
+    ReportRow {
+        study_uid: "1.2.3".into(),
+        pipeline: "cortical-lesions".into(),
+        run: (status == ReportStatus::Final).then_some(run),
+        status,
+        demographics_digest: Digest([2; 32]),
+        not_used: vec![("1.2.9".into(), "the same acquisition with prescan normalise".into())],
+        content: Digest([3; 32]),
+    }
+}
+
+fn report(status: ReportStatus, lesions: Vec<LesionRow>) -> Report {
+    let outcome = RunOutcome {
+        run_key: Digest([1; 32]),
+        mask: Digest([4; 32]),
+        size: [7, 5, 6],
+        spacing_um: [700, 900, 1100],
+        intensity_scale: "stored values".into(),
+        notes: vec!["a single slice".into()],
+        lesions,
+    };
+    let fault = Fault { stage: "convert".into(), key: "1.2.8".into(), reason: "no".into(), hint: "send".into() };
+    Report::new(&ReportInput {
+        row: &row(status),
+        outcome: Some(&outcome),
+        patient: &PatientKey { issuer: "source:mr".into(), id: "P1".into() },
+        uid: "2.25.7",
+        revision: 2,
+        supersedes: Some("2.25.6"),
+        created: 1_709_164_799_999,
+        model: ("blob-filter", "1"),
+        segmentation: Some("2.25.8"),
+        faults: &[fault],
+    })
+    .unwrap()
+}
+
+fn check(report: &Report) -> serde_json::Value {
+    let value: serde_json::Value = serde_json::from_slice(&report.to_json().unwrap()).unwrap();
+    jsonschema::validate(&Report::schema(), &value).unwrap();
+    assert_eq!(&serde_json::from_value::<Report>(value.clone()).unwrap(), report);
+    value
+}
+
+#[test]
+fn a_report_says_what_was_found_in_mm_and_keeps_to_its_schema() {
+    let sample = Sample::new([7, 5, 6], &[([1, 1, 1], [3, 2, 2])]);
+    let value = check(&report(ReportStatus::Final, sample.lesions));
+    assert_eq!(value["result"], "1 lesion was found.");
+    assert_eq!(value["created"], "2024-02-28T23:59:59.999Z");
+    assert_eq!(value["lesions"][0]["volume_mm3"], 8.316);
+    assert_eq!(value["lesion_volume_mm3"], 8.316);
+    assert_eq!(value["run"]["spacing_mm"], serde_json::json!([0.7, 0.9, 1.1]));
+    assert_eq!(value["research_use"], "Research use only, not for diagnosis");
+}
+
+#[test]
+fn an_empty_result_is_said_in_words_and_as_an_empty_list() {
+    let value = check(&report(ReportStatus::Final, Vec::new()));
+    assert_eq!(value["result"], "No lesion was found.");
+    assert_eq!(value["lesions"], serde_json::json!([]));
+}
+
+#[test]
+fn a_withdrawn_report_tells_why_and_shows_no_lesions() {
+    let sample = Sample::new([7, 5, 6], &[([1, 1, 1], [3, 2, 2])]);
+    let value = check(&report(ReportStatus::Withdrawn("the series was deleted".into()), sample.lesions));
+    assert_eq!(value["status"], "withdrawn");
+    assert_eq!(value["withdrawn_because"], "the series was deleted");
+    assert_eq!(value["lesions"], serde_json::json!([]));
+    assert_eq!(value["lesion_volume_mm3"], 0.0);
+}
+
+#[test]
+fn what_the_schema_does_not_know_is_refused_by_it() {
+    let mut value = check(&report(ReportStatus::Final, Vec::new()));
+    value["surprise"] = 1.into();
+    assert!(jsonschema::validate(&Report::schema(), &value).is_err());
+}
+
+#[test]
+fn an_outcome_of_another_run_is_refused() {
+    let row = row(ReportStatus::Final);
+    let patient = PatientKey { issuer: String::new(), id: String::new() };
+    let input = ReportInput {
+        row: &row,
+        outcome: None,
+        patient: &patient,
+        uid: "2.25.7",
+        revision: 1,
+        supersedes: None,
+        created: 0,
+        model: ("", ""),
+        segmentation: None,
+        faults: &[],
+    };
+    assert_eq!(Report::new(&input).err(), Some(ReportError::NoOutcome));
+    let other = RunOutcome {
+        run_key: Digest([9; 32]),
+        mask: Digest([4; 32]),
+        size: [1; 3],
+        spacing_um: [1; 3],
+        intensity_scale: String::new(),
+        notes: Vec::new(),
+        lesions: Vec::new(),
+    };
+    let refused = Report::new(&ReportInput { outcome: Some(&other), ..input }).err();
+    assert_eq!(refused, Some(ReportError::OtherRun { found: Digest([9; 32]), expected: Digest([1; 32]) }));
+}
+
+#[test]
+fn the_committed_schema_is_current() {
+    let committed = std::fs::read_to_string(schema_file()).unwrap();
+    let current = serde_json::to_string_pretty(&Report::schema()).unwrap() + "\n";
+    assert_eq!(
+        committed, current,
+        "write it again: cargo test --release -p sulcus-operators -- --ignored report_schema"
+    );
+}
+
+#[test]
+#[ignore = "writes docs/reference/report.schema.json"]
+fn write_report_schema() {
+    std::fs::create_dir_all(schema_file().parent().unwrap()).unwrap();
+    std::fs::write(schema_file(), serde_json::to_string_pretty(&Report::schema()).unwrap() + "\n").unwrap();
+}
