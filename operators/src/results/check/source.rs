@@ -5,7 +5,7 @@ use dicom_dictionary_std::tags;
 use super::Mismatch;
 use crate::{
     header::{self, Frame},
-    pixels::{PixelFormat, each_sample},
+    pixels::{PixelFormat, frame_bytes},
     prescan::{Limits, Prescan, prescan},
     volume::Encoded,
 };
@@ -47,13 +47,13 @@ impl<'a> Source<'a> {
         let format = PixelFormat::of(&self.scan).map_err(|error| failed(error.to_string()))?;
         // The sum of the darkest and the brightest sample that can be stored.
         let ends = if format.signed { -1.0 } else { 2f64.powi(format.bits_stored as i32) - 1.0 };
-        let mut intensities = Vec::with_capacity(format.rows * format.columns);
-        each_sample(&self.scan, &format, number, |sample| {
+        let bytes = frame_bytes(&self.scan, &format, number).map_err(|error| failed(error.to_string()))?;
+        let mut intensities = vec![0.0; format.rows * format.columns];
+        bytes.read(&format, &mut intensities, |sample| {
             let shown = if format.monochrome1 { ends - f64::from(sample) } else { f64::from(sample) };
             let padding = sample != 0 && format.padding == Some(sample);
-            intensities.push(if padding { 0.0 } else { shown * frame.slope + frame.intercept });
-        })
-        .map_err(|error| failed(error.to_string()))?;
+            if padding { 0.0 } else { shown * frame.slope + frame.intercept }
+        });
         Ok(intensities)
     }
 }

@@ -245,7 +245,7 @@ fn put_instance(object: &mut InMemDicomObject, input: &SegInput<'_>, offset_minu
         (tags::IMAGE_COMMENTS, VR::LT, RESEARCH_USE.to_owned()),
         (tags::CONTENT_LABEL, VR::CS, "LESIONS".to_owned()),
         (tags::CONTENT_DESCRIPTION, VR::LO, description),
-        (tags::CONTENT_CREATOR_NAME, VR::PN, "Sulcus".to_owned()),
+        (tags::CONTENT_CREATOR_NAME, VR::PN, "Sulcus^".to_owned()),
     ] {
         object.put(text_element(tag, vr, value));
     }
