@@ -2,7 +2,7 @@
 //!
 //! Owns where tiles lie and how they are blended; running the network on one is left to `models`.
 
-use ndarray::{Array3, Array4, ArrayView3, ArrayView4, ArrayViewMut4, Axis, Slice, Zip, s};
+use ndarray::{Array3, Array4, ArrayView3, ArrayView4, Axis, Slice, Zip, s};
 use thiserror::Error;
 
 /// Why a tile could not be added.
@@ -95,11 +95,12 @@ pub fn mirrorings(axes: &[usize]) -> Vec<Vec<usize>> {
     sets
 }
 
-/// Reverses the given spatial axes (0 is z) of (channels, z, y, x) in place of the view.
-pub fn mirror(view: &mut ArrayViewMut4<'_, f32>, axes: &[usize]) {
+/// A view of (channels, z, y, x) with the given spatial axes (0 is z) reversed.
+pub fn mirrored<'a>(mut view: ArrayView4<'a, f32>, axes: &[usize]) -> ArrayView4<'a, f32> {
     for &axis in axes.iter().filter(|axis| **axis < 3) {
         view.invert_axis(Axis(axis + 1));
     }
+    view
 }
 
 /// Sums of weighted logits, and of weights, over a padded image.
@@ -210,6 +211,14 @@ mod tests {
             vec![vec![], vec![0], vec![1], vec![2], vec![0, 1], vec![0, 2], vec![1, 2], vec![0, 1, 2]];
         assert_eq!(mirrorings(&[0, 1, 2]), all);
         assert_eq!(mirrorings(&[]), [Vec::<usize>::new()]);
+    }
+
+    #[test]
+    fn mirroring_twice_is_no_mirroring() {
+        let image = Array4::from_shape_fn((1, 2, 3, 4), |(_, z, y, x)| (z * 12 + y * 4 + x) as f32);
+        let once = mirrored(image.view(), &[0, 2]);
+        assert_eq!(once[[0, 0, 1, 0]], image[[0, 1, 1, 3]]);
+        assert_eq!(mirrored(once, &[0, 2]), image);
     }
 
     #[test]

@@ -1,0 +1,325 @@
+//! Model packages: a folder with `manifest.toml`, `plans.json` and `model.onnx`, verified by digest.
+//!
+//! Owns what a package declares and that its bytes are what the manifest says; what the plans mean is in `plans`, and
+//! running the network in `session`.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sulcus_operators::digest::Digest;
+use thiserror::Error;
+
+use crate::plans::{Plans, PlansError};
+use crate::reorient::{AxisCodes, AxisCodesError};
+
+/// The version of the package format that is read and written here.
+pub const FORMAT: u32 = 1;
+/// Name of the manifest in a package.
+pub const MANIFEST: &str = "manifest.toml";
+/// Name of nnU-Net's plans in a package.
+pub const PLANS: &str = "plans.json";
+/// Name of the network in a package.
+pub const MODEL: &str = "model.onnx";
+
+const LARGEST_MANIFEST: u64 = 64 << 10;
+const LARGEST_PLANS: u64 = 4 << 20;
+/// ONNX is one protobuf message, which ends at 2 GiB.
+const LARGEST_MODEL: u64 = (2 << 30) - 1;
+
+/// Why a package is not used.
+#[derive(Debug, Error)]
+pub enum PackageError {
+    /// A file could not be read.
+    #[error("cannot read {path}: {source}; a model package is a folder with {MANIFEST}, {PLANS} and {MODEL}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file is larger than any such file needs to be.
+    #[error("{path} is larger than {limit} bytes; this is no file of a model package")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit.
+        limit: u64,
+    },
+    /// The manifest is not TOML, or not a manifest.
+    #[error("cannot understand {path}: {reason}")]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong and where.
+        reason: String,
+    },
+    /// A file is not the one that the manifest was written for.
+    #[error(
+        "{path} is damaged or was changed: its BLAKE3 digest is {found}, the manifest says {wanted}; copy the package \
+         again from where it came"
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Its digest.
+        found: Digest,
+        /// The digest in the manifest.
+        wanted: Digest,
+    },
+    /// The manifest contradicts itself or the plans.
+    #[error("the manifest of {name} is wrong: {reason}")]
+    Wrong {
+        /// Name of the package.
+        name: String,
+        /// What is wrong, then what to do.
+        reason: String,
+    },
+    /// The plans cannot be followed.
+    #[error("cannot follow {path}: {source}")]
+    Plans {
+        /// The plans.
+        path: PathBuf,
+        /// Why.
+        source: PlansError,
+    },
+}
+
+/// What `manifest.toml` says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Version of the package format: 1.
+    pub format: u32,
+    /// Name of the model, as reports give it.
+    pub name: String,
+    /// Version of the model.
+    pub version: String,
+    /// What it does, in a sentence or two.
+    pub description: String,
+    /// What kind of thing it is and where it comes from: how it was made, of what, by whom.
+    pub provenance: String,
+    /// The label that every result carries.
+    pub research_use: String,
+    /// Directions in which x, y and z grow in the arrays that the network sees, e.g. `LPS`.
+    pub orientation: String,
+    /// Which configuration of the plans the network belongs to, e.g. `3d_fullres`.
+    pub configuration: String,
+    /// Input channels, in order, e.g. `T1w`.
+    pub channels: Vec<String>,
+    /// Names of the labels; the place is the value, background first.
+    pub labels: Vec<String>,
+    /// The label that counts as a lesion.
+    pub lesion_label: u8,
+    /// Axes (0 is the first of the network's spatial axes) that may be mirrored at inference; nnU-Net's
+    /// `inference_allowed_mirroring_axes`.
+    pub mirror_axes: Vec<usize>,
+    /// BLAKE3 digests of `plans.json` and `model.onnx`.
+    pub files: BTreeMap<String, Digest>,
+}
+
+/// A package whose every byte was verified.
+#[derive(Clone, Debug)]
+pub struct Package {
+    folder: PathBuf,
+    manifest: Manifest,
+    plans: Plans,
+    orientation: AxisCodes,
+    model: Vec<u8>,
+    digest: Digest,
+}
+
+impl Package {
+    /// Reads a package and verifies it: sizes, digests, and that manifest and plans agree.
+    pub fn open(folder: &Path) -> Result<Self, PackageError> {
+        let manifest_path = folder.join(MANIFEST);
+        let manifest_bytes = read(&manifest_path, LARGEST_MANIFEST)?;
+        let manifest = parse_manifest(&manifest_path, &manifest_bytes)?;
+        let verified = |name: &str, limit| {
+            let path = folder.join(name);
+            let wanted = manifest.files.get(name).copied().ok_or_else(|| PackageError::Wrong {
+                name: manifest.name.clone(),
+                reason: format!("it gives no digest of {name}; add one under [files]"),
+            })?;
+            let bytes = read(&path, limit)?;
+            let found = Digest::of(&bytes);
+            if found != wanted {
+                return Err(PackageError::Changed { path, found, wanted });
+            }
+            Ok(bytes)
+        };
+        let plans_bytes = verified(PLANS, LARGEST_PLANS)?;
+        let model = verified(MODEL, LARGEST_MODEL)?;
+        let plans = Plans::parse(&plans_bytes, &manifest.configuration, manifest.channels.len())
+            .map_err(|source| PackageError::Plans { path: folder.join(PLANS), source })?;
+        let orientation = check(&manifest)
+            .map_err(|reason| PackageError::Wrong { name: manifest.name.clone(), reason })?;
+        let parts = [manifest_bytes.as_slice(), plans_bytes.as_slice(), model.as_slice()];
+        let digest = Digest::of_parts("model package", parts);
+        Ok(Package { folder: folder.to_owned(), manifest, plans, orientation, model, digest })
+    }
+
+    /// The folder it was read from.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What the manifest says.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// How nnU-Net prepares images for this network.
+    pub fn plans(&self) -> &Plans {
+        &self.plans
+    }
+
+    /// The orientation that the network sees.
+    pub fn orientation(&self) -> AxisCodes {
+        self.orientation
+    }
+
+    /// The network: an ONNX model.
+    pub fn model(&self) -> &[u8] {
+        &self.model
+    }
+
+    /// Digest over manifest, plans and network: what a run's key and `RunOrder::model` hold.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+fn parse_manifest(path: &Path, bytes: &[u8]) -> Result<Manifest, PackageError> {
+    let wrong = |reason: String| PackageError::Manifest { path: path.to_owned(), reason };
+    let text = std::str::from_utf8(bytes).map_err(|error| wrong(format!("{error}; a manifest is UTF-8 text")))?;
+    toml::from_str(text).map_err(|error| wrong(error.to_string().trim_end().to_owned()))
+}
+
+fn check(manifest: &Manifest) -> Result<AxisCodes, String> {
+    if manifest.format != FORMAT {
+        return Err(format!("format {} is not {FORMAT}; use a version of Sulcus that knows it", manifest.format));
+    }
+    let known = |name: &String| name == PLANS || name == MODEL;
+    if let Some(name) = manifest.files.keys().find(|name| !known(name)) {
+        return Err(format!("it lists {name}, which is no part of a package; only {PLANS} and {MODEL} are"));
+    }
+    if manifest.channels.is_empty() || manifest.channels.len() > 16 {
+        return Err("it names no input channel, or more than 16; list what the network reads".to_owned());
+    }
+    if !(2..=256).contains(&manifest.labels.len()) {
+        return Err("labels must be background and 1 to 255 others".to_owned());
+    }
+    if manifest.lesion_label == 0 || usize::from(manifest.lesion_label) >= manifest.labels.len() {
+        let last = manifest.labels.len() - 1;
+        return Err(format!("lesion_label {} is not a label; use 1 to {last}", manifest.lesion_label));
+    }
+    let mut axes = manifest.mirror_axes.clone();
+    axes.sort_unstable();
+    axes.dedup();
+    if axes.len() != manifest.mirror_axes.len() || axes.iter().any(|axis| *axis > 2) {
+        return Err("mirror_axes must be different axes among 0, 1 and 2".to_owned());
+    }
+    AxisCodes::parse(&manifest.orientation).map_err(|AxisCodesError(reason)| reason)
+}
+
+fn read(path: &Path, limit: u64) -> Result<Vec<u8>, PackageError> {
+    let failed = |source| PackageError::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    let size = file.metadata().map_err(failed)?.len();
+    if size > limit {
+        return Err(PackageError::TooLarge { path: path.to_owned(), limit });
+    }
+    let mut bytes = Vec::with_capacity(size as usize);
+    // One byte beyond the limit shows a file that grew since.
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        return Err(PackageError::TooLarge { path: path.to_owned(), limit });
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::blob_filter;
+    use proptest::prelude::*;
+
+    fn written() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        blob_filter::write(folder.path()).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_package_opens_and_two_copies_have_one_digest() {
+        let (one, other) = (written(), written());
+        let package = Package::open(one.path()).unwrap();
+        assert_eq!(package.manifest().name, "blob-filter");
+        assert_eq!(package.digest(), Package::open(other.path()).unwrap().digest());
+    }
+
+    #[test]
+    fn a_changed_byte_is_refused() {
+        for name in [PLANS, MODEL] {
+            let folder = written();
+            let path = folder.path().join(name);
+            let mut bytes = std::fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            assert!(matches!(Package::open(folder.path()), Err(PackageError::Changed { .. })), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let folder = written();
+        std::fs::remove_file(folder.path().join(MODEL)).unwrap();
+        let message = Package::open(folder.path()).unwrap_err().to_string();
+        assert!(message.contains(MODEL), "{message}");
+    }
+
+    fn with_manifest(change: impl Fn(String) -> String) -> String {
+        let folder = written();
+        let path = folder.path().join(MANIFEST);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let changed = change(text.clone());
+        assert_ne!(changed, text);
+        std::fs::write(&path, changed).unwrap();
+        Package::open(folder.path()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_wrong_manifest_says_what_is_wrong() {
+        for (from, to, says) in [
+            ("format = 1", "format = 2", "format 2"),
+            ("format = 1", "format = 1\ncolour = 3", "colour"),
+            ("lesion_label = 1", "lesion_label = 2", "lesion_label"),
+            ("orientation = \"LPS\"", "orientation = \"LLS\"", "orientation"),
+            ("mirror_axes = []", "mirror_axes = [1, 1]", "mirror_axes"),
+            ("configuration = \"3d_fullres\"", "configuration = \"2d\"", "2d"),
+            ("\"plans.json\"", "\"../plans.json\"", "plans.json"),
+        ] {
+            let message = with_manifest(|text| text.replacen(from, to, 1));
+            assert!(message.contains(says), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_endless_manifest_is_not_read() {
+        let folder = written();
+        std::fs::write(folder.path().join(MANIFEST), vec![b' '; LARGEST_MANIFEST as usize + 1]).unwrap();
+        assert!(matches!(Package::open(folder.path()), Err(PackageError::TooLarge { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn no_manifest_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = parse_manifest(Path::new(MANIFEST), &bytes);
+        }
+    }
+}
