@@ -154,8 +154,8 @@ impl Package {
         let model = verified(MODEL, LARGEST_MODEL)?;
         let plans = Plans::parse(&plans_bytes, &manifest.configuration, manifest.channels.len())
             .map_err(|source| PackageError::Plans { path: folder.join(PLANS), source })?;
-        let orientation = check(&manifest)
-            .map_err(|reason| PackageError::Wrong { name: manifest.name.clone(), reason })?;
+        let orientation =
+            check(&manifest).map_err(|reason| PackageError::Wrong { name: manifest.name.clone(), reason })?;
         let parts = [manifest_bytes.as_slice(), plans_bytes.as_slice(), model.as_slice()];
         let digest = Digest::of_parts("model package", parts);
         Ok(Package { folder: folder.to_owned(), manifest, plans, orientation, model, digest })

@@ -129,7 +129,12 @@ impl Plans {
             ("resampling_fn_data", &chosen.resampling_fn_data),
             ("resampling_fn_probabilities", &chosen.resampling_fn_probabilities),
         ] {
-            refuse(name != "resample_data_or_seg_to_shape", field, name, "only resample_data_or_seg_to_shape is known")?;
+            refuse(
+                name != "resample_data_or_seg_to_shape",
+                field,
+                name,
+                "only resample_data_or_seg_to_shape is known",
+            )?;
         }
         refuse(images.order_z != 0 || logits.order_z != 0, "order_z", &images.order_z, "only 0 is known")?;
         refuse(logits.order != 1, "resampling_fn_probabilities_kwargs.order", &logits.order, "only 1 is known")?;
@@ -163,7 +168,13 @@ fn scheme(name: &str, use_mask: bool, intensities: Option<&Intensities>) -> Resu
                 intensities.ok_or_else(|| value("normalization_schemes", &name, hint))?;
             Scheme::Ct { percentile_00_5, percentile_99_5, mean, std }
         }
-        _ => return Err(value("normalization_schemes", &name, "nnU-Net's own ZScore, CT, Rescale, RGB and No are known")),
+        _ => {
+            return Err(value(
+                "normalization_schemes",
+                &name,
+                "nnU-Net's own ZScore, CT, Rescale, RGB and No are known",
+            ));
+        }
     })
 }
 
@@ -175,12 +186,7 @@ fn value(field: &str, value: &dyn std::fmt::Debug, hint: &'static str) -> PlansE
     PlansError::Value { field: field.to_owned(), value: format!("{value:?}"), hint }
 }
 
-fn refuse(
-    wrong: bool,
-    field: &str,
-    found: &dyn std::fmt::Debug,
-    hint: &'static str,
-) -> Result<(), PlansError> {
+fn refuse(wrong: bool, field: &str, found: &dyn std::fmt::Debug, hint: &'static str) -> Result<(), PlansError> {
     if wrong { Err(value(field, found, hint)) } else { Ok(()) }
 }
 

@@ -11,7 +11,8 @@ use thiserror::Error;
 /// The environment variable that names the folder.
 pub const FOLDER: &str = "SULCUS_ONNXRUNTIME";
 
-const HINT: &str = "run `cargo xtask setup`, or set SULCUS_ONNXRUNTIME to a folder with libonnxruntime.so 1.24 or later";
+const HINT: &str =
+    "run `cargo xtask setup`, or set SULCUS_ONNXRUNTIME to a folder with libonnxruntime.so 1.24 or later";
 
 /// Why ONNX Runtime could not be loaded.
 #[derive(Debug, Error)]

@@ -62,7 +62,9 @@ pub enum SessionError {
         reason: String,
     },
     /// The network's input or output does not fit the package.
-    #[error("model {model} does not fit its package: {reason}; the ONNX file and the manifest belong to different models")]
+    #[error(
+        "model {model} does not fit its package: {reason}; the ONNX file and the manifest belong to different models"
+    )]
     Shape {
         /// Name of the package.
         model: String,
@@ -89,7 +91,10 @@ pub struct Session {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("model", &self.package.manifest().name).field("provider", &self.provider).finish()
+        f.debug_struct("Session")
+            .field("model", &self.package.manifest().name)
+            .field("provider", &self.provider)
+            .finish()
     }
 }
 

@@ -1,0 +1,276 @@
+//! `blob-filter`: the package that stands in until a trained model ships. A fixed filter, not a trained model.
+//!
+//! Owns the network's design and the three files made of it. Every weight follows from the named constants below.
+//!
+//! The image is T1-weighted, brain only, z-scored over the brain: white matter is bright, grey matter in between,
+//! cerebrospinal fluid (CSF) dark; cortical lesions are darker than grey matter and brighter than CSF. Steps:
+//!
+//! 1. `grey`, the local level of grey matter: a Gaussian mean of the voxels near the expected level, refined twice by
+//!    the voxels near the last estimate. It follows coil and transmit bias.
+//! 2. `fluid`, the local level of CSF: a Gaussian mean weighted by the cube of how far a voxel lies below grey matter.
+//! 3. `depth` = (grey - image) / (grey - fluid): 0 in grey matter, 1 in CSF, about 0.3 to 0.6 in a lesion.
+//! 4. `band`: 1 where the depth is that of a lesion, falling to 0 on both sides.
+//! 5. `density`, the mean of `band` over a small ball. Partial volume at the pial surface crosses the band in a sheet
+//!    one voxel thin and fills little of the ball; a lesion fills it.
+//! 6. The lesion's logit grows with `density` above a threshold, and only where the voxel itself is in the band. The
+//!    background's logit is 0.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use sulcus_operators::digest::Digest;
+
+use crate::onnx::{Attribute, Graph};
+use crate::package::{FORMAT, MANIFEST, MODEL, Manifest, PLANS};
+
+/// Side of a tile, voxels.
+const PATCH: i64 = 96;
+/// Spacing that the filter sees, mm.
+const SPACING: f32 = 1.0;
+/// Where grey matter is looked for first, in standard deviations from the mean: rises, full from, full to, falls.
+const GREY: [f32; 4] = [-1.3, -1.0, -0.05, 0.2];
+/// Half width of the window of a refinement: full within the first, none beyond the second.
+const NEAR: [f32; 2] = [0.125, 0.375];
+/// Refinements of the grey matter's level.
+const REFINEMENTS: usize = 2;
+/// Standard deviation of the local means, mm.
+const LOCAL: f32 = 7.0;
+/// Voxels less far than this below grey matter do not count as CSF.
+const BELOW: f32 = 0.3;
+/// Least contrast of grey matter and CSF.
+const CONTRAST: f32 = 0.3;
+/// Depths of a lesion: rises, full from, full to, falls.
+const BAND: [f32; 4] = [0.15, 0.3, 0.6, 0.75];
+/// Radius of the ball, mm.
+const BALL: f32 = 1.7;
+/// Density at which a voxel is as likely lesion as not.
+const DENSITY: f32 = 0.6;
+/// Steepness of the logit.
+const STEEPNESS: f32 = 20.0;
+/// Least band membership of a lesion's voxel.
+const MEMBER: f32 = 0.3;
+
+/// The three files of the package, by name.
+pub fn files() -> BTreeMap<&'static str, Vec<u8>> {
+    let model = model();
+    let plans = plans().into_bytes();
+    let manifest = Manifest {
+        format: FORMAT,
+        name: "blob-filter".to_owned(),
+        version: "1".to_owned(),
+        description:
+            "Marks blobs darker than grey matter and brighter than cerebrospinal fluid in T1-weighted images of \
+                      the brain (MPRAGE, MP2RAGE UNI), brain extracted."
+                .to_owned(),
+        provenance: "A fixed filter, not a trained model: every weight follows from constants that are documented in \
+                     models/src/blob_filter.rs. They were set on simulated heads; no patient's image was used."
+            .to_owned(),
+        research_use: "Research use only. Not for diagnosis.".to_owned(),
+        orientation: "LPS".to_owned(),
+        configuration: "3d_fullres".to_owned(),
+        channels: vec!["T1w".to_owned()],
+        labels: vec!["background".to_owned(), "CL".to_owned()],
+        lesion_label: 1,
+        mirror_axes: Vec::new(),
+        files: [(PLANS.to_owned(), Digest::of(&plans)), (MODEL.to_owned(), Digest::of(&model))].into(),
+    };
+    // Strings, numbers and lists always have a TOML form.
+    let manifest = toml::to_string(&manifest).unwrap_or_default();
+    let note = "# Written by `cargo run --release -p sulcus-models --example write_blob_filter`.\n\n";
+    [(MANIFEST, format!("{note}{manifest}").into_bytes()), (PLANS, plans), (MODEL, model)].into()
+}
+
+/// Writes the package into an existing folder.
+pub fn write(folder: &Path) -> std::io::Result<()> {
+    files().into_iter().try_for_each(|(name, bytes)| std::fs::write(folder.join(name), bytes))
+}
+
+fn plans() -> String {
+    let resampling =
+        |order: u32| serde_json::json!({"is_seg": false, "order": order, "order_z": 0, "force_separate_z": null});
+    let plans = serde_json::json!({
+        "dataset_name": "blob-filter",
+        "plans_name": "fixed filter, not trained",
+        "image_reader_writer": "SimpleITKIO",
+        "transpose_forward": [0, 1, 2],
+        "transpose_backward": [0, 1, 2],
+        "configurations": {"3d_fullres": {
+            "patch_size": [PATCH, PATCH, PATCH],
+            "spacing": [SPACING, SPACING, SPACING],
+            "normalization_schemes": ["ZScoreNormalization"],
+            "use_mask_for_norm": [true],
+            "resampling_fn_data": "resample_data_or_seg_to_shape",
+            "resampling_fn_data_kwargs": resampling(3),
+            "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
+            "resampling_fn_probabilities_kwargs": resampling(1)
+        }}
+    });
+    format!("{plans:#}\n")
+}
+
+/// The network in the making: names of intermediate images are their meaning.
+struct Net {
+    graph: Graph,
+    constants: BTreeMap<String, ()>,
+}
+
+impl Net {
+    /// The name of a constant, added when first used.
+    fn constant(&mut self, value: f32) -> String {
+        let name = format!("c{value}");
+        if self.constants.insert(name.clone(), ()).is_none() {
+            self.graph.weights(&name, &[], &[value]);
+        }
+        name
+    }
+
+    fn op(&mut self, operator: &str, inputs: &[&str], output: &str) -> String {
+        self.graph.node(operator, inputs, output, &[]);
+        output.to_owned()
+    }
+
+    /// `factor * input + offset`.
+    fn affine(&mut self, input: &str, factor: f32, offset: f32, output: &str) -> String {
+        let (factor, offset) = (self.constant(factor), self.constant(offset));
+        let scaled = self.op("Mul", &[input, &factor], &format!("{output}_scaled"));
+        self.op("Add", &[&scaled, &offset], output)
+    }
+
+    fn clip(&mut self, input: &str, low: f32, high: f32, output: &str) -> String {
+        let (low, high) = (self.constant(low), self.constant(high));
+        self.op("Clip", &[input, &low, &high], output)
+    }
+
+    /// 0 up to `a`, 1 from `b` to `c`, 0 from `d`, straight in between.
+    fn trapezoid(&mut self, input: &str, [a, b, c, d]: [f32; 4], output: &str) -> String {
+        let rise = self.affine(input, 1.0 / (b - a), -a / (b - a), &format!("{output}_rise"));
+        let fall = self.affine(input, -1.0 / (d - c), d / (d - c), &format!("{output}_fall"));
+        let lower = self.op("Min", &[&rise, &fall], &format!("{output}_lower"));
+        self.clip(&lower, 0.0, 1.0, output)
+    }
+
+    /// A convolution of one channel that keeps the shape; zeros beyond the tile.
+    fn convolve(&mut self, input: &str, weights: &str, shape: [i64; 3], output: &str) -> String {
+        let half = shape.map(|length| length / 2);
+        let attributes =
+            [("kernel_shape", Attribute::Ints(shape.to_vec())), ("pads", Attribute::Ints([half, half].concat()))];
+        self.graph.node("Conv", &[input, weights], output, &attributes);
+        output.to_owned()
+    }
+
+    /// A Gaussian mean of `values` weighted by `weights`, by three convolutions along one axis each.
+    fn local_mean(&mut self, values: &str, weights: &str, output: &str) -> String {
+        let weighted = self.op("Mul", &[values, weights], &format!("{output}_weighted"));
+        let sums = [(weighted.as_str(), "sum"), (weights, "weight")].map(|(input, what)| {
+            ["z", "y", "x"].iter().enumerate().fold(input.to_owned(), |input, (axis, along)| {
+                let length = 2 * (3.0 * LOCAL / SPACING).round() as i64 + 1;
+                let mut shape = [1; 3];
+                shape[axis] = length;
+                self.convolve(&input, &format!("gaussian_{along}"), shape, &format!("{output}_{what}_{along}"))
+            })
+        });
+        let floor = self.constant(1e-4);
+        let total = self.op("Add", &[&sums[1], &floor], &format!("{output}_total"));
+        self.op("Div", &[&sums[0], &total], output)
+    }
+}
+
+fn model() -> Vec<u8> {
+    let shape = [1, 1, PATCH, PATCH, PATCH];
+    let mut net = Net { graph: Graph::new("blob-filter", "image", &shape), constants: BTreeMap::new() };
+    let gaussian = gaussian(LOCAL / SPACING);
+    let length = gaussian.len() as i64;
+    net.graph.weights("gaussian_z", &[1, 1, length, 1, 1], &gaussian);
+    net.graph.weights("gaussian_y", &[1, 1, 1, length, 1], &gaussian);
+    net.graph.weights("gaussian_x", &[1, 1, 1, 1, length], &gaussian);
+    let (ball, side) = ball(BALL / SPACING);
+    net.graph.weights("ball", &[1, 1, side, side, side], &ball);
+
+    // Outside the brain the image is exactly 0.
+    let size = net.op("Abs", &["image"], "size");
+    let large = net.affine(&size, 1e6, 0.0, "large");
+    let brain = net.clip(&large, 0.0, 1.0, "brain");
+
+    let about = net.trapezoid("image", GREY, "about_grey");
+    let mut members = net.op("Mul", &[&about, &brain], "grey_members");
+    let mut grey = net.local_mean("image", &members, "grey");
+    for round in 1..=REFINEMENTS {
+        let name = |what: &str| format!("{what}_{round}");
+        let off = net.op("Sub", &["image", &grey], &name("off_grey"));
+        let near = net.trapezoid(&off, [-NEAR[1], -NEAR[0], NEAR[0], NEAR[1]], &name("near_grey"));
+        members = net.op("Mul", &[&near, &brain], &name("grey_members"));
+        grey = net.local_mean("image", &members, &name("grey"));
+    }
+
+    let below = net.op("Sub", &[&grey, "image"], "below_grey");
+    let far = net.affine(&below, 1.0, -BELOW, "far_below");
+    let far = net.clip(&far, 0.0, 4.0, "far_below_grey");
+    let square = net.op("Mul", &[&far, &far], "far_square");
+    let cube = net.op("Mul", &[&square, &far], "far_cube");
+    let members = net.op("Mul", &[&cube, &brain], "fluid_members");
+    let fluid = net.local_mean("image", &members, "fluid");
+
+    let contrast = net.op("Sub", &[&grey, &fluid], "contrast");
+    let contrast = net.clip(&contrast, CONTRAST, 100.0, "grey_over_fluid");
+    let depth = net.op("Div", &[&below, &contrast], "depth");
+    let band = net.trapezoid(&depth, BAND, "in_band");
+    let band = net.op("Mul", &[&band, &brain], "band");
+    let density = net.convolve(&band, "ball", [side; 3], "density");
+
+    let crowded = net.affine(&density, STEEPNESS, -STEEPNESS * DENSITY, "crowded");
+    let member = net.affine(&band, STEEPNESS, -STEEPNESS * MEMBER, "member");
+    let lesion = net.op("Min", &[&crowded, &member], "lesion");
+    let zero = net.constant(0.0);
+    let background = net.op("Mul", &[&lesion, &zero], "background");
+    net.graph.node("Concat", &[&background, &lesion], "logits", &[("axis", Attribute::Int(1))]);
+    let doc = "blob-filter: a fixed filter, not a trained model. Research use only. Not for diagnosis.";
+    net.graph.finish("logits", &[1, 2, PATCH, PATCH, PATCH], doc)
+}
+
+/// A Gaussian over three standard deviations on each side, summing to 1.
+fn gaussian(sigma: f32) -> Vec<f32> {
+    let reach = (3.0 * sigma).round() as i32;
+    let bell: Vec<f32> = (-reach..=reach).map(|x| (-0.5 * (x as f32 / sigma).powi(2)).exp()).collect();
+    let sum: f32 = bell.iter().sum();
+    bell.into_iter().map(|value| value / sum).collect()
+}
+
+/// A ball that fades over one voxel at its edge, summing to 1, and its side.
+fn ball(radius: f32) -> (Vec<f32>, i64) {
+    let reach = radius.ceil() as i32;
+    let side = 2 * reach + 1;
+    let weight = |at: i32| {
+        let [z, y, x] = [at / (side * side), at / side % side, at % side].map(|i| (i - reach) as f32);
+        (radius + 0.5 - (x * x + y * y + z * z).sqrt()).clamp(0.0, 1.0)
+    };
+    let ball: Vec<f32> = (0..side * side * side).map(weight).collect();
+    let sum: f32 = ball.iter().sum();
+    (ball.into_iter().map(|value| value / sum).collect(), i64::from(side))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::package::Package;
+
+    fn shipped() -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("blob-filter")
+    }
+
+    #[test]
+    fn the_shipped_package_is_what_this_file_writes() {
+        for (name, bytes) in files() {
+            let found = std::fs::read(shipped().join(name)).unwrap();
+            assert!(found == bytes, "models/blob-filter/{name} differs: run the example write_blob_filter");
+        }
+    }
+
+    #[test]
+    fn the_shipped_package_says_what_it_is() {
+        let package = Package::open(&shipped()).unwrap();
+        assert!(package.manifest().provenance.contains("not a trained model"));
+        assert!(package.manifest().research_use.contains("Not for diagnosis"));
+        assert!(package.model().len() < 100_000);
+    }
+}
