@@ -216,7 +216,7 @@ fn mirrored_mean(
         let back = tiles::mirrored(logits.view(), axes);
         sum = Some(match sum {
             None => back.to_owned(),
-            Some(sum) => sum + &back,
+            Some(sum) => sum + back,
         });
     }
     let count = mirrorings.len() as f32;
