@@ -15,7 +15,13 @@ use crate::site::{End, Site, Slice, rules, series_uid, study_uid};
 /// What may happen next; numbers choose among what is there.
 #[derive(Clone, Debug)]
 enum Step {
-    Slice { study: u8, series: u8, number: i64, version: u8, patient: u8 },
+    Slice {
+        study: u8,
+        series: u8,
+        number: i64,
+        version: u8,
+        patient: u8,
+    },
     Quarantine(u8),
     Withdraw(u8, u8, u8),
     Release(u8, u8, bool),
@@ -26,6 +32,10 @@ enum Step {
     Encode(usize, End),
     Deliver(usize, End),
     Close,
+    /// A whole series at once, so that much comes as far as a delivery.
+    Series(u8, u8),
+    /// All runs, revisions and objects that are to do.
+    Advance,
 }
 
 fn end() -> impl Strategy<Value = End> {
@@ -48,6 +58,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (0..8usize, end()).prop_map(|(which, end)| Step::Encode(which, end)),
         8 => (0..8usize, end()).prop_map(|(which, end)| Step::Deliver(which, end)),
         30 => Just(Step::Close),
+        4 => (0..2u8, 0..6u8).prop_map(|(study, series)| Step::Series(study, series)),
+        6 => Just(Step::Advance),
     ]
 }
 
@@ -130,6 +142,19 @@ fn play(site: &mut Site, step: Step) {
             }
         }
         Step::Close => {
+            site.close();
+        }
+        Step::Series(study, series) => {
+            let last = if series == 2 { 3 } else { 4 };
+            (1..=last).for_each(|number| site.slice(&slice(study, series, number, 0, 0)));
+        }
+        Step::Advance => {
+            site.close();
+            site.runs().iter().for_each(|run| site.run(run, End::Done));
+            site.close();
+            site.issue();
+            site.close();
+            site.objects().iter().for_each(|object| site.encode(object, End::Done));
             site.close();
         }
     }
