@@ -1,9 +1,18 @@
 //! The ledger, the spool, the dataflow graph, the lanes, and the commands of `sulcus`.
 
+pub mod commands;
+pub mod dispatch;
+pub mod failure;
 pub mod graph;
+pub mod intake;
+pub mod lanes;
 pub mod ledger;
 pub mod receiver;
 pub mod results_store;
+pub mod rules;
 pub mod spool;
+pub mod supervisor;
 #[cfg(test)]
 mod testing;
+pub mod wanted;
+pub mod worker;

@@ -1,3 +1,7 @@
 //! The binary `sulcus`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sulcus_engine::commands::main()
+}

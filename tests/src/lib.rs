@@ -14,6 +14,7 @@ pub mod orthanc;
 mod peer;
 pub mod places;
 pub mod python;
+pub mod serving;
 pub mod slices;
 #[path = "../unsynced/cut.rs"]
 pub mod unsynced;

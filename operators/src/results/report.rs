@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::{RESEARCH_USE, seg::date_time};
 use crate::{
     digest::Digest,
-    rows::{Fault, LesionRow, Millis, PatientKey, ReportRow, ReportStatus, RunOutcome},
+    rows::{LesionRow, Millis, PatientKey, ReportRow, ReportStatus, RunOutcome},
 };
 
 /// Version of the layout of `report.json`; it grows with every change that a reader would notice.
@@ -36,8 +36,6 @@ pub struct ReportInput<'a> {
     pub model: (&'a str, &'a str),
     /// SOPInstanceUID of the segmentation of this revision.
     pub segmentation: Option<&'a str>,
-    /// Faults that concern this study.
-    pub faults: &'a [Fault],
 }
 
 /// A report.
@@ -81,8 +79,6 @@ pub struct Report {
     pub lesion_volume_mm3: f64,
     /// What a reader should know of the images.
     pub notes: Vec<String>,
-    /// What failed and what to do about it.
-    pub faults: Vec<String>,
 }
 
 /// Whether a report stands.
@@ -217,7 +213,6 @@ impl Report {
             Status::Final => input.outcome.iter().flat_map(|outcome| &outcome.lesions).map(|l| l.volume_nl).sum(),
             Status::Withdrawn => 0,
         };
-        let faults = input.faults.iter().map(|fault| format!("{}: {}; {}", fault.stage, fault.reason, fault.hint));
         let not_used = row
             .not_used
             .iter()
@@ -241,7 +236,6 @@ impl Report {
             lesions,
             lesion_volume_mm3: volume_nl as f64 / 1000.0,
             notes,
-            faults: faults.collect(),
         })
     }
 

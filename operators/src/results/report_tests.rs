@@ -40,7 +40,6 @@ fn report(status: ReportStatus, lesions: Vec<LesionRow>) -> Report {
         notes: vec!["a single slice".into()],
         lesions,
     };
-    let fault = Fault { stage: "convert".into(), key: "1.2.8".into(), reason: "no".into(), hint: "send".into() };
     Report::new(&ReportInput {
         row: &row(status),
         outcome: Some(&outcome),
@@ -51,7 +50,6 @@ fn report(status: ReportStatus, lesions: Vec<LesionRow>) -> Report {
         created: 1_709_164_799_999,
         model: ("blob-filter", "1"),
         segmentation: Some("2.25.8"),
-        faults: &[fault],
     })
     .unwrap()
 }
@@ -113,7 +111,6 @@ fn an_outcome_of_another_run_is_refused() {
         created: 0,
         model: ("", ""),
         segmentation: None,
-        faults: &[],
     };
     assert_eq!(Report::new(&input).err(), Some(ReportError::NoOutcome));
     let other = RunOutcome {

@@ -1,0 +1,225 @@
+//! `sulcus convert`: DICOM to NIfTI with a sidecar, one file a volume.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Mutex,
+};
+
+use clap::Args;
+use rayon::prelude::*;
+use sulcus_connectors::{
+    folder::{self, FolderLimits},
+    inbox::{Inbox, Incoming, Stored},
+};
+use sulcus_operators::{convert, header, nifti_file, rows::InstanceFacts, volume::Encoded};
+
+use super::{CommandError, chain};
+
+/// The most bytes of DICOM that are held at once. More is asked for in parts.
+const MOST_BYTES: usize = 8 << 30;
+
+#[derive(Args)]
+pub(super) struct Convert {
+    /// A folder or a zip of DICOM files.
+    input: PathBuf,
+    /// The folder that takes the NIfTI files; made if it is missing.
+    output: PathBuf,
+    /// Compress: `.nii.gz` instead of `.nii`.
+    #[arg(long)]
+    gzip: bool,
+    /// Print what was written as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One series' instances as they came in.
+type Series = Vec<(InstanceFacts, Incoming)>;
+
+#[derive(Default)]
+struct Collected {
+    series: BTreeMap<String, Series>,
+    bytes: usize,
+    refused: Vec<String>,
+}
+
+/// Holds what comes in, by series.
+#[derive(Default)]
+struct Collector(Mutex<Collected>);
+
+impl Inbox for Collector {
+    fn store(&self, incoming: Incoming) -> Stored {
+        let encoded = Encoded { transfer_syntax: &incoming.transfer_syntax, data_set: &incoming.data_set };
+        let facts = header::facts(encoded, &incoming.source);
+        let Ok(mut collected) = self.0.lock() else {
+            return Stored::Failed { reason: "another file broke the collection".to_owned() };
+        };
+        match facts {
+            Err(error) => {
+                let reason = chain(&error);
+                collected.refused.push(format!("{}: {reason}", incoming.sop_instance_uid));
+                Stored::Quarantined { reason }
+            }
+            Ok(_) if collected.bytes + incoming.data_set.len() > MOST_BYTES => {
+                Stored::OutOfResources { reason: format!("more than {} GiB of DICOM at once", MOST_BYTES >> 30) }
+            }
+            Ok(facts) => {
+                collected.bytes += incoming.data_set.len();
+                let series_uid = facts.series_uid.clone();
+                collected.series.entry(series_uid.clone()).or_default().push((facts, incoming));
+                Stored::Kept { series_uid }
+            }
+        }
+    }
+
+    fn released(&self, _: &str, _: Vec<String>, _: bool) {}
+}
+
+/// What became of one series.
+struct Outcome {
+    series_uid: String,
+    description: String,
+    written: Vec<PathBuf>,
+    error: Option<String>,
+}
+
+impl Convert {
+    pub(super) fn execute(self) -> Result<(), CommandError> {
+        if !self.input.exists() {
+            return Err(CommandError::usage(
+                format!("{} does not exist", self.input.display()),
+                "name a folder or a zip",
+            ));
+        }
+        let collector = Collector::default();
+        let pass = folder::deliver(&self.input, "input", &collector, &FolderLimits::default())
+            .map_err(|error| CommandError::work(chain(&error), "name a folder or a zip that can be read"))?;
+        if let Some(reason) = pass.first_failure {
+            return Err(CommandError::work(reason, "convert in parts: one folder or zip a study"));
+        }
+        let collected = collector.0.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if collected.series.is_empty() {
+            let reason = format!("{} holds no DICOM image that can be read", self.input.display());
+            return Err(CommandError::work(
+                reason,
+                collected.refused.first().map_or("name a folder of DICOM files", String::as_str),
+            ));
+        }
+        std::fs::create_dir_all(&self.output).map_err(|error| {
+            CommandError::work(format!("{} cannot be made: {error}", self.output.display()), "choose another folder")
+        })?;
+        let mut taken = BTreeSet::new();
+        let named: Vec<(String, Series)> =
+            collected.series.into_values().map(|series| (name(&series, &mut taken), series)).collect();
+        let outcomes: Vec<Outcome> = named.into_par_iter().map(|(stem, series)| self.series(&stem, series)).collect();
+        self.report(&outcomes, &collected.refused)
+    }
+
+    fn series(&self, stem: &str, mut series: Series) -> Outcome {
+        // The first by UID names the series, whatever the order of files.
+        series.sort_by(|(a, _), (b, _)| a.sop_instance_uid.cmp(&b.sop_instance_uid));
+        series.dedup_by(|(a, _), (b, _)| {
+            a.sop_instance_uid == b.sop_instance_uid && a.data_set_digest == b.data_set_digest
+        });
+        let encoded: Vec<Encoded<'_>> = series
+            .iter()
+            .map(|(_, incoming)| Encoded { transfer_syntax: &incoming.transfer_syntax, data_set: &incoming.data_set })
+            .collect();
+        let facts = &series[0].0;
+        let description = keyword(facts, "SeriesDescription").to_owned();
+        let mut outcome =
+            Outcome { series_uid: facts.series_uid.clone(), description, written: Vec::new(), error: None };
+        match convert::volumes(&encoded) {
+            Err(error) => outcome.error = Some(chain(&error)),
+            Ok(volumes) => {
+                for (index, volume) in volumes.iter().enumerate() {
+                    let part = if volumes.len() > 1 { format!("{stem}_{}", index + 1) } else { stem.to_owned() };
+                    let path = self.output.join(format!("{part}.nii{}", if self.gzip { ".gz" } else { "" }));
+                    let written = nifti_file::write(volume, &path).map_err(|error| chain(&error)).and_then(|()| {
+                        let sidecar = nifti_file::sidecar(&facts.keywords, volume);
+                        let text = serde_json::to_string_pretty(&sidecar).map_err(|error| error.to_string())?;
+                        std::fs::write(self.output.join(format!("{part}.json")), text)
+                            .map_err(|error| error.to_string())
+                    });
+                    match written {
+                        Ok(()) => outcome.written.push(path),
+                        Err(error) => outcome.error = Some(format!("{}: {error}", path.display())),
+                    }
+                }
+            }
+        }
+        outcome
+    }
+
+    fn report(&self, outcomes: &[Outcome], refused: &[String]) -> Result<(), CommandError> {
+        if self.json {
+            let rows: Vec<_> = outcomes
+                .iter()
+                .map(|outcome| {
+                    serde_json::json!({
+                        "series_uid": outcome.series_uid, "description": outcome.description,
+                        "written": outcome.written, "error": outcome.error,
+                    })
+                })
+                .collect();
+            println!("{:#}", serde_json::json!({"series": rows, "refused": refused}));
+        } else {
+            for outcome in outcomes {
+                outcome.written.iter().for_each(|path: &PathBuf| println!("{}", path.display()));
+            }
+        }
+        let failed: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.error.is_some()).collect();
+        for outcome in &failed {
+            eprintln!(
+                "series {} was not converted: {}",
+                outcome.series_uid,
+                outcome.error.as_deref().unwrap_or_default()
+            );
+        }
+        refused.iter().for_each(|reason| eprintln!("not read: {reason}"));
+        if failed.is_empty() && refused.is_empty() {
+            return Ok(());
+        }
+        Err(CommandError::work(
+            format!("{} series and {} files were not converted", failed.len(), refused.len()),
+            "the reasons stand above; everything else was written",
+        ))
+    }
+}
+
+fn keyword<'a>(facts: &'a InstanceFacts, name: &str) -> &'a str {
+    facts.keywords.get(name).map_or("", String::as_str)
+}
+
+/// A file name that no other series has taken.
+fn name(series: &Series, taken: &mut BTreeSet<String>) -> String {
+    let stem = series.first().map_or_else(String::new, |(facts, _)| {
+        stem(keyword(facts, "SeriesNumber"), keyword(facts, "SeriesDescription"))
+    });
+    let name =
+        (1..).map(|n| if n == 1 { stem.clone() } else { format!("{stem}_{n}") }).find(|name| !taken.contains(name));
+    let name = name.unwrap_or(stem);
+    taken.insert(name.clone());
+    name
+}
+
+/// A file name without anything that names a patient: series number and description, in letters, digits, dashes.
+fn stem(series_number: &str, description: &str) -> String {
+    let clean: String = description.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(60).collect();
+    let series_number = if series_number.chars().all(|c| c.is_ascii_digit()) { series_number } else { "" };
+    let named: Vec<&str> =
+        [series_number, clean.trim_matches('-')].into_iter().filter(|part| !part.is_empty()).collect();
+    if named.is_empty() { "series".to_owned() } else { named.join("_") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stem;
+
+    #[test]
+    fn a_hostile_description_cannot_leave_the_folder() {
+        assert_eq!(stem("../..", "/etc/passwd"), "etc-passwd");
+        assert_eq!(stem("", "../../x"), "x");
+        assert_eq!(stem("", "///"), "series");
+    }
+}

@@ -1,0 +1,129 @@
+//! `sulcus ledger`: the events of a site, read and verified.
+
+use clap::Subcommand;
+
+use super::{CommandError, SiteFile};
+use crate::{
+    dispatch::open_reader,
+    ledger::event::{Entry, Event},
+    receiver::spool_path,
+};
+
+/// Entries read at a time.
+const CHUNK: usize = 1024;
+
+#[derive(Subcommand)]
+pub(super) enum Ledger {
+    /// Print the events, oldest first.
+    Show(Show),
+    /// Check the chain of events, and that the spool holds the bytes of each.
+    Verify(Verify),
+}
+
+#[derive(clap::Args)]
+pub(super) struct Show {
+    #[command(flatten)]
+    site: SiteFile,
+    /// Begin after this sequence number.
+    #[arg(long, default_value_t = 0)]
+    after: u64,
+    /// One JSON object a line, with everything the event holds.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+pub(super) struct Verify {
+    #[command(flatten)]
+    site: SiteFile,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Ledger {
+    pub(super) fn execute(self) -> Result<(), CommandError> {
+        match self {
+            Ledger::Show(show) => show.execute(),
+            Ledger::Verify(verify) => verify.execute(),
+        }
+    }
+}
+
+impl Show {
+    fn execute(self) -> Result<(), CommandError> {
+        let reader = open_reader(&self.site.load()?.site.data)?;
+        let mut cursor = self.after;
+        loop {
+            let entries = reader.entries_after(cursor, CHUNK).map_err(CommandError::plain)?;
+            let Some(last) = entries.last() else { return Ok(()) };
+            cursor = last.seq;
+            for entry in &entries {
+                if self.json {
+                    println!("{}", serde_json::to_string(entry).map_err(CommandError::plain)?);
+                } else {
+                    println!("{:>8}  {}  {:<20} {}", entry.seq, entry.at, entry.event.name(), about(entry));
+                }
+            }
+        }
+    }
+}
+
+impl Verify {
+    fn execute(self) -> Result<(), CommandError> {
+        let data = self.site.load()?.site.data;
+        let report = open_reader(&data)?.verify(&spool_path(&data)).map_err(CommandError::plain)?;
+        if self.json {
+            let faults = serde_json::to_value(&report.faults).map_err(CommandError::plain)?;
+            println!(
+                "{}",
+                serde_json::json!({"events": report.events, "records": report.records, "tip": report.tip, "faults": faults})
+            );
+        } else {
+            println!("{} events, {} records, tip {}", report.events, report.records, report.tip);
+            for fault in &report.faults {
+                println!("  {}: {}", fault.key, fault.reason);
+            }
+        }
+        match report.faults.first() {
+            None => Ok(()),
+            Some(fault) => Err(CommandError::work(format!("{} faults found", report.faults.len()), &fault.hint)),
+        }
+    }
+}
+
+/// What an event is about, in one line, without anything that names a patient.
+fn about(entry: &Entry) -> String {
+    match &entry.event {
+        Event::InstanceReceived { facts, source, arrival, .. } => {
+            format!("{} from {source}: {arrival:?}", facts.sop_instance_uid)
+        }
+        Event::InstanceQuarantined { sop_instance_uid, reason, .. } => format!("{sop_instance_uid}: {reason}"),
+        Event::InstanceWithdrawn { scope, reason } => format!("{scope:?}: {reason}"),
+        Event::AssociationReleased { source, series_uids, orderly } => {
+            let how = if *orderly { "released" } else { "broken off" };
+            format!("{source}, {} series, {how}", series_uids.len())
+        }
+        Event::TimerFired(timer) => format!("{:?} of {}", timer.kind, timer.series_uid),
+        Event::RulesChanged(rules) => {
+            format!("{} pipelines, {} destinations", rules.pipelines.len(), rules.destinations.len())
+        }
+        Event::RunStarted { run_key, attempt } => format!("{} attempt {attempt}", run_key.short()),
+        Event::RunFinished(outcome) => format!("{} {} lesions", outcome.run_key.short(), outcome.lesions.len()),
+        Event::RunFailed { run_key, attempt, reason, .. } => format!("{} attempt {attempt}: {reason}", run_key.short()),
+        Event::RevisionIssued { key, .. } => format!("{} of {}: {}", key.pipeline, key.study_uid, key.revision),
+        Event::ObjectEncoded { key, role, length, .. } => {
+            format!("{role:?} of revision {}, {length} bytes", key.revision)
+        }
+        Event::EncodeFailed { key, role, reason, .. } => format!("{role:?} of revision {}: {reason}", key.revision),
+        Event::DeliveryStarted { object, destination, attempt } => {
+            format!("{} to {destination}, attempt {attempt}", object.short())
+        }
+        Event::DeliveryFailed { object, destination, reason, .. } => {
+            format!("{} to {destination}: {reason}", object.short())
+        }
+        Event::DeliverySettled { object, destination, receipt } => {
+            format!("{} to {destination}: {receipt}", object.short())
+        }
+    }
+}

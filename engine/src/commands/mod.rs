@@ -1,0 +1,214 @@
+//! The command line: what each command takes, and where it is carried out.
+//!
+//! Exit codes: 0 done, 1 the work failed, 2 wrong usage or configuration.
+
+mod config;
+mod convert;
+mod demo;
+mod ledger;
+mod network;
+mod outcome;
+mod progress;
+mod run;
+mod serve;
+mod status;
+mod table;
+mod withdraw;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use miette::Diagnostic;
+use sulcus_models::runtime::Runtime;
+use thiserror::Error;
+use tracing_subscriber::EnvFilter;
+
+use crate::failure::Hinted;
+
+/// A streaming dataflow engine for MRI scanners: DICOM series in; lesion reports and DICOM-SEG out, corrected for as
+/// long as their inputs change. Research use only, not for diagnosis.
+#[derive(Parser)]
+#[command(name = "sulcus", version, about, max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// A simulated scanner sends, Sulcus receives, results appear.
+    Demo(demo::Demo),
+    /// Receive, infer and deliver, as the configuration says, until stopped.
+    Serve(serve::Serve),
+    /// A folder or zip of DICOM in, results out.
+    Run(run::Run),
+    /// DICOM to NIfTI, with a sidecar.
+    Convert(convert::Convert),
+    /// Ask a DICOM node whether it is there (C-ECHO).
+    Echo(network::Echo),
+    /// Send a folder or zip of DICOM to a node (C-STORE).
+    Send(network::Send),
+    /// What a site has received, what it waits for, what failed, what is delivered.
+    Status(status::Status),
+    /// Take instances back: whatever was made from them is corrected.
+    Withdraw(withdraw::Withdraw),
+    /// The events of a site.
+    #[command(subcommand)]
+    Ledger(ledger::Ledger),
+    /// What a site's configuration says.
+    #[command(subcommand)]
+    Config(config::Config),
+    /// Internal: the process that receives and owns the ledger.
+    #[command(hide = true)]
+    Receiver(serve::Part),
+    /// Internal: the process of the graph and its lanes.
+    #[command(hide = true)]
+    Engine(serve::Part),
+    /// Internal: the process that touches pixels.
+    #[command(hide = true)]
+    Worker(serve::WorkerPart),
+}
+
+/// How a command ends when it does not end well.
+#[derive(Debug, Error, Diagnostic)]
+pub enum CommandError {
+    /// Wrong usage or configuration.
+    #[error("{reason}")]
+    Usage {
+        /// What is wrong.
+        reason: String,
+        /// What to do.
+        #[help]
+        hint: Option<String>,
+    },
+    /// The work failed.
+    #[error("{reason}")]
+    Work {
+        /// What failed.
+        reason: String,
+        /// What to do.
+        #[help]
+        hint: Option<String>,
+    },
+}
+
+impl CommandError {
+    fn usage(reason: impl ToString, hint: impl ToString) -> Self {
+        CommandError::Usage { reason: reason.to_string(), hint: Some(hint.to_string()) }
+    }
+
+    fn work(reason: impl ToString, hint: impl ToString) -> Self {
+        CommandError::Work { reason: reason.to_string(), hint: Some(hint.to_string()) }
+    }
+
+    /// An error that already says what to do, or is plain.
+    fn plain(error: impl std::error::Error) -> Self {
+        CommandError::Work { reason: chain(&error), hint: None }
+    }
+}
+
+impl From<Hinted> for CommandError {
+    fn from(error: Hinted) -> Self {
+        if error.usage {
+            CommandError::usage(error.reason, error.hint)
+        } else {
+            CommandError::work(error.reason, error.hint)
+        }
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+/// What computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Compute {
+    /// OpenVINO on the CPU: about twice as fast as ONNX Runtime's own kernels.
+    Openvino,
+    /// ONNX Runtime's own kernels.
+    Cpu,
+}
+
+/// The provider asked for, or else OpenVINO where the library in use has it.
+fn device(asked: Option<Compute>) -> Result<sulcus_config::Provider, CommandError> {
+    if let Some(asked) = asked {
+        return Ok(asked.provider());
+    }
+    let runtime = Runtime::load(None).map_err(|error| CommandError::usage(error, "run `cargo xtask setup`"))?;
+    let there = runtime.library().with_file_name("libonnxruntime_providers_openvino.so").is_file();
+    Ok(if there { sulcus_config::Provider::Openvino } else { sulcus_config::Provider::Cpu })
+}
+
+impl Compute {
+    fn provider(self) -> sulcus_config::Provider {
+        match self {
+            Compute::Openvino => sulcus_config::Provider::Openvino,
+            Compute::Cpu => sulcus_config::Provider::Cpu,
+        }
+    }
+}
+
+/// The configuration file of a site.
+#[derive(clap::Args, Clone)]
+struct SiteFile {
+    /// The site's configuration (TOML).
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+impl SiteFile {
+    fn load(&self) -> Result<sulcus_config::Site, CommandError> {
+        sulcus_config::Site::load(&self.config)
+            .map_err(|error| CommandError::Usage { reason: chain(&error), hint: None })
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let command = Arguments::parse().command;
+    log(&command);
+    let outcome = match command {
+        Command::Demo(command) => command.execute(),
+        Command::Serve(command) => command.execute(),
+        Command::Run(command) => command.execute(),
+        Command::Convert(command) => command.execute(),
+        Command::Echo(command) => command.execute(),
+        Command::Send(command) => command.execute(),
+        Command::Status(command) => command.execute(),
+        Command::Withdraw(command) => command.execute(),
+        Command::Ledger(command) => command.execute(),
+        Command::Config(command) => command.execute(),
+        Command::Receiver(part) => part.receiver(),
+        Command::Engine(part) => part.engine(),
+        Command::Worker(part) => part.execute(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = if matches!(error, CommandError::Usage { .. }) { 2 } else { 1 };
+            eprintln!("{:?}", miette::Report::new(error));
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// Logs to standard error: what a site's processes do, and of other commands only what is wrong. `SULCUS_LOG` says
+/// otherwise.
+fn log(command: &Command) {
+    let serving = matches!(command, Command::Serve(_) | Command::Receiver(_) | Command::Engine(_) | Command::Worker(_));
+    let usual = if serving { "warn,sulcus=info,sulcus_engine=info,sulcus_models=info,sulcus_connectors=info" } else { "warn" };
+    let filter = EnvFilter::try_from_env("SULCUS_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_target(false).with_ansi(terminal).init();
+}

@@ -1,0 +1,173 @@
+//! `sulcus run`: a folder or zip of DICOM in, results out. The same receiver, graph and lanes as `serve`, on a data
+//! folder of its own that goes with the command.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use clap::Args;
+use crossbeam::channel::{Receiver, bounded};
+use sulcus_config::{
+    Destination, Device, FolderDestination, FolderSource, Identity, Pipeline, Retry, Seconds, Site, Source,
+};
+use sulcus_connectors::folder::{self, FolderLimits, FolderPass};
+use sulcus_operators::rows::{Fault, Seq};
+
+use super::{
+    CommandError, Compute, chain, device,
+    outcome::{newest_reports, print_faults, print_report},
+};
+use crate::{
+    dispatch::{Engine, WorkerProgram, woken},
+    failure::Hinted,
+    intake,
+    lanes::port::StopFlag,
+    rules::rules,
+    worker::check_devices,
+};
+
+/// What is in the folder is all there is: nothing is waited for longer than this, in seconds.
+const AT_ONCE: f64 = 0.01;
+const SOURCE: &str = "input";
+const PIPELINE: &str = "run";
+
+#[derive(Args)]
+pub(super) struct Run {
+    /// A folder or a zip of DICOM files.
+    input: PathBuf,
+    /// The folder that takes the results; made if it is missing.
+    output: PathBuf,
+    /// The model package.
+    #[arg(long, value_name = "FOLDER", default_value = "models/blob-filter")]
+    model: PathBuf,
+    /// Which series it is for: a CEL expression over DICOM keywords.
+    #[arg(long, value_name = "CEL", default_value = "Modality == \"MR\"")]
+    when: String,
+    /// What computes; by default OpenVINO where it is installed.
+    #[arg(long, value_enum)]
+    device: Option<Compute>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Run {
+    pub(super) fn execute(self) -> Result<(), CommandError> {
+        let begun = Instant::now();
+        if !self.input.exists() {
+            return Err(CommandError::usage(
+                format!("{} does not exist", self.input.display()),
+                "name a folder or a zip",
+            ));
+        }
+        let scratch = tempfile::tempdir().map_err(CommandError::plain)?;
+        let output = absolute(&self.output)?;
+        let site = self.site(scratch.path(), &output)?;
+        let config = scratch.path().join("site.toml");
+        let toml = site.to_toml().map_err(CommandError::plain)?;
+        std::fs::write(&config, toml).map_err(CommandError::plain)?;
+        let rules = rules(&site)?;
+        check_devices(&site)?;
+
+        let receiver = intake::open(&site)?;
+        let pass = folder::deliver(&self.input, SOURCE, &receiver, &FolderLimits::default())
+            .map_err(|error| CommandError::work(chain(&error), "name a folder or a zip that can be read"))?;
+        if pass.stored == 0 {
+            return Err(CommandError::work(
+                format!("{} holds no DICOM image that can be read: {}", self.input.display(), describe(&pass)),
+                "name a folder or a zip of DICOM files",
+            ));
+        }
+        let stop = StopFlag::default();
+        let program = WorkerProgram { program: std::env::current_exe().map_err(CommandError::plain)?, config };
+        let (rested, at_rest) = bounded(1);
+        let sign = woken(&site.site.data, &stop)?;
+        let flag = stop.clone();
+        // The graph stays on the thread that makes it.
+        let thread = std::thread::spawn(move || {
+            Engine::start(&site, &rules, &program, flag).and_then(|engine| engine.run(&sign, Some(&rested)))
+        });
+        let faults = wait(&at_rest, receiver.last_seq());
+        drop(at_rest);
+        stop.stop();
+        let ended =
+            thread.join().map_err(|_| Hinted::work("the engine ended by a panic", "report this with the log"))?;
+        ended?;
+        let faults = faults.ok_or_else(|| Hinted::work("the engine ended early", "see the log"))?;
+        self.report(&output, &faults, &pass, begun)
+    }
+
+    fn report(&self, output: &Path, faults: &[Fault], pass: &FolderPass, begun: Instant) -> Result<(), CommandError> {
+        let reports = newest_reports(output);
+        if self.json {
+            let reports: Vec<_> = reports.iter().map(|found| &found.report).collect();
+            println!("{:#}", serde_json::json!({"reports": reports, "faults": faults}));
+        } else {
+            println!("{} in {:.1} s", describe(pass), begun.elapsed().as_secs_f64());
+            reports.iter().for_each(print_report);
+        }
+        print_faults(faults);
+        if reports.is_empty() {
+            return Err(CommandError::work(
+                "no result was made",
+                "the faults above say why; `--when` chooses the series",
+            ));
+        }
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(CommandError::work(format!("{} faults", faults.len()), "they stand above"))
+        }
+    }
+}
+
+/// Waits until the engine has nothing left to do beyond `seq`; none where it ended before.
+fn wait(at_rest: &Receiver<(Seq, Vec<Fault>)>, seq: Seq) -> Option<Vec<Fault>> {
+    at_rest.iter().find(|(cursor, _)| *cursor >= seq).map(|(_, faults)| faults)
+}
+
+fn describe(pass: &FolderPass) -> String {
+    let skipped: u64 = pass.skipped.values().sum();
+    format!(
+        "{} instances of {} series; {} not understood, {} in conflict, {skipped} files passed over",
+        pass.stored,
+        pass.series.len(),
+        pass.quarantined,
+        pass.conflicts
+    )
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, CommandError> {
+    std::path::absolute(path).map_err(CommandError::plain)
+}
+
+impl Run {
+    /// The site that this command is: everything at once, nothing waited for.
+    fn site(&self, data: &Path, output: &Path) -> Result<Site, CommandError> {
+        let name = || "results".to_owned();
+        let at_once = Seconds(AT_ONCE);
+        Ok(Site {
+            site: Identity { name: "run".to_owned(), data: data.join("data") },
+            sources: vec![Source::Folder(FolderSource {
+                name: SOURCE.to_owned(),
+                path: data.join("unused"),
+                settle_seconds: at_once,
+                idle_seconds: at_once,
+            })],
+            pipelines: vec![Pipeline {
+                name: PIPELINE.to_owned(),
+                when: self.when.clone(),
+                model: absolute(&self.model)?,
+                destinations: vec![name()],
+            }],
+            destinations: vec![Destination::Folder(FolderDestination {
+                name: name(),
+                path: output.to_owned(),
+                retry: Retry::default(),
+            })],
+            devices: vec![Device { name: "device".to_owned(), provider: device(self.device)?, threads: 0 }],
+            ..Site::default()
+        })
+    }
+}

@@ -1,0 +1,114 @@
+//! `sulcus status`: what a site has received, what it waits for, what failed, what is delivered. Only reads: it
+//! replays the ledger into a graph of its own.
+
+use clap::Args;
+use serde::Serialize;
+use sulcus_operators::rows::{Completeness, Fault, ReportRow, Seq, Verdict};
+
+use super::{CommandError, SiteFile, table::Table};
+use crate::{
+    dispatch::{Standing, open_reader, replay},
+    graph::{DeliveryToDo, Graph, RunToDo},
+};
+
+#[derive(Args)]
+pub(super) struct Status {
+    #[command(flatten)]
+    site: SiteFile,
+    /// Print everything as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Picture<'a> {
+    ledger: Seq,
+    series: Vec<Series<'a>>,
+    reports: Vec<&'a ReportRow>,
+    runs_to_do: Vec<&'a RunToDo>,
+    deliveries_to_do: Vec<&'a DeliveryToDo>,
+    faults: Vec<&'a Fault>,
+}
+
+#[derive(Serialize)]
+struct Series<'a> {
+    series_uid: &'a str,
+    study_uid: &'a str,
+    description: &'a str,
+    instances: u32,
+    completeness: Option<&'a Completeness>,
+}
+
+impl Status {
+    pub(super) fn execute(self) -> Result<(), CommandError> {
+        let site = self.site.load()?;
+        let reader = open_reader(&site.site.data)?;
+        let (mut graph, mut standing, mut cursor) = (Graph::new(), Standing::default(), 0);
+        replay(&reader, &mut graph, &mut standing, &mut cursor)?;
+        let picture = Picture {
+            ledger: cursor,
+            series: standing
+                .series
+                .iter()
+                .map(|series| Series {
+                    series_uid: &series.series_uid,
+                    study_uid: &series.study_uid,
+                    description: series.keywords.get("SeriesDescription").map_or("", String::as_str),
+                    instances: series.instances,
+                    completeness: standing.completeness.iter().find(|row| row.series_uid == series.series_uid),
+                })
+                .collect(),
+            reports: standing.reports.iter().collect(),
+            runs_to_do: standing.runs.iter().collect(),
+            deliveries_to_do: standing.deliveries.iter().collect(),
+            faults: standing.faults.iter().collect(),
+        };
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&picture).map_err(CommandError::plain)?);
+        } else {
+            picture.print();
+        }
+        Ok(())
+    }
+}
+
+impl Picture<'_> {
+    fn print(&self) {
+        println!("{} events; {} series", self.ledger, self.series.len());
+        let mut table = Table::new(["series", "description", "instances", "verdict", "reasons"]);
+        for series in &self.series {
+            let (verdict, reasons) = match series.completeness {
+                Some(row) => (word(row.verdict), row.reasons.join("; ")),
+                None => ("not judged", "no pipeline can use it".to_owned()),
+            };
+            table.row([
+                series.series_uid.to_owned(),
+                series.description.to_owned(),
+                series.instances.to_string(),
+                verdict.to_owned(),
+                reasons,
+            ]);
+        }
+        table.print();
+        println!("{} reports stand", self.reports.len());
+        println!("{} runs to do, {} deliveries to do", self.runs_to_do.len(), self.deliveries_to_do.len());
+        for delivery in &self.deliveries_to_do {
+            println!(
+                "  revision {} of {} to {}, attempt {}",
+                delivery.row.revision, delivery.row.study_uid, delivery.row.destination, delivery.attempt
+            );
+        }
+        println!("{} faults", self.faults.len());
+        for fault in &self.faults {
+            println!("  {}: {}: {}\n    {}", fault.stage, fault.key, fault.reason, fault.hint);
+        }
+    }
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Complete => "complete",
+        Verdict::Waiting => "waiting",
+        Verdict::Stalled => "stalled",
+    }
+}

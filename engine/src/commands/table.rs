@@ -1,0 +1,31 @@
+//! Plain tables for terminals: columns padded to their widest cell.
+
+/// A table with a header row.
+pub(super) struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(super) fn new<const N: usize>(header: [&str; N]) -> Self {
+        Table { rows: vec![header.map(str::to_owned).to_vec()] }
+    }
+
+    pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.rows.push(cells.to_vec());
+    }
+
+    /// Prints the table, or nothing where it has no rows beside its header.
+    pub(super) fn print(&self) {
+        if self.rows.len() < 2 {
+            return;
+        }
+        let columns = self.rows[0].len();
+        let widths: Vec<usize> = (0..columns)
+            .map(|column| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+            .collect();
+        for row in &self.rows {
+            let line: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+            println!("  {}", line.join("  ").trim_end());
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! The engine's loop: tails the ledger, feeds the graph epoch by epoch, and hands what is to do to the lanes.
+//!
+//! Lanes act only on closed epochs, and at start-up only once the replay has passed the ledger's end: what looks
+//! undone in the middle of a replay may be done later in it.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use sulcus_config::Site;
+use sulcus_operators::{
+    digest::Digest,
+    rows::{Completeness, Fault, ReportRow, Seq, SeriesState},
+};
+
+use crate::{
+    failure::Hinted,
+    graph::{Changes, DeliveryToDo, Graph, Lesion, ObjectToEncode, RevisionToIssue, RunToDo},
+    lanes::{
+        Done, Key, Lane,
+        child::{Worker, WorkerCommand},
+        deliver::{deliver, now},
+        encode::encode,
+        infer::infer,
+        port::{Port, StopFlag},
+    },
+    ledger::{
+        event::{Event, Rules, Timer},
+        read::Reader,
+    },
+    receiver::{client::Subscription, ledger_path},
+    results_store::ResultsStore,
+    wanted::Rows,
+};
+
+/// Entries that one epoch of a replay may hold together.
+const REPLAY_CHUNK: usize = 4096;
+/// The engine looks at the ledger at least this often, whether it was woken or not.
+const LONGEST_REST: Duration = Duration::from_millis(500);
+
+/// All rows that the graph keeps for those who act or look.
+#[derive(Default)]
+pub struct Standing {
+    /// Runs to do.
+    pub runs: Rows<RunToDo>,
+    /// Revisions to issue.
+    pub revisions: Rows<RevisionToIssue>,
+    /// Objects to encode.
+    pub objects: Rows<ObjectToEncode>,
+    /// Deliveries to do.
+    pub deliveries: Rows<DeliveryToDo>,
+    /// Timers to wait for.
+    pub timers: Rows<Timer>,
+    /// The series.
+    pub series: Rows<Arc<SeriesState>>,
+    /// Their verdicts.
+    pub completeness: Rows<Completeness>,
+    /// The reports wanted.
+    pub reports: Rows<ReportRow>,
+    /// The lesions reported.
+    pub lesions: Rows<Lesion>,
+    /// What failed and is not cured.
+    pub faults: Rows<Fault>,
+    /// The rules in force, as last recorded.
+    pub rules: Option<Rules>,
+}
+
+impl Standing {
+    /// Takes in what one epoch changed.
+    pub fn update(&mut self, changes: Changes) {
+        self.runs.update(changes.runs);
+        self.revisions.update(changes.revisions);
+        self.objects.update(changes.objects);
+        self.deliveries.update(changes.deliveries);
+        self.timers.update(changes.timers);
+        self.series.update(changes.series);
+        self.completeness.update(changes.completeness);
+        self.reports.update(changes.reports);
+        self.lesions.update(changes.lesions);
+        self.faults.update(changes.faults);
+    }
+
+    /// True where nothing is to do and nothing is waited for.
+    pub fn at_rest(&self) -> bool {
+        self.runs.is_empty()
+            && self.revisions.is_empty()
+            && self.objects.is_empty()
+            && self.deliveries.is_empty()
+            && self.timers.is_empty()
+    }
+}
+
+/// Replays what a ledger holds beyond `cursor` into the graph; returns the new cursor and whether anything came.
+pub fn replay(reader: &Reader, graph: &mut Graph, standing: &mut Standing, cursor: &mut Seq) -> Result<bool, Hinted> {
+    let mut moved = false;
+    loop {
+        let entries = reader.entries_after(*cursor, REPLAY_CHUNK).map_err(|error| {
+            Hinted::work(format!("the ledger cannot be read: {error}"), "run `sulcus ledger verify`")
+        })?;
+        let Some(last) = entries.last() else { return Ok(moved) };
+        *cursor = last.seq;
+        for entry in &entries {
+            graph.apply(entry);
+            if let Event::RulesChanged(rules) = &entry.event {
+                standing.rules = Some(rules.clone());
+            }
+        }
+        standing.update(graph.close_epoch());
+        moved = true;
+    }
+}
+
+/// The engine of one machine.
+pub struct Engine {
+    graph: Graph,
+    reader: Reader,
+    cursor: Seq,
+    standing: Standing,
+    in_flight: BTreeMap<Key, Option<Seq>>,
+    deadlines: BTreeMap<Timer, Instant>,
+    done: Receiver<Done>,
+    clerk: Lane<Event>,
+    infer: Vec<Lane<RunToDo>>,
+    encode: Lane<ObjectToEncode>,
+    deliver: BTreeMap<String, Lane<DeliveryToDo>>,
+    stop: StopFlag,
+}
+
+/// Which program works for the lanes, and with which configuration.
+#[derive(Clone, Debug)]
+pub struct WorkerProgram {
+    /// The binary `sulcus`.
+    pub program: PathBuf,
+    /// The site's configuration file.
+    pub config: PathBuf,
+}
+
+impl WorkerProgram {
+    fn command(&self, device: Option<&str>) -> WorkerCommand {
+        let mut arguments = vec!["worker".to_owned(), "--config".to_owned(), self.config.display().to_string()];
+        if let Some(device) = device {
+            arguments.extend(["--device".to_owned(), device.to_owned()]);
+        }
+        WorkerCommand { program: self.program.clone(), arguments }
+    }
+}
+
+impl Engine {
+    /// Replays the ledger, states the rules in force, and starts the lanes.
+    pub fn start(site: &Site, rules: &Rules, program: &WorkerProgram, stop: StopFlag) -> Result<Self, Hinted> {
+        let data = &site.site.data;
+        let open = || open_reader(data);
+        let packages: BTreeMap<Digest, PathBuf> =
+            rules.pipelines.iter().map(|rule| (rule.model, PathBuf::from(&rule.model_path))).collect();
+        let by_pipeline: BTreeMap<String, PathBuf> =
+            rules.pipelines.iter().map(|rule| (rule.name.clone(), PathBuf::from(&rule.model_path))).collect();
+        let (finished, done) = bounded(1024);
+        let thread_failed = |error: std::io::Error| {
+            Hinted::work(format!("a lane cannot be started: {error}"), "raise the limit on threads")
+        };
+
+        let mut port = Port::new(data, stop.clone());
+        let clerk =
+            Lane::start("clerk", 256, finished.clone(), move |event| port.append(&[event])).map_err(thread_failed)?;
+
+        let mut infer_lanes = Vec::new();
+        for device in &site.devices {
+            let (mut port, reader, packages) = (Port::new(data, stop.clone()), open()?, packages.clone());
+            let mut worker = Worker::new(program.command(Some(&device.name)));
+            if let Err(error) = worker.warm() {
+                return Err(Hinted::work(
+                    format!("the worker process cannot be started: {error}"),
+                    "check the installation",
+                ));
+            }
+            let lane = Lane::start(&format!("infer {}", device.name), 0, finished.clone(), move |job: RunToDo| {
+                infer(&job, packages.get(&job.order.model).cloned(), &mut worker, &reader, &mut port)
+            });
+            infer_lanes.push(lane.map_err(thread_failed)?);
+        }
+
+        let (mut port, reader) = (Port::new(data, stop.clone()), open()?);
+        let mut worker = Worker::new(program.command(None));
+        let encode_lane = Lane::start("encode", 1, finished.clone(), move |job: ObjectToEncode| {
+            encode(&job, by_pipeline.get(&job.key.pipeline).cloned(), &mut worker, &reader, &mut port)
+        })
+        .map_err(thread_failed)?;
+
+        let mut deliver_lanes = BTreeMap::new();
+        for destination in &site.destinations {
+            let (mut port, results) = (Port::new(data, stop.clone()), open_results(data)?);
+            let target = destination.clone();
+            let lane =
+                Lane::start(&format!("deliver {}", target.name()), 1, finished.clone(), move |job: DeliveryToDo| {
+                    deliver(&job.row, job.attempt, &target, &results, &mut port)
+                });
+            deliver_lanes.insert(destination.name().to_owned(), lane.map_err(thread_failed)?);
+        }
+
+        let mut engine = Engine {
+            graph: Graph::new(),
+            reader: open()?,
+            cursor: 0,
+            standing: Standing::default(),
+            in_flight: BTreeMap::new(),
+            deadlines: BTreeMap::new(),
+            done,
+            clerk,
+            infer: infer_lanes,
+            encode: encode_lane,
+            deliver: deliver_lanes,
+            stop: stop.clone(),
+        };
+        engine.state_rules(rules, Port::new(data, stop))?;
+        Ok(engine)
+    }
+
+    /// Replays, and records the rules where they differ from the last ones recorded.
+    fn state_rules(&mut self, rules: &Rules, mut port: Port) -> Result<(), Hinted> {
+        replay(&self.reader, &mut self.graph, &mut self.standing, &mut self.cursor)?;
+        if self.standing.rules.as_ref() != Some(rules) {
+            port.append(&[Event::RulesChanged(rules.clone())])
+                .map_err(|_| Hinted::work("stopped before the rules were recorded", "start again"))?;
+        }
+        Ok(())
+    }
+
+    /// Runs until stopped. `woken` gives a sign for each batch that was committed; `at_rest` is told the ledger's
+    /// position whenever nothing is to do, in flight or waited for.
+    pub fn run(mut self, woken: &Receiver<()>, at_rest: Option<&Sender<(Seq, Vec<Fault>)>>) -> Result<(), Hinted> {
+        while !self.stop.is_set() {
+            replay(&self.reader, &mut self.graph, &mut self.standing, &mut self.cursor)?;
+            let cursor = self.cursor;
+            self.in_flight.retain(|_, outcome| outcome.is_none_or(|seq| seq > cursor));
+            let next = self.dispatch();
+            if let Some(at_rest) = at_rest
+                && self.standing.at_rest()
+                && self.in_flight.is_empty()
+                && at_rest.send((self.cursor, self.standing.faults.iter().cloned().collect())).is_err()
+            {
+                return Ok(());
+            }
+            let rest = next.map_or(LONGEST_REST, |at| at.saturating_duration_since(Instant::now()).min(LONGEST_REST));
+            crossbeam::select! {
+                recv(woken) -> _ => {}
+                recv(self.done) -> done => self.note(done.ok()),
+                default(rest) => {}
+            }
+            while let Ok(done) = self.done.try_recv() {
+                self.note(Some(done));
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, done: Option<Done>) {
+        if let Some(Done { key, seq }) = done {
+            self.in_flight.insert(key, Some(seq));
+        }
+    }
+
+    /// Offers everything that is to do to its lane. Returns when to look again at the latest.
+    fn dispatch(&mut self) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        let in_flight = &mut self.in_flight;
+        let mut offer = |key: Key, offered: &mut dyn FnMut(&Key) -> bool| {
+            if !in_flight.contains_key(&key) && offered(&key) {
+                in_flight.insert(key, None);
+            }
+        };
+        for row in self.standing.revisions.iter() {
+            let event = Event::RevisionIssued { key: row.key.clone(), content: row.row.content, at: now() };
+            offer(Key::Revision(row.key.clone()), &mut |key| self.clerk.offer(key, || event.clone()));
+        }
+        for row in self.standing.objects.iter() {
+            offer(Key::Encode(row.key.clone(), row.role), &mut |key| self.encode.offer(key, || row.clone()));
+        }
+        // Oldest first: by the event that brought the series' first slice.
+        let mut runs: Vec<&RunToDo> = self.standing.runs.iter().collect();
+        runs.sort_by_key(|row| row.order.members.first().copied());
+        for row in runs {
+            let key = Key::Run(row.order.run_key);
+            offer(key, &mut |key| self.infer.iter().any(|lane| lane.offer(key, || row.clone())));
+        }
+        let now_millis = now();
+        for row in self.standing.deliveries.iter() {
+            if row.not_before > now_millis {
+                let at = Instant::now() + Duration::from_millis((row.not_before - now_millis) as u64);
+                next = Some(next.map_or(at, |earlier| earlier.min(at)));
+                continue;
+            }
+            let key = Key::Deliver(row.row.object, row.row.destination.clone());
+            let lane = self.deliver.get(&row.row.destination);
+            offer(key, &mut |key| lane.is_some_and(|lane| lane.offer(key, || row.clone())));
+        }
+        // A timer runs from when it is first wanted by a running engine, so idle deadlines start anew at start-up.
+        let standing = &self.standing;
+        self.deadlines.retain(|timer, _| standing.timers.contains(timer));
+        for timer in standing.timers.iter() {
+            let due = *self
+                .deadlines
+                .entry(timer.clone())
+                .or_insert_with(|| Instant::now() + Duration::from_millis(timer.millis));
+            if due <= Instant::now() {
+                let event = Event::TimerFired(timer.clone());
+                offer(Key::Timer(timer.clone()), &mut |key| self.clerk.offer(key, || event.clone()));
+            } else {
+                next = Some(next.map_or(due, |earlier| earlier.min(due)));
+            }
+        }
+        next
+    }
+}
+
+/// Opens a site's ledger for reading.
+pub fn open_reader(data: &Path) -> Result<Reader, Hinted> {
+    let path = ledger_path(data);
+    Reader::open(&path).map_err(|error| {
+        Hinted::work(
+            format!("the ledger {} cannot be opened: {error}", path.display()),
+            "check `site.data` in the configuration, or start `sulcus serve` once to create it",
+        )
+    })
+}
+
+/// Opens a site's results store.
+pub fn open_results(data: &Path) -> Result<ResultsStore, Hinted> {
+    ResultsStore::open(data).map_err(|error| {
+        Hinted::work(format!("the results store cannot be opened: {error}"), "check the data folder's rights")
+    })
+}
+
+/// A sign for each batch that the receiver of a data folder commits. Signs that nobody took run into one.
+pub fn woken(data: &Path, stop: &StopFlag) -> Result<Receiver<()>, Hinted> {
+    let (sign, woken) = bounded(1);
+    let (data, stop) = (data.to_owned(), stop.clone());
+    std::thread::Builder::new()
+        .name("subscription".to_owned())
+        .spawn(move || {
+            while stop.nap(Duration::ZERO).is_ok() {
+                if let Ok(mut subscription) = Subscription::open(&data) {
+                    while !stop.is_set() && subscription.next().is_some() {
+                        // A full channel holds a sign already.
+                        let _ = sign.try_send(());
+                    }
+                }
+                if stop.nap(Duration::from_millis(50)).is_err() {
+                    return;
+                }
+            }
+        })
+        .map_err(|error| Hinted::work(format!("a thread cannot be started: {error}"), "raise the limit on threads"))?;
+    Ok(woken)
+}

@@ -1,0 +1,134 @@
+//! Delivery: one lane per destination, one object at a time, in order of revision.
+//!
+//! The protocol, for one object and one destination:
+//!
+//! ```text
+//!   to deliver (graph) -> DeliveryStarted (durable) -> send the stored bytes -> DeliverySettled (durable)
+//!                                                            | failed
+//!                                                            v
+//!                                              DeliveryFailed(retry at) (durable) -> to deliver, not before
+//! ```
+//!
+//! The bytes are those of `ObjectEncoded`, so a retry sends the same object under the same UID. A crash between the
+//! send and `DeliverySettled` sends it once more: a receiver that tells objects by UID sees it once.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use sulcus_config::Destination;
+use sulcus_connectors::dimse::scu::{StoreOptions, Storer};
+use sulcus_operators::{
+    digest::Digest,
+    part10,
+    rows::{DeliveryRow, Millis, Role, Seq},
+};
+
+use super::port::{Port, Stopping};
+use crate::{ledger::event::Event, results_store::ResultsStore};
+
+/// How long one association may take to be opened, and to answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Wall-clock time, for events.
+pub fn now() -> Millis {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as Millis)
+}
+
+/// Delivers one object and records what came of it. Returns the sequence number of the last event.
+pub fn deliver(
+    row: &DeliveryRow,
+    attempt: u32,
+    destination: &Destination,
+    results: &ResultsStore,
+    port: &mut Port,
+) -> Result<Seq, Stopping> {
+    let (object, name) = (row.object, row.destination.clone());
+    port.append(&[Event::DeliveryStarted { object, destination: name.clone(), attempt }])?;
+    let outcome = match results.get(&row.bytes) {
+        Ok(bytes) => hand_over(row, destination, &bytes),
+        Err(error) => Err(format!("the stored object cannot be read: {error}")),
+    };
+    port.append(&[match outcome {
+        Ok(receipt) => {
+            tracing::info!(object = object.short(), destination = name, revision = row.revision, "delivered");
+            Event::DeliverySettled { object, destination: name, receipt }
+        }
+        Err(reason) => {
+            let wait = back_off(destination, object, attempt);
+            tracing::warn!(object = object.short(), destination = name, attempt, reason, ?wait, "delivery failed");
+            Event::DeliveryFailed {
+                object,
+                destination: name,
+                attempt,
+                reason,
+                retry_at: now() + wait.as_millis() as Millis,
+            }
+        }
+    }])
+}
+
+/// Time to the next attempt: doubled with each up to the destination's limit, less up to a fifth so that many
+/// objects do not come back at once. The spread is taken from the object's digest, so a replay gives the same.
+fn back_off(destination: &Destination, object: Digest, attempt: u32) -> Duration {
+    let seed = object.0[attempt as usize % object.0.len()];
+    destination.retry().pause(attempt).mul_f64(1.0 - 0.2 * f64::from(seed) / 255.0)
+}
+
+fn hand_over(row: &DeliveryRow, destination: &Destination, bytes: &[u8]) -> Result<String, String> {
+    match destination {
+        Destination::Dicom(node) => {
+            let object = part10::split(bytes).map_err(|error| error.to_string())?;
+            let mut storer = Storer::connect(&StoreOptions {
+                address: node.address.clone(),
+                calling_ae_title: node.calling_ae_title.clone(),
+                called_ae_title: node.ae_title.clone(),
+                contexts: vec![(object.sop_class_uid.clone(), vec![object.transfer_syntax.clone()])],
+                connect_timeout: CONNECT_TIMEOUT,
+                io_timeout: ANSWER_TIMEOUT,
+                max_pdu: 131_072,
+            })
+            .map_err(|error| error.to_string())?;
+            let status = storer
+                .store(&object.sop_class_uid, &object.sop_instance_uid, &object.transfer_syntax, object.data_set)
+                .map_err(|error| error.to_string())?;
+            // The answer counts, not how the association ends.
+            let _ = storer.release();
+            match status {
+                0x0000 => Ok("C-STORE 0x0000".to_owned()),
+                0xB000..=0xBFFF => Ok(format!("C-STORE 0x{status:04X}, a warning")),
+                _ => Err(format!("the destination refused the object with status 0x{status:04X}")),
+            }
+        }
+        Destination::Folder(folder) => {
+            let path = place_in_folder(&folder.path, row);
+            write_durably(&path, bytes).map_err(|error| format!("{}: {error}", path.display()))?;
+            Ok(path.display().to_string())
+        }
+    }
+}
+
+/// `STUDY/PIPELINE/revision-N/report.json` below the destination's folder. UIDs and names were checked when they
+/// came in: digits and dots, letters and dashes.
+pub fn place_in_folder(folder: &Path, row: &DeliveryRow) -> PathBuf {
+    let file = match row.role {
+        Role::Segmentation => "segmentation.dcm",
+        Role::Report => "report.json",
+    };
+    folder.join(&row.study_uid).join(&row.pipeline).join(format!("revision-{}", row.revision)).join(file)
+}
+
+/// Writes a file so that it is either whole or absent, whatever happens.
+fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().ok_or_else(|| std::io::Error::other("the path has no folder"))?;
+    fs::create_dir_all(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
+}

@@ -1,0 +1,100 @@
+//! The encode lane: has the objects of a revision made and checked by a worker process, and records them.
+
+use std::path::PathBuf;
+
+use sulcus_operators::rows::Seq;
+
+use super::{
+    child::Worker,
+    infer::sources,
+    order::{EncodeOrder, Failure, Order, Reply},
+    port::{Port, Stopping},
+};
+use crate::{
+    graph::ObjectToEncode,
+    ledger::{
+        event::{Event, RevisionKey},
+        read::Reader,
+    },
+};
+
+/// Makes one object. Returns the sequence number of its last event.
+pub fn encode(
+    job: &ObjectToEncode,
+    package: Option<PathBuf>,
+    worker: &mut Worker,
+    reader: &Reader,
+    port: &mut Port,
+) -> Result<Seq, Stopping> {
+    let outcome = order(job, package, reader).and_then(|order| worker.ask(&Order::Encode(order), &mut |_, _| {}));
+    port.append(&[match outcome {
+        Ok(Reply::Encoded { object, uid, bytes, length }) => {
+            Event::ObjectEncoded { object, key: job.key.clone(), role: job.role, uid, bytes, length }
+        }
+        Ok(other) => {
+            failed(job, Failure::passing(format!("the worker answered an encoding with {other:?}"), "restart sulcus"))
+        }
+        Err(failure) => failed(job, failure),
+    }])
+}
+
+fn order(job: &ObjectToEncode, package: Option<PathBuf>, reader: &Reader) -> Result<EncodeOrder, Failure> {
+    let package = package.ok_or_else(|| {
+        Failure::permanent(
+            "no pipeline of the configuration makes this report",
+            "restore the pipeline, or remove it everywhere",
+        )
+    })?;
+    let about = |key: &str| {
+        reader.entries_about(key, usize::MAX).map_err(|error| {
+            Failure::passing(format!("the ledger cannot be read: {error}"), "run `sulcus ledger verify`")
+        })
+    };
+    let (outcome, instances) = match &job.row.run {
+        None => (None, Vec::new()),
+        Some(run) => {
+            let outcome = about(&run.run_key.to_string())?.into_iter().rev().find_map(|entry| match entry.event {
+                Event::RunFinished(outcome) => Some(outcome),
+                _ => None,
+            });
+            (outcome, sources(reader, &run.members)?)
+        }
+    };
+    let of_study = about(&job.key.study_uid)?;
+    let patient = of_study.iter().find_map(|entry| match &entry.event {
+        Event::InstanceReceived { facts, .. } => Some(facts.patient.clone()),
+        _ => None,
+    });
+    let superseded = job.supersedes.map(|revision| RevisionKey { revision, ..job.key.clone() });
+    let supersedes = of_study.iter().find_map(|entry| match &entry.event {
+        Event::ObjectEncoded { key, role, uid, .. } if Some(key) == superseded.as_ref() && *role == job.role => {
+            Some(uid.clone())
+        }
+        _ => None,
+    });
+    Ok(EncodeOrder {
+        key: job.key.clone(),
+        role: job.role,
+        row: job.row.clone(),
+        outcome,
+        at: job.at,
+        supersedes,
+        patient: patient.ok_or_else(|| {
+            Failure::permanent("the ledger holds no instance of the study", "run `sulcus ledger verify`")
+        })?,
+        package,
+        instances,
+    })
+}
+
+fn failed(job: &ObjectToEncode, failure: Failure) -> Event {
+    tracing::warn!(role = ?job.role, revision = job.key.revision, reason = failure.reason, "encoding failed");
+    Event::EncodeFailed {
+        key: job.key.clone(),
+        role: job.role,
+        attempt: job.attempt,
+        permanent: failure.permanent,
+        reason: failure.reason,
+        hint: failure.hint,
+    }
+}

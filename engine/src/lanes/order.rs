@@ -1,0 +1,115 @@
+//! What passes between a lane and its worker process: one JSON line an order, one JSON line a reply.
+//!
+//! Pixels never pass here. A worker reads the spool, and writes the results store, by itself.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use sulcus_operators::{
+    digest::Digest,
+    rows::{Millis, PatientKey, ReportRow, Role, RunOrder, RunOutcome},
+};
+
+use crate::ledger::event::{RevisionKey, SpoolPlace};
+
+/// One instance that an order works on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SourceInstance {
+    /// Where its bytes lie.
+    pub place: SpoolPlace,
+    /// TransferSyntaxUID.
+    pub transfer_syntax: String,
+    /// SOPInstanceUID.
+    pub sop_instance_uid: String,
+}
+
+/// Work for a worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant)]
+pub enum Order {
+    /// Convert a series and find its lesions.
+    Run {
+        /// The run.
+        order: RunOrder,
+        /// Folder of the model package.
+        package: PathBuf,
+        /// The series' instances.
+        instances: Vec<SourceInstance>,
+    },
+    /// Make one object of a revision, and check what was written.
+    Encode(EncodeOrder),
+}
+
+/// An object to make.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EncodeOrder {
+    /// The revision it belongs to.
+    pub key: RevisionKey,
+    /// What to make.
+    pub role: Role,
+    /// What the revision says.
+    pub row: ReportRow,
+    /// What the run gave; none when withdrawn.
+    pub outcome: Option<RunOutcome>,
+    /// The time that the object carries.
+    pub at: Millis,
+    /// Identity of the object that this one supersedes.
+    pub supersedes: Option<String>,
+    /// Whose study.
+    pub patient: PatientKey,
+    /// Folder of the model package, for its name and version.
+    pub package: PathBuf,
+    /// The series' instances; none when withdrawn.
+    pub instances: Vec<SourceInstance>,
+}
+
+/// A worker's answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant)]
+pub enum Reply {
+    /// How far the order has come; more replies follow.
+    Progress {
+        /// Tiles done.
+        done: usize,
+        /// Tiles in all.
+        of: usize,
+    },
+    /// A run's result; its label map is in the results store.
+    Run(RunOutcome),
+    /// An object's identity and bytes; they are in the results store.
+    Encoded {
+        /// ObjectKey.
+        object: Digest,
+        /// SOPInstanceUID.
+        uid: String,
+        /// Digest of the bytes.
+        bytes: Digest,
+        /// Their number.
+        length: u64,
+    },
+    /// The order cannot be carried out.
+    Failed(Failure),
+}
+
+/// Why an order could not be carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// True where another attempt would fail alike.
+    pub permanent: bool,
+    /// What failed.
+    pub reason: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+impl Failure {
+    /// A failure of the input or the configuration: the same again would fail alike.
+    pub fn permanent(reason: impl ToString, hint: impl ToString) -> Self {
+        Failure { permanent: true, reason: reason.to_string(), hint: hint.to_string() }
+    }
+
+    /// A failure that another attempt may cure.
+    pub fn passing(reason: impl ToString, hint: impl ToString) -> Self {
+        Failure { permanent: false, reason: reason.to_string(), hint: hint.to_string() }
+    }
+}

@@ -1,0 +1,124 @@
+//! An object of a revision: encoded, read again and checked, and kept in the results store before anybody hears of it.
+
+use sulcus_models::package::Package;
+use sulcus_operators::{
+    digest::Digest,
+    results::{
+        check::{Expected, check},
+        report::{Report, ReportInput},
+        seg::{self, Algorithm, Equipment, SegInput},
+        uid::{ObjectFacts, object_key, series_uid},
+    },
+    rows::{Role, RunOrder, RunOutcome},
+};
+
+use super::{
+    Worker, encoded,
+    run::{chosen_volume, load_labels},
+};
+use crate::lanes::order::{EncodeOrder, Failure, Reply};
+
+/// SeriesNumber of our segmentations: beyond what a scanner counts to.
+const SERIES_NUMBER: u32 = 9000;
+
+impl Worker {
+    pub(super) fn encode(&mut self, order: &EncodeOrder) -> Result<Reply, Failure> {
+        let object = key_of(order, order.role);
+        let bytes = match order.role {
+            Role::Segmentation => self.segmentation(order, object)?,
+            Role::Report => report(order, object)?,
+        };
+        let digest = self.results.put(&bytes).map_err(|error| {
+            Failure::passing(format!("the object cannot be stored: {error}"), "check the disk of the data folder")
+        })?;
+        Ok(Reply::Encoded { object, uid: object.uid(), bytes: digest, length: bytes.len() as u64 })
+    }
+
+    fn segmentation(&mut self, order: &EncodeOrder, object: Digest) -> Result<Vec<u8>, Failure> {
+        let (run, outcome) = run_of(order)?;
+        let data_sets = self.data_sets(&order.instances)?;
+        let volume = chosen_volume(&run.stack, &order.instances, &data_sets)?;
+        let labels = load_labels(&self.results, outcome)?;
+        let sources = encoded(&order.instances, &data_sets);
+        let source = sources.first().copied().ok_or_else(|| {
+            Failure::permanent("the run has no instances left", "withdraw the series and send it again")
+        })?;
+        let package = open(order)?;
+        let written = seg::encode(&SegInput {
+            source,
+            grid: &volume.grid,
+            frames: &volume.frames,
+            frame_of_reference_uid: &volume.frame_of_reference_uid,
+            labels: labels.view(),
+            lesions: &outcome.lesions,
+            sop_instance_uid: &object.uid(),
+            series_instance_uid: &series_uid(&object),
+            series_number: SERIES_NUMBER,
+            revision: order.key.revision,
+            created: order.at,
+            algorithm: Algorithm {
+                name: &package.manifest().name,
+                version: &package.manifest().version,
+                digest: package.digest(),
+            },
+            equipment: Equipment { serial_number: &self.site, software_version: env!("CARGO_PKG_VERSION") },
+        })
+        .map_err(|error| Failure::permanent(error, "the source header does not allow a valid segmentation"))?;
+        for note in &written.notes {
+            tracing::info!(object = object.short(), note, "left out of the segmentation");
+        }
+        let by_uid = |uid: &str| {
+            order
+                .instances
+                .iter()
+                .position(|instance| instance.sop_instance_uid == uid)
+                .and_then(|at| sources.get(at).copied())
+        };
+        let expected =
+            Expected { source: &by_uid, frames: &volume.frames, labels: labels.view(), lesions: &outcome.lesions };
+        check(&written.bytes, &expected).map_err(|error| {
+            Failure::permanent(error, "the object is not sent; report this with the series' headers")
+        })?;
+        Ok(written.bytes)
+    }
+}
+
+fn report(order: &EncodeOrder, object: Digest) -> Result<Vec<u8>, Failure> {
+    let package = open(order)?;
+    let segmentation = order.row.run.as_ref().map(|_| key_of(order, Role::Segmentation).uid());
+    let report = Report::new(&ReportInput {
+        row: &order.row,
+        outcome: order.outcome.as_ref(),
+        patient: &order.patient,
+        uid: &object.uid(),
+        revision: order.key.revision,
+        supersedes: order.supersedes.as_deref(),
+        created: order.at,
+        model: (&package.manifest().name, &package.manifest().version),
+        segmentation: segmentation.as_deref(),
+    })
+    .map_err(|error| Failure::permanent(error, "report this with the ledger"))?;
+    report.to_json().map_err(|error| Failure::permanent(error, "report this with the ledger"))
+}
+
+fn key_of(order: &EncodeOrder, role: Role) -> Digest {
+    object_key(&ObjectFacts {
+        content: order.row.content,
+        study_uid: &order.key.study_uid,
+        series_uid: order.row.run.as_ref().map_or("", |run| &run.series_uid),
+        pipeline: &order.key.pipeline,
+        role,
+        revision: order.key.revision,
+    })
+}
+
+fn run_of(order: &EncodeOrder) -> Result<(&RunOrder, &RunOutcome), Failure> {
+    order.row.run.as_ref().zip(order.outcome.as_ref()).ok_or_else(|| {
+        Failure::permanent("a segmentation needs a run that has finished", "report this with the ledger")
+    })
+}
+
+fn open(order: &EncodeOrder) -> Result<Package, Failure> {
+    Package::open(&order.package)
+        .map_err(|error| Failure::permanent(error, "name the folder of a model package, whole and unchanged"))
+}

@@ -1,0 +1,145 @@
+//! The worker process: the only one that touches pixels. It reads orders from standard input, one JSON line each,
+//! and answers on standard output; it ends when its standard input does.
+//!
+//! It only reads the spool and only adds to the results store, so it may die at any moment.
+
+mod encode;
+mod run;
+
+pub use run::load_labels;
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, Write},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+};
+
+use sulcus_config::Site;
+use sulcus_models::session::Session;
+use sulcus_operators::volume::Encoded;
+
+use crate::{
+    dispatch::open_results,
+    failure::Hinted,
+    lanes::order::{Failure, Order, Reply, SourceInstance},
+    receiver::spool_path,
+    results_store::ResultsStore,
+    spool::read::SpoolReader,
+};
+
+/// What a worker holds between orders.
+pub struct Worker {
+    spool: SpoolReader,
+    results: ResultsStore,
+    site: String,
+    device: Option<run::Compute>,
+    sessions: BTreeMap<PathBuf, Session>,
+}
+
+impl Worker {
+    /// A worker of a site. With a device it runs models, which are loaded now so that the first scan need not wait;
+    /// without one it only encodes.
+    pub fn open(site: &Site, device: Option<&str>) -> Result<Self, Hinted> {
+        let mut worker = Worker {
+            spool: SpoolReader::new(&spool_path(&site.site.data)),
+            results: open_results(&site.site.data)?,
+            site: site.site.name.clone(),
+            device: device.map(|name| run::Compute::of(site, name)).transpose()?,
+            sessions: BTreeMap::new(),
+        };
+        if worker.device.is_some() {
+            for pipeline in &site.pipelines {
+                if let Err(failure) = worker.session(&pipeline.model) {
+                    // The order that needs it fails with the same words; until then there may be none.
+                    tracing::error!(model = %pipeline.model.display(), reason = failure.reason, hint = failure.hint, "model not loaded");
+                }
+            }
+        }
+        Ok(worker)
+    }
+
+    /// Works until its orders end.
+    pub fn work(&mut self, orders: impl BufRead, mut replies: impl Write) -> std::io::Result<()> {
+        for line in orders.lines() {
+            let reply = match serde_json::from_str::<Order>(&line?) {
+                Ok(order) => self.carry_out(&order, &mut |reply| say(&mut replies, &reply)),
+                Err(error) => {
+                    Reply::Failed(Failure::permanent(format!("the order cannot be read: {error}"), "restart sulcus"))
+                }
+            };
+            say(&mut replies, &reply)?;
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, order: &Order, progress: &mut dyn FnMut(Reply) -> std::io::Result<()>) -> Reply {
+        let outcome = catch_unwind(AssertUnwindSafe(|| match order {
+            Order::Run { order, package, instances } => self.run(order, package, instances, progress),
+            Order::Encode(order) => self.encode(order),
+        }));
+        match outcome {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(failure)) => Reply::Failed(failure),
+            Err(panic) => Reply::Failed(Failure::passing(
+                format!("a computation broke an assumption of its own: {}", panic_text(panic.as_ref())),
+                "report this with the log; the input is kept",
+            )),
+        }
+    }
+
+    /// Reads the data sets of some instances from the spool.
+    fn data_sets(&mut self, instances: &[SourceInstance]) -> Result<Vec<Vec<u8>>, Failure> {
+        instances
+            .iter()
+            .map(|instance| {
+                self.spool.data_set(&instance.place).map(|(_, data_set)| data_set).map_err(|error| {
+                    Failure::passing(
+                        format!("the bytes of instance {} cannot be read: {error}", instance.sop_instance_uid),
+                        "run `sulcus ledger verify`",
+                    )
+                })
+            })
+            .collect()
+    }
+
+    fn session(&mut self, package: &Path) -> Result<&mut Session, Failure> {
+        let session = match self.sessions.remove(package) {
+            Some(session) => session,
+            None => match &self.device {
+                Some(device) => device.open(package)?,
+                None => return Err(Failure::permanent("this worker has no device", "restart sulcus")),
+            },
+        };
+        Ok(self.sessions.entry(package.to_owned()).or_insert(session))
+    }
+}
+
+/// Checks that ONNX Runtime is there for the devices of a site, by loading it.
+pub fn check_devices(site: &Site) -> Result<(), Hinted> {
+    site.devices.iter().try_for_each(|device| run::Compute::of(site, &device.name)?.runtime().map(|_| ()))
+}
+
+/// Data sets and their transfer syntaxes side by side.
+fn encoded<'a>(instances: &'a [SourceInstance], data_sets: &'a [Vec<u8>]) -> Vec<Encoded<'a>> {
+    instances
+        .iter()
+        .zip(data_sets)
+        .map(|(instance, data_set)| Encoded { transfer_syntax: &instance.transfer_syntax, data_set })
+        .collect()
+}
+
+fn say(replies: &mut impl Write, reply: &Reply) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(reply)?;
+    line.push(b'\n');
+    replies.write_all(&line)?;
+    replies.flush()
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no words")
+}

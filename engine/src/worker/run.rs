@@ -1,0 +1,149 @@
+//! A run: the series' instances to volumes, the volume that was chosen to its lesions.
+
+use std::{
+    io::{Read, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use ndarray::Array3;
+use sulcus_config::Site;
+use sulcus_models::{
+    package::Package,
+    predict::find_lesions,
+    runtime::Runtime,
+    session::{Device, Provider, Session},
+};
+use sulcus_operators::{
+    convert,
+    digest::Digest,
+    rows::{RunOrder, RunOutcome},
+    volume::Volume,
+};
+
+use super::{Worker, encoded};
+use crate::{
+    failure::Hinted,
+    lanes::order::{Failure, Reply, SourceInstance},
+    results_store::ResultsStore,
+};
+
+/// What a worker computes with.
+pub struct Compute {
+    device: Device,
+    library: Option<PathBuf>,
+}
+
+impl Compute {
+    /// The device of a site with this name.
+    pub fn of(site: &Site, name: &str) -> Result<Self, Hinted> {
+        let device = site.devices.iter().find(|device| device.name == name).ok_or_else(|| {
+            Hinted::usage(
+                format!("no device is called {name}"),
+                "name one of the `[[device]]` tables of the configuration",
+            )
+        })?;
+        Ok(Compute {
+            device: Device {
+                provider: match device.provider {
+                    sulcus_config::Provider::Openvino => Provider::OpenVino,
+                    sulcus_config::Provider::Cpu => Provider::Cpu,
+                },
+                threads: usize::from(device.threads),
+                cache: Some(site.site.data.join("cache")),
+                fall_back: false,
+            },
+            library: site.runtime.onnxruntime.clone(),
+        })
+    }
+
+    /// Loads ONNX Runtime.
+    pub fn runtime(&self) -> Result<&'static Runtime, Hinted> {
+        Runtime::load(self.library.as_deref()).map_err(|error| {
+            Hinted::usage(error, "run `cargo xtask setup`, or name the folder of ONNX Runtime in `runtime.onnxruntime`")
+        })
+    }
+
+    /// Loads a model package onto the device.
+    pub fn open(&self, package: &Path) -> Result<Session, Failure> {
+        let runtime = self.runtime().map_err(|error| Failure::permanent(error.reason, error.hint))?;
+        let package = Package::open(package)
+            .map_err(|error| Failure::permanent(error, "name the folder of a model package, whole and unchanged"))?;
+        Session::open(runtime, Arc::new(package), &self.device)
+            .map_err(|error| Failure::permanent(error, "check the device in the configuration"))
+    }
+}
+
+impl Worker {
+    pub(super) fn run(
+        &mut self,
+        order: &RunOrder,
+        package: &Path,
+        instances: &[SourceInstance],
+        progress: &mut dyn FnMut(Reply) -> std::io::Result<()>,
+    ) -> Result<Reply, Failure> {
+        let data_sets = self.data_sets(instances)?;
+        let volume = chosen_volume(&order.stack, instances, &data_sets)?;
+        drop(data_sets);
+        let session = self.session(package)?;
+        let mut tell = |done, of| {
+            // The engine is gone if this fails; then so is whoever waits for the result.
+            let _ = progress(Reply::Progress { done, of });
+        };
+        let found = find_lesions(session, &volume, &order.run_key, &mut tell)
+            .map_err(|error| Failure::permanent(error, "the scan cannot be used by this model; its bytes are kept"))?;
+        let mask = store_labels(&self.results, &found.labels)?;
+        let [columns, rows, slices] = volume.grid.size;
+        Ok(Reply::Run(RunOutcome {
+            run_key: order.run_key,
+            mask,
+            size: [columns as u32, rows as u32, slices as u32],
+            spacing_um: volume.grid.spacing().map(|mm| (mm * 1000.0).round() as i64),
+            intensity_scale: volume.intensity_scale,
+            notes: volume.notes,
+            lesions: found.lesions,
+        }))
+    }
+}
+
+/// Converts a series and takes the volume that the graph chose.
+pub(super) fn chosen_volume(
+    stack: &str,
+    instances: &[SourceInstance],
+    data_sets: &[Vec<u8>],
+) -> Result<Volume, Failure> {
+    convert::volume(&encoded(instances, data_sets), stack)
+        .map_err(|error| Failure::permanent(error, "the series cannot be converted; its bytes are kept"))
+}
+
+/// Keeps a label map in the results store: gzip of little-endian 16-bit labels, columns fastest.
+fn store_labels(results: &ResultsStore, labels: &Array3<u16>) -> Result<Digest, Failure> {
+    let bytes: Vec<u8> = labels.iter().flat_map(|label| label.to_le_bytes()).collect();
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder
+        .write_all(&bytes)
+        .and_then(|()| encoder.finish())
+        .map_err(|error| error.to_string())
+        .and_then(|bytes| results.put(&bytes).map_err(|error| error.to_string()))
+        .map_err(|error| {
+            Failure::passing(format!("the label map cannot be stored: {error}"), "check the disk of the data folder")
+        })
+}
+
+/// Reads a label map back. Axes (slice, row, column).
+pub fn load_labels(results: &ResultsStore, outcome: &RunOutcome) -> Result<Array3<u16>, Failure> {
+    let lost = |error: &dyn std::fmt::Display| {
+        Failure::passing(
+            format!("the label map of run {} cannot be read: {error}", outcome.run_key.short()),
+            "restore the results store",
+        )
+    };
+    let bytes = results.get(&outcome.mask).map_err(|error| lost(&error))?;
+    let [columns, rows, slices] = outcome.size.map(|extent| extent as usize);
+    let expected = columns.saturating_mul(rows).saturating_mul(slices).saturating_mul(2);
+    let mut raw = Vec::new();
+    GzDecoder::new(bytes.as_slice()).take(expected as u64 + 1).read_to_end(&mut raw).map_err(|error| lost(&error))?;
+    let labels = raw.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+    Array3::from_shape_vec((slices, rows, columns), labels).map_err(|error| lost(&error))
+}

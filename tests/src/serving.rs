@@ -1,0 +1,360 @@
+//! `sulcus serve` under test: a site of its own, its processes by role, its ledger, and a sender that does not forget.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use sulcus_connectors::dimse::scu::{StoreOptions, Storer};
+use sulcus_engine::ledger::event::{Entry, Event};
+use sulcus_engine::ledger::read::Reader;
+use sulcus_engine::receiver::ledger_path;
+
+use crate::peer::{PeerError, free_port};
+use crate::places::{root, sulcus};
+
+/// What a site under test is to be like.
+#[derive(Clone, Debug)]
+pub struct SiteSpec {
+    /// CEL expression of its one pipeline.
+    pub when: String,
+    /// Its settle window, in seconds.
+    pub settle_seconds: f64,
+    /// Its idle timer, in seconds.
+    pub idle_seconds: f64,
+    /// Address of a DICOM destination called ORTHANC, beside the folder.
+    pub archive: Option<SocketAddr>,
+    /// Variables of the environment of all its processes.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Default for SiteSpec {
+    fn default() -> Self {
+        SiteSpec {
+            when: "Modality == \"MR\"".to_owned(),
+            settle_seconds: 0.3,
+            idle_seconds: 20.0,
+            archive: None,
+            environment: Vec::new(),
+        }
+    }
+}
+
+/// A running site.
+#[derive(Debug)]
+pub struct Serving {
+    folder: PathBuf,
+    address: SocketAddr,
+    spec: SiteSpec,
+    supervisor: Child,
+}
+
+/// One process of a site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// `receiver`, `engine`, `infer` or `encode`.
+    pub name: String,
+    /// Its process id.
+    pub id: u32,
+}
+
+impl Serving {
+    /// Writes a site's configuration into `folder`, serves it, and waits until it listens.
+    ///
+    /// # Errors
+    /// Where it does not come up; the message holds what it said.
+    pub fn start(folder: &Path, spec: SiteSpec) -> Result<Serving, PeerError> {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let (archive, names) = match spec.archive {
+            None => (String::new(), "[\"folder\"]"),
+            Some(archive) => (
+                format!(
+                    "[[destination]]\nname = \"archive\"\nkind = \"dicom\"\naddress = \"{archive}\"\nae_title = \"ORTHANC\"\n\
+                     retry = {{ first_seconds = 0.2, limit_seconds = 1.0 }}\n"
+                ),
+                "[\"folder\", \"archive\"]",
+            ),
+        };
+        let model = root().join("models/blob-filter");
+        fs::write(
+            folder.join("site.toml"),
+            format!(
+                "[site]\nname = \"test\"\ndata = \"data\"\n\
+                 [receiver]\naddress = \"{address}\"\nmin_free_mib = 64\n\
+                 [[source]]\nname = \"scanner\"\nkind = \"dicom\"\nsettle_seconds = {:?}\nidle_seconds = {:?}\n\
+                 [[pipeline]]\nname = \"lesions\"\nwhen = '{}'\nmodel = \"{}\"\ndestinations = {names}\n\
+                 [[destination]]\nname = \"folder\"\nkind = \"folder\"\npath = \"results\"\n{archive}\
+                 [[device]]\nname = \"cpu\"\nprovider = \"cpu\"\n",
+                spec.settle_seconds,
+                spec.idle_seconds,
+                spec.when,
+                model.display(),
+            ),
+        )?;
+        let supervisor = spawn(folder, &spec)?;
+        let mut serving = Serving { folder: folder.to_owned(), address, spec, supervisor };
+        serving.wait_until_listening()?;
+        Ok(serving)
+    }
+
+    /// Waits until the receiver accepts connections.
+    ///
+    /// # Errors
+    /// After 60 seconds, with the log.
+    pub fn wait_until_listening(&mut self) -> Result<(), PeerError> {
+        let address = self.address;
+        self.wait("nobody listens", Duration::from_secs(60), |_| std::net::TcpStream::connect(address).is_ok())
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("site.toml")
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// The folder that its results go to.
+    pub fn results(&self) -> PathBuf {
+        self.folder.join("results")
+    }
+
+    /// What all its processes have said.
+    pub fn log(&self) -> String {
+        fs::read(self.folder.join("serve.log"))
+            .map(|text| String::from_utf8_lossy(&text).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// All events so far; none while there is no ledger.
+    pub fn entries(&self) -> Vec<Entry> {
+        let Ok(reader) = Reader::open(&ledger_path(&self.data())) else { return Vec::new() };
+        reader.entries_after(0, usize::MAX >> 1).unwrap_or_default()
+    }
+
+    /// Waits until the events so far satisfy `condition`.
+    ///
+    /// # Errors
+    /// After `limit`, with what was waited for, the events and the log.
+    pub fn wait_for(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        condition: impl Fn(&[Entry]) -> bool,
+    ) -> Result<(), PeerError> {
+        self.wait(what, limit, |serving| condition(&serving.entries()))
+    }
+
+    fn wait(&mut self, what: &str, limit: Duration, condition: impl Fn(&Serving) -> bool) -> Result<(), PeerError> {
+        let begun = Instant::now();
+        while begun.elapsed() < limit {
+            if condition(self) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let events: Vec<&str> = self.entries().iter().map(|entry| entry.event.name()).collect();
+        Err(PeerError::Failed(format!("{what} after {limit:?}; events: {events:?}; log: {}", self.log())))
+    }
+
+    /// The site's processes but the supervisor, by role.
+    pub fn roles(&self) -> Vec<Role> {
+        let mut roles = Vec::new();
+        for parent in children(self.supervisor.id()) {
+            let Some(words) = words_of(parent) else { continue };
+            roles.push(Role { name: words.get(1).cloned().unwrap_or_default(), id: parent });
+            for worker in children(parent) {
+                let Some(words) = words_of(worker) else { continue };
+                let name = if words.iter().any(|word| word == "--device") { "infer" } else { "encode" };
+                roles.push(Role { name: name.to_owned(), id: worker });
+            }
+        }
+        roles
+    }
+
+    /// Kills the supervisor with `kill -9`; its children end by themselves.
+    pub fn kill_supervisor(&mut self) {
+        kill(self.supervisor.id());
+        // It has just been killed; waiting only reaps it.
+        let _ended = self.supervisor.wait();
+    }
+
+    /// Kills every process of the site with `kill -9`, as a power cut would.
+    pub fn kill_all(&mut self) {
+        let roles = self.roles();
+        kill(self.supervisor.id());
+        roles.iter().for_each(|role| kill(role.id));
+        let _ended = self.supervisor.wait();
+        let begun = Instant::now();
+        while roles.iter().any(|role| words_of(role.id).is_some()) && begun.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Starts the site again after its supervisor was killed.
+    ///
+    /// # Errors
+    /// Where it does not start.
+    pub fn start_again(&mut self) -> Result<(), PeerError> {
+        self.supervisor = spawn(&self.folder, &self.spec)?;
+        Ok(())
+    }
+
+    /// Runs a command of the binary with this site's configuration; its standard output, and whether it ended well.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn command(&self, words: &[&str]) -> Result<(String, bool), PeerError> {
+        let output = Command::new(sulcus()?).args(words).arg("--config").arg(self.config()).output()?;
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        Ok((text, output.status.success()))
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.kill_all();
+    }
+}
+
+fn spawn(folder: &Path, spec: &SiteSpec) -> Result<Child, PeerError> {
+    let log = fs::File::options().create(true).append(true).open(folder.join("serve.log"))?;
+    let same = log.try_clone()?;
+    Ok(Command::new(sulcus()?)
+        .args(["serve", "--config", "site.toml"])
+        .current_dir(folder)
+        .envs(spec.environment.iter().cloned())
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(same)
+        .spawn()?)
+}
+
+/// `kill -9`.
+pub fn kill(id: u32) {
+    // A process that is gone already is what was wanted.
+    let _status = Command::new("kill").args(["-9", &id.to_string()]).stderr(Stdio::null()).status();
+}
+
+/// The words of a live process's command line; none once it has ended.
+fn words_of(id: u32) -> Option<Vec<String>> {
+    let line = fs::read(format!("/proc/{id}/cmdline")).ok()?;
+    let words: Vec<String> = line
+        .split(|byte| *byte == 0)
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .filter(|word| !word.is_empty())
+        .collect();
+    (!words.is_empty()).then_some(words)
+}
+
+fn children(id: u32) -> Vec<u32> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{id}/task")) else { return Vec::new() };
+    let mut ids: Vec<u32> = tasks
+        .flatten()
+        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
+        .flat_map(|text| text.split_whitespace().filter_map(|word| word.parse().ok()).collect::<Vec<_>>())
+        .collect();
+    ids.sort_unstable();
+    ids
+}
+
+/// One object to send.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// SOPClassUID.
+    pub sop_class_uid: String,
+    /// SOPInstanceUID.
+    pub sop_instance_uid: String,
+    /// TransferSyntaxUID.
+    pub transfer_syntax: String,
+    /// The data set.
+    pub data_set: Vec<u8>,
+}
+
+/// Sends objects as a scanner does that keeps each until it is acknowledged: on a broken association it opens another
+/// and sends again from the first object without an answer. Tells `acknowledged` each UID that was answered Success.
+///
+/// # Errors
+/// Where an object is refused, or `limit` has passed.
+pub fn send_until_acknowledged(
+    address: SocketAddr,
+    objects: &[Object],
+    pace: Duration,
+    limit: Duration,
+    mut acknowledged: impl FnMut(&str),
+) -> Result<(), PeerError> {
+    let begun = Instant::now();
+    let mut next = 0;
+    while next < objects.len() {
+        if begun.elapsed() > limit {
+            return Err(PeerError::Failed(format!("{next} of {} objects were taken in {limit:?}", objects.len())));
+        }
+        let mut contexts: Vec<(String, Vec<String>)> =
+            objects.iter().map(|object| (object.sop_class_uid.clone(), vec![object.transfer_syntax.clone()])).collect();
+        contexts.sort();
+        contexts.dedup();
+        let options = StoreOptions {
+            address: address.to_string(),
+            calling_ae_title: "SCANNER".to_owned(),
+            called_ae_title: "SULCUS".to_owned(),
+            contexts,
+            connect_timeout: Duration::from_secs(5),
+            io_timeout: Duration::from_secs(20),
+            max_pdu: 131_072,
+        };
+        let Ok(mut storer) = Storer::connect(&options) else {
+            std::thread::sleep(Duration::from_millis(20));
+            continue;
+        };
+        while let Some(object) = objects.get(next) {
+            match storer.store(
+                &object.sop_class_uid,
+                &object.sop_instance_uid,
+                &object.transfer_syntax,
+                &object.data_set,
+            ) {
+                Ok(0x0000) => {
+                    acknowledged(&object.sop_instance_uid);
+                    next += 1;
+                    std::thread::sleep(pace);
+                }
+                Ok(status) => {
+                    return Err(PeerError::Failed(format!("{} was answered 0x{status:04X}", object.sop_instance_uid)));
+                }
+                Err(_) => break,
+            }
+        }
+        if next == objects.len() {
+            // Every object was answered; a lost farewell only means that the idle timer decides.
+            let _released = storer.release();
+        }
+    }
+    Ok(())
+}
+
+/// How many times an event of this name stands in the ledger.
+pub fn count(entries: &[Entry], name: &str) -> usize {
+    entries.iter().filter(|entry| entry.event.name() == name).count()
+}
+
+/// True once a delivery to every one of `destinations` objects in all is settled.
+pub fn settled(entries: &[Entry], deliveries: usize) -> bool {
+    let mut seen: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| match &entry.event {
+            Event::DeliverySettled { object, destination, .. } => Some((*object, destination.clone())),
+            _ => None,
+        })
+        .collect();
+    seen.sort();
+    seen.dedup();
+    seen.len() >= deliveries
+}
