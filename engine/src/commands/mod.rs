@@ -207,8 +207,14 @@ pub fn main() -> ExitCode {
 /// otherwise.
 fn log(command: &Command) {
     let serving = matches!(command, Command::Serve(_) | Command::Receiver(_) | Command::Engine(_) | Command::Worker(_));
-    let usual = if serving { "warn,sulcus=info,sulcus_engine=info,sulcus_models=info,sulcus_connectors=info" } else { "warn" };
+    let usual =
+        if serving { "warn,sulcus=info,sulcus_engine=info,sulcus_models=info,sulcus_connectors=info" } else { "warn" };
     let filter = EnvFilter::try_from_env("SULCUS_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_target(false).with_ansi(terminal).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(terminal)
+        .init();
 }
