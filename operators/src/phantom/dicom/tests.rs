@@ -1,3 +1,5 @@
+//! Phantom series as DICOM: what a scanner would write, read back by our own conversion.
+
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+//! Segmentations that must come out right, and those that must be refused.
+
 #![allow(clippy::unwrap_used)]
 use dicom_core::Tag;
 use dicom_object::{FileDicomObject, from_reader};
