@@ -19,7 +19,6 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use miette::Diagnostic;
-use sulcus_models::runtime::Runtime;
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 
@@ -28,7 +27,7 @@ use crate::failure::Hinted;
 /// A streaming dataflow engine for MRI scanners: DICOM series in; lesion reports and DICOM-SEG out, corrected for as
 /// long as their inputs change. Research use only, not for diagnosis.
 #[derive(Parser)]
-#[command(name = "sulcus", version, about, max_term_width = 110)]
+#[command(name = "sulcus", version, max_term_width = 110)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -134,20 +133,10 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// What computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Compute {
-    /// OpenVINO on the CPU: about twice as fast as ONNX Runtime's own kernels.
+    /// OpenVINO on the CPU: the faster one for a U-Net.
     Openvino,
-    /// ONNX Runtime's own kernels.
+    /// ONNX Runtime's own kernels: the faster one for blob-filter.
     Cpu,
-}
-
-/// The provider asked for, or else OpenVINO where the library in use has it.
-fn device(asked: Option<Compute>) -> Result<sulcus_config::Provider, CommandError> {
-    if let Some(asked) = asked {
-        return Ok(asked.provider());
-    }
-    let runtime = Runtime::load(None).map_err(|error| CommandError::usage(error, "run `cargo xtask setup`"))?;
-    let there = runtime.library().with_file_name("libonnxruntime_providers_openvino.so").is_file();
-    Ok(if there { sulcus_config::Provider::Openvino } else { sulcus_config::Provider::Cpu })
 }
 
 impl Compute {
