@@ -20,7 +20,7 @@ use sulcus_operators::{
     rows::{Millis, Role, RunOutcome},
 };
 
-use super::{CommandError, Compute, chain, device, outcome::newest_reports, progress::Progress, table::Table};
+use super::{CommandError, Compute, chain, outcome::newest_reports, progress::Progress, table::Table};
 use crate::{
     dispatch::{open_reader, open_results},
     ledger::event::Event,
@@ -53,9 +53,9 @@ pub(super) struct Demo {
     /// Which head.
     #[arg(long, default_value_t = 7)]
     seed: u64,
-    /// What computes; by default OpenVINO where it is installed.
-    #[arg(long, value_enum)]
-    device: Option<Compute>,
+    /// What computes.
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: Compute,
 }
 
 /// The site of the demo; dropped, it is stopped.
@@ -160,7 +160,7 @@ impl Demo {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
         let address = port.map_err(CommandError::plain)?;
         let model = std::path::absolute("models/blob-filter").map_err(CommandError::plain)?;
-        let provider = match device(self.device)? {
+        let provider = match self.device.provider() {
             sulcus_config::Provider::Openvino => "openvino",
             sulcus_config::Provider::Cpu => "cpu",
         };

@@ -15,7 +15,7 @@ use sulcus_connectors::folder::{self, FolderLimits, FolderPass};
 use sulcus_operators::rows::{Fault, Seq};
 
 use super::{
-    CommandError, Compute, chain, device,
+    CommandError, Compute, chain,
     outcome::{newest_reports, print_faults, print_report},
 };
 use crate::{
@@ -44,9 +44,9 @@ pub(super) struct Run {
     /// Which series it is for: a CEL expression over DICOM keywords.
     #[arg(long, value_name = "CEL", default_value = "Modality == \"MR\"")]
     when: String,
-    /// What computes; by default OpenVINO where it is installed.
-    #[arg(long, value_enum)]
-    device: Option<Compute>,
+    /// What computes.
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: Compute,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -166,7 +166,7 @@ impl Run {
                 path: output.to_owned(),
                 retry: Retry::default(),
             })],
-            devices: vec![Device { name: "device".to_owned(), provider: device(self.device)?, threads: 0 }],
+            devices: vec![Device { name: "device".to_owned(), provider: self.device.provider(), threads: 0 }],
             ..Site::default()
         })
     }

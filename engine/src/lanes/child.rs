@@ -56,7 +56,7 @@ impl Worker {
         match outcome {
             Ok(Reply::Failed(failure)) => Err(failure),
             Ok(reply) => Ok(reply),
-            Err(error) => Err(Failure::passing(
+            Err(error) => Err(Failure::crash(
                 format!("the worker process ended in the middle of an order: {error}"),
                 "it is tried again with a new process; the log holds what the process last said",
             )),
@@ -83,7 +83,13 @@ impl Worker {
         }
     }
 
+    /// The process. One that died between two orders is replaced: no order is to blame for its end.
     fn running(&mut self) -> std::io::Result<&mut Running> {
+        if let Some(running) = &mut self.running
+            && running.child.try_wait()?.is_some()
+        {
+            self.running = None;
+        }
         let running = match self.running.take() {
             Some(running) => running,
             None => {

@@ -28,7 +28,7 @@ use sulcus_operators::{
 };
 
 use super::port::{Port, Stopping};
-use crate::{ledger::event::Event, results_store::ResultsStore};
+use crate::{ledger::event::Event, results_store::ResultsStore, spool::sync_folder};
 
 /// How long one association may take to be opened, and to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -106,7 +106,7 @@ fn hand_over(row: &DeliveryRow, destination: &Destination, bytes: &[u8]) -> Resu
         }
         Destination::Folder(folder) => {
             let path = place_in_folder(&folder.path, row);
-            write_durably(&path, bytes).map_err(|error| format!("{}: {error}", path.display()))?;
+            write_durably(&folder.path, &path, bytes).map_err(|error| format!("{}: {error}", path.display()))?;
             Ok(path.display().to_string())
         }
     }
@@ -122,13 +122,17 @@ pub fn place_in_folder(folder: &Path, row: &DeliveryRow) -> PathBuf {
     folder.join(&row.study_uid).join(&row.pipeline).join(format!("revision-{}", row.revision)).join(file)
 }
 
-/// Writes a file so that it is either whole or absent, whatever happens.
-fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+/// Writes a file so that it is either whole or absent, whatever happens. `root` is the destination's folder. The
+/// temporary name is always the same, so that an attempt that was cut off leaves nothing behind the next.
+fn write_durably(root: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().ok_or_else(|| std::io::Error::other("the path has no folder"))?;
     fs::create_dir_all(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let temporary = path.with_extension("part");
+    let mut file = File::create(&temporary)?;
     file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    File::open(folder)?.sync_all()
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    // The folders may be new as well, the destination's own too: a name lasts once the folder that holds it is synced.
+    let above = root.parent().unwrap_or(root);
+    folder.ancestors().take_while(|folder| folder.starts_with(above)).try_for_each(sync_folder)
 }

@@ -7,7 +7,7 @@ use sulcus_operators::rows::Seq;
 use super::{
     child::Worker,
     infer::sources,
-    order::{EncodeOrder, Failure, Order, Reply},
+    order::{Cause, EncodeOrder, Failure, Order, Reply},
     port::{Port, Stopping},
 };
 use crate::{
@@ -26,13 +26,16 @@ pub fn encode(
     reader: &Reader,
     port: &mut Port,
 ) -> Result<Seq, Stopping> {
-    let outcome = order(job, package, reader).and_then(|order| worker.ask(&Order::Encode(order), &mut |_, _| {}));
+    let outcome = port.stop().until_cured(|| {
+        let order = order(job, package.clone(), reader)?;
+        worker.ask(&Order::Encode(order), &mut |_, _| {})
+    })?;
     port.append(&[match outcome {
         Ok(Reply::Encoded { object, uid, bytes, length }) => {
             Event::ObjectEncoded { object, key: job.key.clone(), role: job.role, uid, bytes, length }
         }
         Ok(other) => {
-            failed(job, Failure::passing(format!("the worker answered an encoding with {other:?}"), "restart sulcus"))
+            failed(job, Failure::crash(format!("the worker answered an encoding with {other:?}"), "restart sulcus"))
         }
         Err(failure) => failed(job, failure),
     }])
@@ -40,14 +43,14 @@ pub fn encode(
 
 fn order(job: &ObjectToEncode, package: Option<PathBuf>, reader: &Reader) -> Result<EncodeOrder, Failure> {
     let package = package.ok_or_else(|| {
-        Failure::permanent(
+        Failure::input(
             "no pipeline of the configuration makes this report",
             "restore the pipeline, or remove it everywhere",
         )
     })?;
     let about = |key: &str| {
         reader.entries_about(key, usize::MAX).map_err(|error| {
-            Failure::passing(format!("the ledger cannot be read: {error}"), "run `sulcus ledger verify`")
+            Failure::surroundings(format!("the ledger cannot be read: {error}"), "run `sulcus ledger verify`")
         })
     };
     let (outcome, instances) = match &job.row.run {
@@ -79,9 +82,8 @@ fn order(job: &ObjectToEncode, package: Option<PathBuf>, reader: &Reader) -> Res
         outcome,
         at: job.at,
         supersedes,
-        patient: patient.ok_or_else(|| {
-            Failure::permanent("the ledger holds no instance of the study", "run `sulcus ledger verify`")
-        })?,
+        patient: patient
+            .ok_or_else(|| Failure::input("the ledger holds no instance of the study", "run `sulcus ledger verify`"))?,
         package,
         instances,
     })
@@ -93,7 +95,7 @@ fn failed(job: &ObjectToEncode, failure: Failure) -> Event {
         key: job.key.clone(),
         role: job.role,
         attempt: job.attempt,
-        permanent: failure.permanent,
+        permanent: failure.cause == Cause::Input,
         reason: failure.reason,
         hint: failure.hint,
     }

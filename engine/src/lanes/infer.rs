@@ -6,7 +6,7 @@ use sulcus_operators::rows::Seq;
 
 use super::{
     child::Worker,
-    order::{Failure, Order, Reply, SourceInstance},
+    order::{Cause, Failure, Order, Reply, SourceInstance},
     port::{Port, Stopping},
 };
 use crate::{
@@ -25,27 +25,24 @@ pub fn infer(
     let (run_key, attempt) = (job.order.run_key, job.attempt);
     port.append(&[Event::RunStarted { run_key, attempt }])?;
     tracing::info!(run = run_key.short(), attempt, slices = job.order.members.len(), "run started");
-    let outcome = package
-        .ok_or_else(|| {
-            Failure::permanent(
+    let outcome = port.stop().until_cured(|| {
+        let package = package.clone().ok_or_else(|| {
+            Failure::input(
                 "no pipeline of the configuration names the run's model",
                 "restore the pipeline, or remove it everywhere",
             )
+        })?;
+        let instances = sources(reader, &job.order.members)?;
+        worker.ask(&Order::Run { order: job.order.clone(), package, instances }, &mut |done, of| {
+            tracing::debug!(run = run_key.short(), done, of, "tiles");
         })
-        .and_then(|package| {
-            let instances = sources(reader, &job.order.members)?;
-            worker.ask(&Order::Run { order: job.order.clone(), package, instances }, &mut |done, of| {
-                tracing::debug!(run = run_key.short(), done, of, "tiles");
-            })
-        });
+    })?;
     port.append(&[match outcome {
         Ok(Reply::Run(outcome)) => {
             tracing::info!(run = run_key.short(), lesions = outcome.lesions.len(), "run finished");
             Event::RunFinished(outcome)
         }
-        Ok(other) => {
-            failed(job, Failure::passing(format!("the worker answered a run with {other:?}"), "restart sulcus"))
-        }
+        Ok(other) => failed(job, Failure::crash(format!("the worker answered a run with {other:?}"), "restart sulcus")),
         Err(failure) => failed(job, failure),
     }])
 }
@@ -55,7 +52,7 @@ fn failed(job: &RunToDo, failure: Failure) -> Event {
     Event::RunFailed {
         run_key: job.order.run_key,
         attempt: job.attempt,
-        permanent: failure.permanent,
+        permanent: failure.cause == Cause::Input,
         reason: failure.reason,
         hint: failure.hint,
     }
@@ -64,7 +61,7 @@ fn failed(job: &RunToDo, failure: Failure) -> Event {
 /// Where the instances of a run lie.
 pub fn sources(reader: &Reader, members: &[Seq]) -> Result<Vec<SourceInstance>, Failure> {
     let instances = reader.instances(members).map_err(|error| {
-        Failure::passing(format!("the ledger cannot be read: {error}"), "run `sulcus ledger verify`")
+        Failure::surroundings(format!("the ledger cannot be read: {error}"), "run `sulcus ledger verify`")
     })?;
     Ok(instances
         .into_iter()

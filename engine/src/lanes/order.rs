@@ -94,22 +94,39 @@ pub enum Reply {
 /// Why an order could not be carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// True where another attempt would fail alike.
-    pub permanent: bool,
+    /// What kind of failure it is.
+    pub cause: Cause,
     /// What failed.
     pub reason: String,
     /// What to do about it.
     pub hint: String,
 }
 
+/// What kind of failure it is, and so what follows from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    /// The input: the same again would fail alike, so it is a fault at once.
+    Input,
+    /// A process died or a computation broke: tried again a few times, then a fault.
+    Crash,
+    /// A disk, a library or a file of this machine: nothing is wrong with the order, so the lane waits and tries
+    /// again until it is cured.
+    Surroundings,
+}
+
 impl Failure {
-    /// A failure of the input or the configuration: the same again would fail alike.
-    pub fn permanent(reason: impl ToString, hint: impl ToString) -> Self {
-        Failure { permanent: true, reason: reason.to_string(), hint: hint.to_string() }
+    /// A failure of the input.
+    pub fn input(reason: impl ToString, hint: impl ToString) -> Self {
+        Failure { cause: Cause::Input, reason: reason.to_string(), hint: hint.to_string() }
     }
 
     /// A failure that another attempt may cure.
-    pub fn passing(reason: impl ToString, hint: impl ToString) -> Self {
-        Failure { permanent: false, reason: reason.to_string(), hint: hint.to_string() }
+    pub fn crash(reason: impl ToString, hint: impl ToString) -> Self {
+        Failure { cause: Cause::Crash, reason: reason.to_string(), hint: hint.to_string() }
+    }
+
+    /// A failure of the machine around.
+    pub fn surroundings(reason: impl ToString, hint: impl ToString) -> Self {
+        Failure { cause: Cause::Surroundings, reason: reason.to_string(), hint: hint.to_string() }
     }
 }

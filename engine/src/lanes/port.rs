@@ -13,10 +13,15 @@ use std::{
 use sulcus_operators::rows::Seq;
 use thiserror::Error;
 
+use super::order::{Cause, Failure};
 use crate::{ledger::event::Event, receiver::client::Client};
 
 /// How long a lane rests before it looks for a receiver that is away.
 const RECONNECT: Duration = Duration::from_millis(50);
+
+/// Pauses of a lane that waits for its surroundings to be cured.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The engine is stopping; what was not appended is to do again after the next start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -43,6 +48,24 @@ impl StopFlag {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// Makes an attempt, and makes it again with growing pauses for as long as only the surroundings fail it.
+    pub fn until_cured<T>(
+        &self,
+        mut attempt: impl FnMut() -> Result<T, Failure>,
+    ) -> Result<Result<T, Failure>, Stopping> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match attempt() {
+                Err(failure) if failure.cause == Cause::Surroundings => {
+                    tracing::error!(reason = failure.reason, hint = failure.hint, again_in = ?pause, "waiting for a cure");
+                    self.nap(pause)?;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                outcome => return Ok(outcome),
+            }
+        }
+    }
+
     /// Sleeps for `time`, in short naps so that a stop is seen.
     pub fn nap(&self, time: Duration) -> Result<(), Stopping> {
         let mut left = time;
@@ -65,6 +88,11 @@ impl Port {
     /// A port to the receiver of a data folder; connects at its first append.
     pub fn new(data: &Path, stop: StopFlag) -> Self {
         Port { client: Client::new(data), stop }
+    }
+
+    /// The flag that stops this lane.
+    pub fn stop(&self) -> &StopFlag {
+        &self.stop
     }
 
     /// Appends events and returns the sequence number of the last one, once it is durable. While the receiver is

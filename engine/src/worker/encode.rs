@@ -29,7 +29,7 @@ impl Worker {
             Role::Report => report(order, object)?,
         };
         let digest = self.results.put(&bytes).map_err(|error| {
-            Failure::passing(format!("the object cannot be stored: {error}"), "check the disk of the data folder")
+            Failure::surroundings(format!("the object cannot be stored: {error}"), "check the disk of the data folder")
         })?;
         Ok(Reply::Encoded { object, uid: object.uid(), bytes: digest, length: bytes.len() as u64 })
     }
@@ -40,9 +40,10 @@ impl Worker {
         let volume = chosen_volume(&run.stack, &order.instances, &data_sets)?;
         let labels = load_labels(&self.results, outcome)?;
         let sources = encoded(&order.instances, &data_sets);
-        let source = sources.first().copied().ok_or_else(|| {
-            Failure::permanent("the run has no instances left", "withdraw the series and send it again")
-        })?;
+        let source = sources
+            .first()
+            .copied()
+            .ok_or_else(|| Failure::input("the run has no instances left", "withdraw the series and send it again"))?;
         let package = open(order)?;
         let written = seg::encode(&SegInput {
             source,
@@ -63,7 +64,7 @@ impl Worker {
             },
             equipment: Equipment { serial_number: &self.site, software_version: env!("CARGO_PKG_VERSION") },
         })
-        .map_err(|error| Failure::permanent(error, "the source header does not allow a valid segmentation"))?;
+        .map_err(|error| Failure::input(error, "the source header does not allow a valid segmentation"))?;
         for note in &written.notes {
             tracing::info!(object = object.short(), note, "left out of the segmentation");
         }
@@ -76,9 +77,8 @@ impl Worker {
         };
         let expected =
             Expected { source: &by_uid, frames: &volume.frames, labels: labels.view(), lesions: &outcome.lesions };
-        check(&written.bytes, &expected).map_err(|error| {
-            Failure::permanent(error, "the object is not sent; report this with the series' headers")
-        })?;
+        check(&written.bytes, &expected)
+            .map_err(|error| Failure::input(error, "the object is not sent; report this with the series' headers"))?;
         Ok(written.bytes)
     }
 }
@@ -97,8 +97,8 @@ fn report(order: &EncodeOrder, object: Digest) -> Result<Vec<u8>, Failure> {
         model: (&package.manifest().name, &package.manifest().version),
         segmentation: segmentation.as_deref(),
     })
-    .map_err(|error| Failure::permanent(error, "report this with the ledger"))?;
-    report.to_json().map_err(|error| Failure::permanent(error, "report this with the ledger"))
+    .map_err(|error| Failure::input(error, "report this with the ledger"))?;
+    report.to_json().map_err(|error| Failure::input(error, "report this with the ledger"))
 }
 
 fn key_of(order: &EncodeOrder, role: Role) -> Digest {
@@ -113,12 +113,14 @@ fn key_of(order: &EncodeOrder, role: Role) -> Digest {
 }
 
 fn run_of(order: &EncodeOrder) -> Result<(&RunOrder, &RunOutcome), Failure> {
-    order.row.run.as_ref().zip(order.outcome.as_ref()).ok_or_else(|| {
-        Failure::permanent("a segmentation needs a run that has finished", "report this with the ledger")
-    })
+    order
+        .row
+        .run
+        .as_ref()
+        .zip(order.outcome.as_ref())
+        .ok_or_else(|| Failure::input("a segmentation needs a run that has finished", "report this with the ledger"))
 }
 
 fn open(order: &EncodeOrder) -> Result<Package, Failure> {
-    Package::open(&order.package)
-        .map_err(|error| Failure::permanent(error, "name the folder of a model package, whole and unchanged"))
+    Package::open(&order.package).map_err(|error| Failure::surroundings(error, "put the model package back as it was"))
 }

@@ -25,7 +25,7 @@ use crate::{
     lanes::order::{Failure, Order, Reply, SourceInstance},
     receiver::spool_path,
     results_store::ResultsStore,
-    spool::read::SpoolReader,
+    spool::read::{ReadError, SpoolReader},
 };
 
 /// What a worker holds between orders.
@@ -65,7 +65,7 @@ impl Worker {
             let reply = match serde_json::from_str::<Order>(&line?) {
                 Ok(order) => self.carry_out(&order, &mut |reply| say(&mut replies, &reply)),
                 Err(error) => {
-                    Reply::Failed(Failure::permanent(format!("the order cannot be read: {error}"), "restart sulcus"))
+                    Reply::Failed(Failure::input(format!("the order cannot be read: {error}"), "restart sulcus"))
                 }
             };
             say(&mut replies, &reply)?;
@@ -81,7 +81,7 @@ impl Worker {
         match outcome {
             Ok(Ok(reply)) => reply,
             Ok(Err(failure)) => Reply::Failed(failure),
-            Err(panic) => Reply::Failed(Failure::passing(
+            Err(panic) => Reply::Failed(Failure::crash(
                 format!("a computation broke an assumption of its own: {}", panic_text(panic.as_ref())),
                 "report this with the log; the input is kept",
             )),
@@ -94,10 +94,11 @@ impl Worker {
             .iter()
             .map(|instance| {
                 self.spool.data_set(&instance.place).map(|(_, data_set)| data_set).map_err(|error| {
-                    Failure::passing(
-                        format!("the bytes of instance {} cannot be read: {error}", instance.sop_instance_uid),
-                        "run `sulcus ledger verify`",
-                    )
+                    let reason = format!("the bytes of instance {} cannot be read: {error}", instance.sop_instance_uid);
+                    match error {
+                        ReadError::Io { .. } => Failure::surroundings(reason, "check the disk of the data folder"),
+                        ReadError::Damaged { .. } => Failure::input(reason, "run `sulcus ledger verify`"),
+                    }
                 })
             })
             .collect()
@@ -108,7 +109,7 @@ impl Worker {
             Some(session) => session,
             None => match &self.device {
                 Some(device) => device.open(package)?,
-                None => return Err(Failure::permanent("this worker has no device", "restart sulcus")),
+                None => return Err(Failure::input("this worker has no device", "restart sulcus")),
             },
         };
         Ok(self.sessions.entry(package.to_owned()).or_insert(session))

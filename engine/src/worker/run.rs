@@ -67,11 +67,11 @@ impl Compute {
 
     /// Loads a model package onto the device.
     pub fn open(&self, package: &Path) -> Result<Session, Failure> {
-        let runtime = self.runtime().map_err(|error| Failure::permanent(error.reason, error.hint))?;
+        let runtime = self.runtime().map_err(|error| Failure::surroundings(error.reason, error.hint))?;
         let package = Package::open(package)
-            .map_err(|error| Failure::permanent(error, "name the folder of a model package, whole and unchanged"))?;
+            .map_err(|error| Failure::surroundings(error, "put the model package back as it was"))?;
         Session::open(runtime, Arc::new(package), &self.device)
-            .map_err(|error| Failure::permanent(error, "check the device in the configuration"))
+            .map_err(|error| Failure::surroundings(error, "check the device in the configuration"))
     }
 }
 
@@ -92,7 +92,7 @@ impl Worker {
             let _ = progress(Reply::Progress { done, of });
         };
         let found = find_lesions(session, &volume, &order.run_key, &mut tell)
-            .map_err(|error| Failure::permanent(error, "the scan cannot be used by this model; its bytes are kept"))?;
+            .map_err(|error| Failure::input(error, "the scan cannot be used by this model; its bytes are kept"))?;
         let mask = store_labels(&self.results, &found.labels)?;
         let [columns, rows, slices] = volume.grid.size;
         Ok(Reply::Run(RunOutcome {
@@ -114,7 +114,7 @@ pub(super) fn chosen_volume(
     data_sets: &[Vec<u8>],
 ) -> Result<Volume, Failure> {
     convert::volume(&encoded(instances, data_sets), stack)
-        .map_err(|error| Failure::permanent(error, "the series cannot be converted; its bytes are kept"))
+        .map_err(|error| Failure::input(error, "the series cannot be converted; its bytes are kept"))
 }
 
 /// Keeps a label map in the results store: gzip of little-endian 16-bit labels, columns fastest.
@@ -127,14 +127,17 @@ fn store_labels(results: &ResultsStore, labels: &Array3<u16>) -> Result<Digest, 
         .map_err(|error| error.to_string())
         .and_then(|bytes| results.put(&bytes).map_err(|error| error.to_string()))
         .map_err(|error| {
-            Failure::passing(format!("the label map cannot be stored: {error}"), "check the disk of the data folder")
+            Failure::surroundings(
+                format!("the label map cannot be stored: {error}"),
+                "check the disk of the data folder",
+            )
         })
 }
 
 /// Reads a label map back. Axes (slice, row, column).
 pub fn load_labels(results: &ResultsStore, outcome: &RunOutcome) -> Result<Array3<u16>, Failure> {
     let lost = |error: &dyn std::fmt::Display| {
-        Failure::passing(
+        Failure::input(
             format!("the label map of run {} cannot be read: {error}", outcome.run_key.short()),
             "restore the results store",
         )
