@@ -103,8 +103,16 @@ fn lesions_of_unseen_heads_are_found_at_3t() {
     assert!(recall >= RECALL_3T && precision >= PRECISION_3T, "recall {recall}, precision {precision}");
 }
 
+#[test]
+fn lesions_of_unseen_heads_are_found_at_7t() {
+    let Some((recall, precision)) = scores(Field::T7, [Sequence::Mp2rage, Sequence::Mprage]) else { return };
+    assert!(recall >= RECALL_7T && precision >= PRECISION_7T, "recall {recall}, precision {precision}");
+}
+
 const RECALL_3T: f64 = 0.8;
 const PRECISION_3T: f64 = 0.3;
+const RECALL_7T: f64 = 0.6;
+const PRECISION_7T: f64 = 0.4;
 
 #[test]
 fn both_providers_agree() {
