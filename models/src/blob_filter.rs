@@ -38,6 +38,8 @@ const NEAR: [f32; 2] = [0.125, 0.375];
 const REFINEMENTS: usize = 2;
 /// Standard deviation of the local means, mm.
 const LOCAL: f32 = 7.0;
+/// How much coarser the grid of the local means is; divides `PATCH`.
+const COARSE: i64 = 4;
 /// Mean size of voxels below which a neighbourhood of 3 x 3 x 3 is outside the brain.
 const EMPTY: f32 = 0.1;
 /// How far voxels below grey matter lie in lesions: rises, full from, full to, falls.
@@ -185,22 +187,31 @@ impl Net {
         })
     }
 
-    /// A Gaussian mean of `values` weighted by `weights`.
+    /// A wide Gaussian mean of `values` weighted by `weights`, worked out on a grid `COARSE` times coarser.
     fn local_mean(&mut self, values: &str, weights: &str, output: &str) -> String {
         let weighted = self.op("Mul", &[values, weights], &format!("{output}_weighted"));
-        let sum = self.smooth(&weighted, LOCAL / SPACING, &format!("{output}_sum"));
-        let weight = self.smooth(weights, LOCAL / SPACING, &format!("{output}_weight"));
+        let [sum, weight] = [(weighted.as_str(), "sum"), (weights, "weight")].map(|(input, what)| {
+            let name = format!("{output}_{what}");
+            let coarse = self.pool("AveragePool", input, COARSE, COARSE, &format!("{name}_coarse"));
+            self.smooth(&coarse, LOCAL / SPACING / COARSE as f32, &name)
+        });
         let floor = self.constant(1e-4);
         let total = self.op("Add", &[&weight, &floor], &format!("{output}_total"));
-        self.op("Div", &[&sum, &total], output)
+        let mean = self.op("Div", &[&sum, &total], &format!("{output}_mean"));
+        let scale = COARSE as f32;
+        if self.constants.insert("finer".to_owned()) {
+            self.graph.weights("finer", &[5], &[1.0, 1.0, scale, scale, scale]);
+        }
+        self.graph.node("Resize", &[&mean, "", "finer"], output, &[("mode", Attribute::Text("linear".to_owned()))]);
+        output.to_owned()
     }
 
-    /// Mean or maximum over a cube of odd side around each voxel.
-    fn pool(&mut self, operator: &str, input: &str, side: i64, output: &str) -> String {
+    /// Mean or maximum over cubes: one around each voxel (odd side, step 1), or side by side (step = side).
+    fn pool(&mut self, operator: &str, input: &str, side: i64, step: i64, output: &str) -> String {
         let attributes = [
             ("kernel_shape", Attribute::Ints(vec![side; 3])),
-            ("pads", Attribute::Ints(vec![side / 2; 6])),
-            ("strides", Attribute::Ints(vec![1; 3])),
+            ("pads", Attribute::Ints(vec![if step == 1 { side / 2 } else { 0 }; 6])),
+            ("strides", Attribute::Ints(vec![step; 3])),
         ];
         self.graph.node(operator, &[input], output, &attributes);
         output.to_owned()
@@ -222,10 +233,10 @@ fn model() -> Vec<u8> {
 
     // Outside the brain the image is 0 in every voxel of a neighbourhood, which nothing inside is.
     let size = net.op("Abs", &["image"], "size");
-    let size = net.pool("AveragePool", &size, 3, "size_nearby");
+    let size = net.pool("AveragePool", &size, 3, 1, "size_nearby");
     let empty = net.affine(&size, -1e6, 1e6 * EMPTY, "emptiness");
     let empty = net.clip(&empty, 0.0, 1.0, "empty");
-    let outside = net.pool("MaxPool", &empty, 5, "outside");
+    let outside = net.pool("MaxPool", &empty, 5, 1, "outside");
     let inside = net.affine(&outside, -1.0, 1.0, "inside");
 
     let about = net.trapezoid("image", GREY, "about_grey");
