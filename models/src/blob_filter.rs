@@ -16,7 +16,7 @@
 //! 6. The lesion's logit grows with the score above a threshold, where the voxel itself is in the band. The
 //!    background's logit is 0.
 //!
-//! The constants were set by hand and by a coarse search on phantoms of seeds 101 and 102.
+//! The constants were set by hand and by a coarse search on phantoms of seeds 101 to 103.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
