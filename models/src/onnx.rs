@@ -26,11 +26,6 @@ impl Message {
         self.varint(value as u64);
     }
 
-    fn float(&mut self, field: u64, value: f32) {
-        self.varint(field << 3 | 5);
-        self.0.extend(value.to_le_bytes());
-    }
-
     fn bytes(&mut self, field: u64, bytes: &[u8]) {
         self.varint(field << 3 | 2);
         self.varint(bytes.len() as u64);
@@ -47,10 +42,10 @@ impl Message {
 pub enum Attribute {
     /// One integer.
     Int(i64),
-    /// One number.
-    Float(f32),
     /// A list of integers.
     Ints(Vec<i64>),
+    /// A word.
+    Text(String),
 }
 
 /// A graph with one input and one output of fixed shape, both f32.
@@ -94,13 +89,13 @@ impl Graph {
             let mut attribute = Message::default();
             attribute.bytes(1, name.as_bytes());
             match value {
-                Attribute::Float(value) => {
-                    attribute.float(2, *value);
-                    attribute.int(20, 1);
-                }
                 Attribute::Int(value) => {
                     attribute.int(3, *value);
                     attribute.int(20, 2);
+                }
+                Attribute::Text(text) => {
+                    attribute.bytes(4, text.as_bytes());
+                    attribute.int(20, 3);
                 }
                 Attribute::Ints(values) => {
                     values.iter().for_each(|value| attribute.int(8, *value));
@@ -161,8 +156,7 @@ mod tests {
         let mut message = Message::default();
         message.int(1, 150);
         message.bytes(2, b"testing");
-        message.float(3, 1.0);
-        assert_eq!(message.0, b"\x08\x96\x01\x12\x07testing\x1d\x00\x00\x80\x3f");
+        assert_eq!(message.0, b"\x08\x96\x01\x12\x07testing");
         let mut negative = Message::default();
         negative.int(1, -1);
         assert_eq!(negative.0.len(), 11);
