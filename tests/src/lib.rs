@@ -5,6 +5,7 @@
 //! guard.
 
 pub mod bench;
+pub mod campaign;
 pub mod dciodvfy;
 pub mod dcmtk;
 mod http;
@@ -14,6 +15,7 @@ pub mod orthanc;
 mod peer;
 pub mod places;
 pub mod python;
+pub mod scans;
 pub mod serving;
 pub mod slices;
 #[path = "../unsynced/cut.rs"]

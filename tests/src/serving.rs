@@ -66,6 +66,8 @@ impl Serving {
     /// Where it does not come up; the message holds what it said.
     pub fn start(folder: &Path, spec: SiteSpec) -> Result<Serving, PeerError> {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let folder = &folder.canonicalize()?;
+        fs::create_dir_all(folder.join("state"))?;
         let (archive, names) = match spec.archive {
             None => (String::new(), "[\"folder\"]"),
             Some(archive) => (
@@ -80,11 +82,11 @@ impl Serving {
         fs::write(
             folder.join("site.toml"),
             format!(
-                "[site]\nname = \"test\"\ndata = \"data\"\n\
+                "[site]\nname = \"test\"\ndata = \"state/data\"\n\
                  [receiver]\naddress = \"{address}\"\nmin_free_mib = 64\n\
                  [[source]]\nname = \"scanner\"\nkind = \"dicom\"\nsettle_seconds = {:?}\nidle_seconds = {:?}\n\
                  [[pipeline]]\nname = \"lesions\"\nwhen = '{}'\nmodel = \"{}\"\ndestinations = {names}\n\
-                 [[destination]]\nname = \"folder\"\nkind = \"folder\"\npath = \"results\"\n{archive}\
+                 [[destination]]\nname = \"folder\"\nkind = \"folder\"\npath = \"state/results\"\n{archive}\
                  [[device]]\nname = \"cpu\"\nprovider = \"cpu\"\n",
                 spec.settle_seconds,
                 spec.idle_seconds,
@@ -117,14 +119,14 @@ impl Serving {
         self.folder.join("site.toml")
     }
 
-    /// Its data folder.
+    /// Its data folder, below `state` like all that it writes.
     pub fn data(&self) -> PathBuf {
-        self.folder.join("data")
+        self.folder.join("state/data")
     }
 
     /// The folder that its results go to.
     pub fn results(&self) -> PathBuf {
-        self.folder.join("results")
+        self.folder.join("state/results")
     }
 
     /// What all its processes have said.
@@ -165,38 +167,49 @@ impl Serving {
         Err(PeerError::Failed(format!("{what} after {limit:?}; events: {events:?}; log: {}", self.log())))
     }
 
-    /// The site's processes but the supervisor, by role.
+    /// The site's processes but the supervisor, by role; also those that a killed supervisor left.
     pub fn roles(&self) -> Vec<Role> {
-        let mut roles = Vec::new();
-        for parent in children(self.supervisor.id()) {
-            let Some(words) = words_of(parent) else { continue };
-            roles.push(Role { name: words.get(1).cloned().unwrap_or_default(), id: parent });
-            for worker in children(parent) {
-                let Some(words) = words_of(worker) else { continue };
-                let name = if words.iter().any(|word| word == "--device") { "infer" } else { "encode" };
-                roles.push(Role { name: name.to_owned(), id: worker });
-            }
-        }
-        roles
+        let role = |(id, words): (u32, Vec<String>)| {
+            let name = match words.get(1)?.as_str() {
+                "serve" => return None,
+                "worker" if words.iter().any(|word| word == "--device") => "infer",
+                "worker" => "encode",
+                other => other,
+            };
+            Some(Role { name: name.to_owned(), id })
+        };
+        self.processes().into_iter().filter_map(role).collect()
+    }
+
+    /// Ids and command lines of the live processes that run with this site's configuration.
+    fn processes(&self) -> Vec<(u32, Vec<String>)> {
+        let config = self.config().display().to_string();
+        let Ok(all) = fs::read_dir("/proc") else { return Vec::new() };
+        all.flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter_map(|id| Some((id, words_of(id)?)))
+            .filter(|(_, words)| words.contains(&config))
+            .collect()
     }
 
     /// Kills the supervisor with `kill -9`; its children end by themselves.
     pub fn kill_supervisor(&mut self) {
-        kill(self.supervisor.id());
+        kill(&[self.supervisor.id()]);
         // It has just been killed; waiting only reaps it.
         let _ended = self.supervisor.wait();
     }
 
-    /// Kills every process of the site with `kill -9`, as a power cut would.
+    /// Kills every process of the site with `kill -9`, as a power cut would, and returns when all are gone.
     pub fn kill_all(&mut self) {
-        let roles = self.roles();
-        kill(self.supervisor.id());
-        roles.iter().for_each(|role| kill(role.id));
-        let _ended = self.supervisor.wait();
         let begun = Instant::now();
-        while roles.iter().any(|role| words_of(role.id).is_some()) && begun.elapsed() < Duration::from_secs(10) {
-            std::thread::sleep(Duration::from_millis(2));
+        let mut ids: Vec<u32> = vec![self.supervisor.id()];
+        ids.extend(self.roles().iter().map(|role| role.id));
+        while !ids.is_empty() && begun.elapsed() < Duration::from_secs(10) {
+            kill(&ids);
+            // One that was being started while the others died is found by another look.
+            ids = self.processes().into_iter().map(|(id, _)| id).collect();
         }
+        let _ended = self.supervisor.wait();
     }
 
     /// Starts the site again after its supervisor was killed.
@@ -229,8 +242,8 @@ fn spawn(folder: &Path, spec: &SiteSpec) -> Result<Child, PeerError> {
     let log = fs::File::options().create(true).append(true).open(folder.join("serve.log"))?;
     let same = log.try_clone()?;
     Ok(Command::new(sulcus()?)
-        .args(["serve", "--config", "site.toml"])
-        .current_dir(folder)
+        .args(["serve", "--config"])
+        .arg(folder.join("site.toml"))
         .envs(spec.environment.iter().cloned())
         .stdin(Stdio::null())
         .stdout(log)
@@ -238,10 +251,11 @@ fn spawn(folder: &Path, spec: &SiteSpec) -> Result<Child, PeerError> {
         .spawn()?)
 }
 
-/// `kill -9`.
-pub fn kill(id: u32) {
+/// `kill -9` of these processes at once.
+pub fn kill(ids: &[u32]) {
+    let ids = ids.iter().map(u32::to_string);
     // A process that is gone already is what was wanted.
-    let _status = Command::new("kill").args(["-9", &id.to_string()]).stderr(Stdio::null()).status();
+    let _status = Command::new("kill").arg("-9").args(ids).stderr(Stdio::null()).status();
 }
 
 /// The words of a live process's command line; none once it has ended.
@@ -253,17 +267,6 @@ fn words_of(id: u32) -> Option<Vec<String>> {
         .filter(|word| !word.is_empty())
         .collect();
     (!words.is_empty()).then_some(words)
-}
-
-fn children(id: u32) -> Vec<u32> {
-    let Ok(tasks) = fs::read_dir(format!("/proc/{id}/task")) else { return Vec::new() };
-    let mut ids: Vec<u32> = tasks
-        .flatten()
-        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
-        .flat_map(|text| text.split_whitespace().filter_map(|word| word.parse().ok()).collect::<Vec<_>>())
-        .collect();
-    ids.sort_unstable();
-    ids
 }
 
 /// One object to send.

@@ -70,9 +70,12 @@ impl Layer {
 
     /// Lets a command run above the layer.
     pub fn under<'c>(&self, command: &'c mut Command) -> &'c mut Command {
-        let set =
-            [("LD_PRELOAD", &self.library), ("UNSYNCED_FOLDER", &self.folder), ("UNSYNCED_JOURNAL", &self.journal)];
-        command.envs(set)
+        command.envs(self.environment())
+    }
+
+    /// The variables by which a process, and all that it starts, runs above the layer.
+    pub fn environment(&self) -> [(&'static str, &Path); 3] {
+        [("LD_PRELOAD", &self.library), ("UNSYNCED_FOLDER", &self.folder), ("UNSYNCED_JOURNAL", &self.journal)]
     }
 
     /// Cuts the power. All processes above the layer must have ended (by SIGKILL). What is left is durable; the
