@@ -1,0 +1,102 @@
+//! Scans as a test sends them: objects of files, an association that keeps every answer, and the reports that came.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sulcus_connectors::dimse::scu::{StoreOptions, Storer};
+use sulcus_operators::part10;
+use sulcus_operators::results::report::Report;
+
+use crate::peer::PeerError;
+use crate::serving::Object;
+use crate::slices::{Slices, write_series};
+
+/// The objects of some Part-10 files, in their order.
+///
+/// # Errors
+/// Where a file cannot be read.
+pub fn objects(files: &[PathBuf]) -> Result<Vec<Object>, PeerError> {
+    let object = |path: &PathBuf| {
+        let bytes = std::fs::read(path)?;
+        let failed = |error| PeerError::Failed(format!("{}: {error}", path.display()));
+        let file = part10::split(&bytes).map_err(failed)?;
+        Ok(Object {
+            sop_class_uid: file.sop_class_uid.clone(),
+            sop_instance_uid: file.sop_instance_uid.clone(),
+            transfer_syntax: file.transfer_syntax.clone(),
+            data_set: file.data_set.to_vec(),
+        })
+    };
+    files.iter().map(object).collect()
+}
+
+/// A series of 20 slices that promise no count, 64 by 64 of noise, in which the shipped filter finds no lesion.
+///
+/// # Errors
+/// As [`write_series`].
+pub fn small_series(folder: &Path, seed: u32) -> Result<Vec<Object>, PeerError> {
+    objects(&write_series(folder, Slices { count: 20, rows: 64, columns: 64, seed })?)
+}
+
+/// SeriesInstanceUID of [`small_series`].
+pub fn small_series_uid(seed: u32) -> String {
+    format!("2.25.{}2", 100_000 + seed)
+}
+
+/// Opens an association that proposes what these objects are.
+///
+/// # Errors
+/// Where there is no connection, or nothing is accepted.
+pub fn associate(address: SocketAddr, objects: &[Object]) -> Result<Storer, PeerError> {
+    let mut contexts: Vec<(String, Vec<String>)> =
+        objects.iter().map(|object| (object.sop_class_uid.clone(), vec![object.transfer_syntax.clone()])).collect();
+    contexts.sort();
+    contexts.dedup();
+    Storer::connect(&StoreOptions {
+        address: address.to_string(),
+        calling_ae_title: "SCANNER".to_owned(),
+        called_ae_title: "SULCUS".to_owned(),
+        contexts,
+        connect_timeout: Duration::from_secs(5),
+        io_timeout: Duration::from_secs(20),
+        max_pdu: 131_072,
+    })
+    .map_err(|error| PeerError::Failed(format!("{address}: {error}")))
+}
+
+/// Sends objects over one association and releases it; the status that each was answered with.
+///
+/// # Errors
+/// Where one is not answered.
+pub fn send(address: SocketAddr, objects: &[Object]) -> Result<Vec<u16>, PeerError> {
+    let failed = |error| PeerError::Failed(format!("{address}: {error}"));
+    let mut storer = associate(address, objects)?;
+    let statuses = objects.iter().map(|object| {
+        let Object { sop_class_uid, sop_instance_uid, transfer_syntax, data_set } = object;
+        storer.store(sop_class_uid, sop_instance_uid, transfer_syntax, data_set)
+    });
+    let statuses = statuses.collect::<Result<Vec<u16>, _>>().map_err(failed)?;
+    storer.release().map_err(failed)?;
+    Ok(statuses)
+}
+
+/// All reports below a folder of results with their folders, by study and revision.
+pub fn reports(folder: &Path) -> Vec<(PathBuf, Report)> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.file_name().is_some_and(|name| name == "report.json")
+                && let Some(report) = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok())
+            {
+                found.push((folder.clone(), report));
+            }
+        }
+    }
+    found.sort_by_key(|(_, report): &(PathBuf, Report)| (report.study_instance_uid.clone(), report.revision));
+    found
+}
