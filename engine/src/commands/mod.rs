@@ -186,10 +186,19 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let code = if matches!(error, CommandError::Usage { .. }) { 2 } else { 1 };
-            eprintln!("{:?}", miette::Report::new(error));
+            complain(error);
             ExitCode::from(code)
         }
     }
+}
+
+/// Prints an error with its hint. Paths stay whole, and lines as well where no person reads them.
+fn complain(error: CommandError) {
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let handler = miette::MietteHandlerOpts::new().break_words(false).wrap_lines(terminal);
+    // It fails only where another handler was set before; then that one prints.
+    let _ = miette::set_hook(Box::new(move |_| Box::new(handler.clone().build())));
+    eprintln!("{:?}", miette::Report::new(error));
 }
 
 /// Logs to standard error: what a site's processes do, and of other commands only what is wrong. `SULCUS_LOG` says

@@ -4,7 +4,7 @@
 use clap::Args;
 
 use super::{CommandError, SiteFile};
-use crate::{ledger::event::Scope, receiver::client::Client};
+use crate::{dispatch::open_reader, ledger::event::Scope, receiver::client::Client};
 
 #[derive(Args)]
 pub(super) struct Withdraw {
@@ -12,7 +12,7 @@ pub(super) struct Withdraw {
     site: SiteFile,
     #[command(flatten)]
     what: What,
-    /// Why, for the ledger and the reports.
+    /// Why, for the ledger.
     #[arg(long)]
     reason: String,
 }
@@ -40,6 +40,13 @@ impl Withdraw {
             .or(series.map(Scope::Series))
             .or(study.map(Scope::Study))
             .ok_or_else(|| CommandError::usage("nothing is named", "give --instance, --series or --study"))?;
+        let (Scope::Instance(uid) | Scope::Series(uid) | Scope::Study(uid)) = &scope;
+        if open_reader(&site.site.data)?.entries_about(uid, 1).map_err(CommandError::plain)?.is_empty() {
+            return Err(CommandError::work(
+                format!("the site holds nothing of {uid}, so nothing was withdrawn"),
+                "`sulcus status` lists the series that it holds",
+            ));
+        }
         let seqs = Client::new(&site.site.data).withdraw(scope, &self.reason).map_err(|error| {
             CommandError::work(
                 format!("nothing was withdrawn: {error}"),
