@@ -165,6 +165,9 @@ impl Receiver {
         fs::create_dir_all(&spool_folder).map_err(failed)?;
         let mut ledger = Ledger::create_or_open(&path)?;
         sync_folder(folder).map_err(failed)?;
+        // The folders above may be new as well, and with their names all would be gone. One that may not be read was
+        // not made here.
+        std::path::absolute(folder).map_err(failed)?.ancestors().skip(1).for_each(|above| drop(sync_folder(above)));
         let reconciled = reconcile(&mut ledger, &path, &spool_folder, now())?;
         for fault in &reconciled.faults {
             tracing::error!(key = fault.key, reason = fault.reason, hint = fault.hint, "event without its bytes");
