@@ -39,6 +39,8 @@ use crate::{
 
 /// Entries that one epoch of a replay may hold together.
 const REPLAY_CHUNK: usize = 4096;
+/// The engine takes in what was committed at most this often.
+const GATHER: Duration = Duration::from_millis(20);
 /// The engine looks at the ledger at least this often, whether it was woken or not.
 const LONGEST_REST: Duration = Duration::from_millis(500);
 
@@ -232,7 +234,14 @@ impl Engine {
     /// Runs until stopped. `woken` gives a sign for each batch that was committed; `at_rest` is told the ledger's
     /// position whenever nothing is to do, in flight or waited for.
     pub fn run(mut self, woken: &Receiver<()>, at_rest: Option<&Sender<(Seq, Vec<Fault>)>>) -> Result<(), Hinted> {
+        let mut last = Instant::now();
         while !self.stop.is_set() {
+            // Commits that come close together are one epoch of the graph: while a scanner sends, that leaves the
+            // processor to the receiver.
+            if let Some(early) = GATHER.checked_sub(last.elapsed()) {
+                std::thread::sleep(early);
+            }
+            last = Instant::now();
             replay(&self.reader, &mut self.graph, &mut self.standing, &mut self.cursor)?;
             let cursor = self.cursor;
             self.in_flight.retain(|_, outcome| outcome.is_none_or(|seq| seq > cursor));

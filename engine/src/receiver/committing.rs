@@ -26,7 +26,7 @@ use crate::{
 const MOST: usize = 512;
 /// How long records, whose senders were answered already, wait for others to share their commit. Commits compete with
 /// the spool's syncs for the disk.
-const GATHER: Duration = Duration::from_millis(4);
+const GATHER: Duration = Duration::from_millis(20);
 /// How long to wait before a failed commit is tried again.
 const AGAIN: Duration = Duration::from_millis(250);
 
