@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
+use sulcus_engine::ledger::read::Reader;
+use sulcus_engine::receiver::ledger_path;
 use sulcus_tests::bench::{Bench, rate, scratch};
 use sulcus_tests::dcmtk::{storescp, storescu_command};
 use sulcus_tests::orthanc::Orthanc;
@@ -29,8 +31,7 @@ struct Started {
 enum Holds {
     Index(Orthanc),
     Files(Running, PathBuf),
-    /// Sulcus answers Success for nothing that it does not hold; the tests of the ledger are what shows it.
-    Ledger(Running),
+    Ledger(Running, PathBuf),
 }
 
 type Start = fn(&Path) -> Result<Started, PeerError>;
@@ -122,8 +123,19 @@ impl Started {
                 }
                 (count()?, running.said())
             }
-            Holds::Ledger(running) if running.said().contains("panicked") => (0, running.said()),
-            Holds::Ledger(_) => (SLICES as usize, String::new()),
+            Holds::Ledger(running, data) => {
+                let count = || {
+                    let reader = Reader::open(&ledger_path(data)).ok()?;
+                    let entries = reader.entries_after(0, usize::MAX >> 1).ok()?;
+                    Some(entries.iter().filter(|entry| entry.event.name() == "InstanceReceived").count())
+                };
+                // Success stands for the spool's sync; the row follows with the next commit.
+                let deadline = Instant::now() + Duration::from_secs(5);
+                while count().is_none_or(|count| count < SLICES as usize) && Instant::now() < deadline {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                (count().unwrap_or(0), running.said())
+            }
         };
         if held == SLICES as usize {
             return Ok(());
@@ -147,7 +159,7 @@ fn start_sulcus(folder: &Path) -> Result<Started, PeerError> {
     let mut command = Command::new(sulcus()?);
     let mut running = Running::start(command.args(["serve", "--config"]).arg(&site), &folder.join("log"))?;
     running.wait_for(address)?;
-    Ok(Started { address, ae_title: "SULCUS", holds: Holds::Ledger(running) })
+    Ok(Started { address, ae_title: "SULCUS", holds: Holds::Ledger(running, folder.join("data")) })
 }
 
 fn start_storescp(folder: &Path) -> Result<Started, PeerError> {
