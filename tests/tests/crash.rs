@@ -22,7 +22,7 @@ use sulcus_tests::serving::{Serving, SiteSpec, kill, send_until_acknowledged};
 use sulcus_tests::unsynced::{Chance, Cut, Layer};
 
 /// How long a run may take to its end after the last strike.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a run is disturbed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
