@@ -103,9 +103,7 @@ fn a_withdrawn_series_takes_its_result_back_and_sent_again_it_stands_again() {
 /// Attempts at the archive: when each failed, and when the next was due.
 fn failures(entries: &[Entry]) -> Vec<(i64, i64)> {
     let failure = |entry: &Entry| match &entry.event {
-        Event::DeliveryFailed { destination, retry_at, .. } if destination == "archive" => {
-            Some((entry.at as i64, *retry_at as i64))
-        }
+        Event::DeliveryFailed { destination, retry_at, .. } if destination == "archive" => Some((entry.at, *retry_at)),
         _ => None,
     };
     entries.iter().filter_map(failure).collect()

@@ -12,7 +12,7 @@ pub fn run(name: &str, arguments: &[&str]) -> Result<(), Failure> {
     let ready = setup::everything()?;
     step("build", || {
         let mut cargo = ready.command("cargo");
-        succeed(cargo.args(["build", "--release", "--locked", "--package", "sulcus-engine"]), "read the first error")
+        succeed(cargo.args(["build", "--release", "--locked", "--workspace", "--bins"]), "read the first error")
     })?;
     if name == "receive" && !folder().join("bin/dicom-storescp").is_file() {
         step("dicom-storescp, for this bench only", || {
@@ -23,7 +23,7 @@ pub fn run(name: &str, arguments: &[&str]) -> Result<(), Failure> {
     }
     let figures = target().join("bench").join(format!("{name}.json"));
     let mut cargo = ready.command("cargo");
-    cargo.args(["bench", "--locked", "--package", "sulcus-tests", "--bench", name, "--"]).args(arguments);
+    cargo.args(["bench", "--locked", "--workspace", "--bench", name, "--"]).args(arguments);
     succeed(cargo.env("SULCUS_BENCH_JSON", &figures), "see the message above")?;
     println!("figures: {}", figures.display());
     Ok(())

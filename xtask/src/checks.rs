@@ -32,7 +32,7 @@ pub fn run() -> Result<(), Failure> {
     // cargo builds a binary for the tests of its own package only.
     step("build", || {
         let mut cargo = ready.command("cargo");
-        succeed(cargo.args(["build", "--release", "--locked", "--package", "sulcus-engine"]), "read the first error")
+        succeed(cargo.args(["build", "--release", "--locked", "--workspace", "--bins"]), "read the first error")
     })?;
     let skipped = target().join("skipped-tests.txt");
     crate::packages::write(&skipped, "")?;

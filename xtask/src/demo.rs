@@ -9,7 +9,7 @@ pub fn run(arguments: &[&str]) -> Result<(), Failure> {
     step("build", || {
         let mut cargo = ready.command("cargo");
         let hint = "read the compiler's first error; `rustup update` where it asks for a newer Rust";
-        succeed(cargo.args(["build", "--release", "--locked", "--package", "sulcus-engine"]), hint)
+        succeed(cargo.args(["build", "--release", "--locked", "--workspace", "--bins"]), hint)
     })?;
     let binary = target().join("release/sulcus");
     let mut demo = ready.command(&binary.to_string_lossy());

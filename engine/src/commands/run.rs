@@ -63,6 +63,9 @@ impl Run {
         }
         let scratch = tempfile::tempdir().map_err(CommandError::plain)?;
         let output = absolute(&self.output)?;
+        std::fs::create_dir_all(&output).map_err(|error| {
+            CommandError::usage(format!("{} cannot be made: {error}", output.display()), "choose another folder")
+        })?;
         let site = self.site(scratch.path(), &output)?;
         let config = scratch.path().join("site.toml");
         let toml = site.to_toml().map_err(CommandError::plain)?;

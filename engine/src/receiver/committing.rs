@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use sulcus_operators::{digest::Digest, rows::Seq};
 
 use super::now;
@@ -53,13 +53,26 @@ impl Job {
     }
 }
 
-/// Appends events as part of one epoch and waits until they are durable.
-pub(super) fn append(jobs: &Sender<Job>, events: Vec<Event>, lasting: bool) -> Result<Vec<Seq>, String> {
+/// Appends events as part of one epoch and waits until they are durable; fails at once where they cannot be written.
+pub(super) fn append(jobs: &Sender<Job>, events: Vec<Event>) -> Result<Vec<Seq>, String> {
     let ended = || "the receiver is ending".to_owned();
     let (reply, answer) = bounded(1);
     let entries = events.into_iter().map(Entering::Event).collect();
-    jobs.send(Job { entries, lasting, reply: Some(reply) }).map_err(|_| ended())?;
+    jobs.send(Job { entries, lasting: false, reply: Some(reply) }).map_err(|_| ended())?;
     answer.recv().unwrap_or_else(|_| Err(ended()))
+}
+
+/// Hands in an event that is not to be lost, and waits for it to be durable, but no longer than `patience`: while the
+/// ledger cannot be written it stays in the queue and enters once it can.
+pub(super) fn hand_in(jobs: &Sender<Job>, event: Event, patience: Duration) -> Result<(), String> {
+    let ended = "the receiver is ending";
+    let (reply, answer) = bounded(1);
+    jobs.send(Job { entries: vec![Entering::Event(event)], lasting: true, reply: Some(reply) }).map_err(|_| ended)?;
+    match answer.recv_timeout(patience) {
+        Ok(outcome) => outcome.map(|_| ()),
+        Err(RecvTimeoutError::Timeout) => Ok(()),
+        Err(RecvTimeoutError::Disconnected) => Err(ended.to_owned()),
+    }
 }
 
 /// How far the ledger is, shared by all threads.
@@ -170,9 +183,10 @@ pub(super) fn run(mut ledger: Ledger, queue: &Receiver<Job>, committed: &Committ
             batch.push(job);
         }
         while let Err(error) = commit(&mut ledger, &mut batch, committed) {
-            tracing::error!(%error, "the ledger could not be written; trying again");
             let reason = format!("the ledger could not be written: {error}");
-            lock(&committed.progress).trouble = Some(reason.clone());
+            if lock(&committed.progress).trouble.replace(reason.clone()).is_none() {
+                tracing::error!(%error, "the ledger could not be written; tried again until it can");
+            }
             batch.retain(|job| {
                 if !job.lasting {
                     answer(job, Err(reason.clone()));

@@ -33,7 +33,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use crossbeam::channel::{Sender, bounded};
@@ -60,6 +60,9 @@ use crate::{
         sync_folder,
     },
 };
+
+/// How long the end of an association waits for its event: a full disk must not hold its sender.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Reads the facts of one object, or says why it cannot be used. Called from association threads.
 pub type ReadFacts = dyn Fn(&Incoming) -> Result<InstanceFacts, String> + Send + Sync;
@@ -200,7 +203,7 @@ impl Receiver {
     /// Appends events in this process, as one epoch, and returns when they are durable.
     pub fn append(&self, events: Vec<Event>) -> Result<Vec<Seq>, String> {
         let jobs = self.jobs.as_ref().ok_or("the receiver has ended")?;
-        committing::append(jobs, events, false)
+        committing::append(jobs, events)
     }
 
     /// What the spool shall keep of one object.
@@ -242,9 +245,10 @@ impl Inbox for Receiver {
     }
 
     fn released(&self, source: &str, series_uids: Vec<String>, orderly: bool) {
-        let Some(jobs) = &self.jobs else { return };
+        // One that brought nothing, such as an echo, says nothing of any series.
+        let Some(jobs) = self.jobs.as_ref().filter(|_| !series_uids.is_empty()) else { return };
         let event = Event::AssociationReleased { source: source.to_owned(), series_uids, orderly };
-        if let Err(reason) = committing::append(jobs, vec![event], true) {
+        if let Err(reason) = committing::hand_in(jobs, event, FAREWELL) {
             tracing::warn!(source, reason, "the end of an association is not recorded; the idle timer decides");
         }
     }

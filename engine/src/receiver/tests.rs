@@ -111,7 +111,7 @@ fn a_repetition_of_bytes_that_no_longer_verify_takes_their_place() {
     let file = File::options().write(true).open(segment_path(&spool_path(folder.path()), 1)).unwrap();
     file.write_all_at(b"!", 3000).unwrap();
     assert_eq!(receiver.store(incoming(1, 1, &[7; 5000])), kept());
-    receiver.released("test", vec![], true);
+    receiver.released("test", vec!["1.2.3.1".into()], true);
     let found = names(folder.path());
     assert_eq!(found, ["InstanceReceived", "InstanceWithdrawn", "InstanceReceived", "AssociationReleased"]);
     let reader = Reader::open(&ledger_path(folder.path())).unwrap();
@@ -190,7 +190,7 @@ fn a_client_cannot_bring_instances_nor_break_the_receiver_with_bad_lines() {
     let limits = Limits { line_bytes: 10_000, ..small() };
     let receiver = Receiver::open(folder.path(), limits, Box::new(read)).unwrap();
     receiver.store(incoming(1, 1, b"pixels"));
-    receiver.released("test", vec![], true);
+    receiver.released("test", vec!["1.2.3.1".into()], true);
     let received = entries(folder.path()).remove(0).event;
     let mut client = Client::new(folder.path());
     assert!(matches!(client.append(vec![received]), Err(ClientError::Refused { .. })));
