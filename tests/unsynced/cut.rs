@@ -1,6 +1,6 @@
 //! A power cut: takes back a random part of what a killed process wrote and never synced.
 //!
-//! `unsynced.c` is loaded under the process and keeps a journal; [`cut`] reads it. All changes that no sync covers
+//! `unsynced.c` is loaded under the process and keeps a journal; `cut` reads it. All changes that no sync covers
 //! are rolled back, then some are made again: a prefix, or any subset, each possibly torn between 512-byte sectors,
 //! as a disk's cache would have it. Names are lost from the end, folder by folder, as a journalling file system does.
 
