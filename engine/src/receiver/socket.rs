@@ -160,7 +160,7 @@ impl Shared {
         if let Some(event) = events.iter().find(brings) {
             return Reply::Refused { reason: format!("{} is the receiver's own to record", event.name()) };
         }
-        match append(jobs, events, false) {
+        match append(jobs, events) {
             Ok(seqs) => Reply::Appended { seqs },
             Err(reason) => Reply::Refused { reason },
         }
