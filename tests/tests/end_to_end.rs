@@ -149,8 +149,8 @@ fn a_counted_series_is_run_at_its_last_slice() {
     let mut millis = Vec::new();
     for seed in 1..=5 {
         let spec = PhantomSpec {
-            spacing_mm: [5.0; 3],
-            size: [40, 32, 32],
+            spacing_mm: [1.0; 3],
+            size: [48, 48, 24],
             orientation: Orientation::Axial,
             lesions: 0..=0,
             ..PhantomSpec::demo(Field::T3, Sequence::Mprage, seed)
