@@ -125,7 +125,7 @@ fn a_class_that_is_no_storage_is_refused_and_one_that_is_no_image_is_kept() {
     let slice = small_series(&work.path().join("in"), 22).unwrap().remove(0);
     for class in ["1.2.840.10008.5.1.4.1.2.2.1", "1.2.3.4.5"] {
         let wrong = Object { sop_class_uid: class.to_owned(), ..slice.clone() };
-        let refused = associate(serving.address(), &[wrong.clone()]).map(|_| ()).unwrap_err();
+        let refused = associate(serving.address(), std::slice::from_ref(&wrong)).map(|_| ()).unwrap_err();
         assert!(format!("{refused:?}").contains(&format!("does not take SOP class {class}")), "{refused:?}");
         // Beside one that is accepted, the association stands and only this object is refused.
         let mut storer = associate(serving.address(), &[slice.clone(), wrong]).unwrap();
