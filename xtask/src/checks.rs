@@ -25,14 +25,18 @@ pub fn run() -> Result<(), Failure> {
         cargo.args(["doc", "--release", "--locked", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
         succeed(&mut cargo, "mend the links and comments that rustdoc names")
     })?;
+    // Everything in one go, the binary too: cargo builds one for the tests of its own package only, and with another
+    // selection of features it would build the dependencies twice.
+    step("build", || {
+        let mut cargo = ready.command("cargo");
+        succeed(
+            cargo.args(["build", "--release", "--locked", "--workspace", "--bins", "--tests"]),
+            "read the first error",
+        )
+    })?;
     step("documentation examples", || {
         let mut cargo = ready.command("cargo");
         succeed(cargo.args(["test", "--release", "--locked", "--workspace", "--doc"]), "see the failing example above")
-    })?;
-    // cargo builds a binary for the tests of its own package only.
-    step("build", || {
-        let mut cargo = ready.command("cargo");
-        succeed(cargo.args(["build", "--release", "--locked", "--workspace", "--bins"]), "read the first error")
     })?;
     let skipped = target().join("skipped-tests.txt");
     crate::packages::write(&skipped, "")?;
