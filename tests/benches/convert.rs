@@ -12,14 +12,7 @@ use sulcus_tests::slices::{Slices, write_series};
 use sulcus_tests::{PeerError, skip};
 
 fn main() -> ExitCode {
-    let rounds = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(5);
-    match run(rounds) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(PeerError::Absent(reason) | PeerError::Failed(reason)) => {
-            eprintln!("failed: {reason}");
-            ExitCode::FAILURE
-        }
-    }
+    sulcus_tests::bench::rounds(5, run)
 }
 
 fn run(rounds: u32) -> Result<(), PeerError> {

@@ -40,14 +40,7 @@ const RECEIVERS: &[(&str, Start)] =
     &[("sulcus", start_sulcus), ("storescp", start_storescp), ("orthanc", start_orthanc), ("dicom-rs", start_dicom_rs)];
 
 fn main() -> ExitCode {
-    let rounds = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(3);
-    match run(rounds) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(PeerError::Absent(reason) | PeerError::Failed(reason)) => {
-            eprintln!("failed: {reason}");
-            ExitCode::FAILURE
-        }
-    }
+    sulcus_tests::bench::rounds(3, run)
 }
 
 fn run(rounds: u32) -> Result<(), PeerError> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -96,6 +97,17 @@ impl Bench {
         }
         std::fs::write(&file, format!("{:#}\n", self.to_json()))?;
         Ok(())
+    }
+}
+
+/// Runs a bench with the number of rounds that its command line gives, or else `usual`.
+pub fn rounds(usual: u32, run: impl FnOnce(u32) -> Result<(), PeerError>) -> ExitCode {
+    match run(std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(usual)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(PeerError::Absent(reason) | PeerError::Failed(reason)) => {
+            eprintln!("failed: {reason}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use sulcus_connectors::dimse::scu::{StoreOptions, Storer};
 use sulcus_engine::ledger::event::{Entry, Event};
 use sulcus_engine::ledger::read::Reader;
 use sulcus_engine::receiver::ledger_path;
 
 use crate::peer::{PeerError, free_port};
 use crate::places::{root, sulcus};
+use crate::scans::associate;
 
 /// What a site under test is to be like.
 #[derive(Clone, Debug)]
@@ -300,20 +300,7 @@ pub fn send_until_acknowledged(
         if begun.elapsed() > limit {
             return Err(PeerError::Failed(format!("{next} of {} objects were taken in {limit:?}", objects.len())));
         }
-        let mut contexts: Vec<(String, Vec<String>)> =
-            objects.iter().map(|object| (object.sop_class_uid.clone(), vec![object.transfer_syntax.clone()])).collect();
-        contexts.sort();
-        contexts.dedup();
-        let options = StoreOptions {
-            address: address.to_string(),
-            calling_ae_title: "SCANNER".to_owned(),
-            called_ae_title: "SULCUS".to_owned(),
-            contexts,
-            connect_timeout: Duration::from_secs(5),
-            io_timeout: Duration::from_secs(20),
-            max_pdu: 131_072,
-        };
-        let Ok(mut storer) = Storer::connect(&options) else {
+        let Ok(mut storer) = associate(address, objects) else {
             std::thread::sleep(Duration::from_millis(20));
             continue;
         };
