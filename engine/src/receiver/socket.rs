@@ -4,9 +4,12 @@ use std::{
     fs,
     io::{self, BufReader},
     net::Shutdown,
-    os::unix::{
-        fs::PermissionsExt,
-        net::{UnixListener, UnixStream},
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::PermissionsExt,
+            net::{UnixListener, UnixStream},
+        },
     },
     path::{Path, PathBuf},
     sync::{
@@ -14,6 +17,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use crossbeam::channel::Sender;
@@ -26,6 +30,9 @@ use super::{
     spooling::free_bytes,
 };
 use crate::ledger::{event::Event, reconcile::Reconciled};
+
+/// How often the accepting thread looks whether it shall end.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// The listening socket and its threads; ends them when dropped.
 pub(super) struct Server {
@@ -66,6 +73,9 @@ impl Server {
         }
         let socket = UnixListener::bind(&path)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        // A receive timeout bounds how long `accept` waits, so that the thread ends even where the socket's own path
+        // is gone. It belongs to the socket, whichever type the descriptor is held by.
+        UnixStream::from(OwnedFd::from(socket.try_clone()?)).set_read_timeout(Some(LOOK))?;
         let shared = Arc::new(Shared {
             folder: folder.to_owned(),
             line_bytes: limits.line_bytes,
@@ -81,11 +91,14 @@ impl Server {
                 if stop.load(Ordering::SeqCst) {
                     return;
                 }
+                if stream.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+                    continue;
+                }
                 let started = stream.and_then(|stream| inner.clone().start(stream, limits.clients, jobs.clone()));
                 if let Err(error) = started {
                     tracing::warn!(%error, "a connection to the receiver's socket could not be served");
                     // Too many open files does not pass by itself at once; do not spin on it.
-                    std::thread::sleep(std::time::Duration::from_millis(10));
+                    std::thread::sleep(Duration::from_millis(10));
                 }
             }
         })?;
@@ -96,10 +109,9 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.closing.store(true, Ordering::SeqCst);
-        // Wakes the accepting thread, which then sees that it shall end.
-        if UnixStream::connect(&self.path).is_ok()
-            && let Some(listener) = self.listener.take()
-        {
+        // Spares the wait for the accepting thread's next look.
+        let _ = UnixStream::connect(&self.path);
+        if let Some(listener) = self.listener.take() {
             let _ = listener.join();
         }
         for (_, stream) in self.shared.connections.lock().unwrap_or_else(PoisonError::into_inner).open.drain(..) {

@@ -218,3 +218,17 @@ fn connections_beyond_the_limit_are_refused_and_freed_ones_used_again() {
     });
     assert!(again);
 }
+
+#[test]
+fn a_receiver_ends_even_where_its_folder_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = open(folder.path());
+    assert_eq!(receiver.store(incoming(1, 1, b"pixels")), kept());
+    drop(folder);
+    let (ended, end) = bounded(1);
+    std::thread::spawn(move || {
+        drop(receiver);
+        ended.send(()).unwrap();
+    });
+    end.recv_timeout(Duration::from_secs(20)).unwrap();
+}
