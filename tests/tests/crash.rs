@@ -24,6 +24,9 @@ use sulcus_tests::unsynced::{Chance, Cut, Layer};
 /// How long a run may take to its end after the last strike.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a power cut waits for a sync to strike at; where nothing is synced, it strikes then.
+const SYNC_SOON: Duration = Duration::from_millis(100);
+
 /// How a run is disturbed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Strikes {
@@ -142,7 +145,7 @@ impl Run<'_> {
             let story = Story::of(&serving.entries());
             let phase = story.phase(objects);
             // One more attempt that is struck might be the last that is made.
-            let gentle = phase == Phase::Inferring && story.attempts.len() > 1;
+            let gentle = phase <= Phase::Inferring && story.attempts.len() > 1;
             let role = match layer {
                 _ if gentle => "receiver".to_owned(),
                 Some(_) => "all".to_owned(),
@@ -150,6 +153,9 @@ impl Run<'_> {
             };
             match (role.as_str(), layer) {
                 ("all", _) => {
+                    if let Some(layer) = layer {
+                        layer.halt_at_sync(SYNC_SOON).unwrap();
+                    }
                     serving.kill_all();
                     if let Some(layer) = layer {
                         let cut = layer.cut(&mut self.chance).unwrap();

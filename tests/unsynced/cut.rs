@@ -11,6 +11,8 @@ use std::{
     os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     process::Command,
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 /// A folder under the layer, and where the layer keeps its journal (on the same file system, outside the folder).
@@ -78,6 +80,17 @@ impl Layer {
         [("LD_PRELOAD", &self.library), ("UNSYNCED_FOLDER", &self.folder), ("UNSYNCED_JOURNAL", &self.journal)]
     }
 
+    /// Stops all processes above the layer at the next sync that one of them makes, or gives up after `limit`. A cut
+    /// there can leave what any earlier cut since the last sync could, so none is better placed.
+    pub fn halt_at_sync(&self, limit: Duration) -> io::Result<()> {
+        fs::write(self.journal.with_extension("halt"), "")?;
+        let begun = Instant::now();
+        while !self.journal.with_extension("halted").exists() && begun.elapsed() < limit {
+            sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
     /// Cuts the power. All processes above the layer must have ended (by SIGKILL). What is left is durable; the
     /// journal begins anew.
     pub fn cut(&self, chance: &mut Chance) -> io::Result<Cut> {
@@ -92,7 +105,10 @@ impl Layer {
         fs::remove_file(&self.journal)?;
         for (path, _) in files(self.journal.parent().unwrap_or(&self.folder))? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if name.contains(".kept-") || (name.ends_with("-shm") && path.starts_with(&self.folder)) {
+            if name.contains(".kept-")
+                || name.starts_with("journal.halt")
+                || (name.ends_with("-shm") && path.starts_with(&self.folder))
+            {
                 fs::remove_file(path)?;
             }
         }

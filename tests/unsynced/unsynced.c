@@ -5,6 +5,8 @@
  * random part of what no sync covers. A name (creation, rename, removal) counts as lasting only when its folder was
  * synced. Real syncs are not made: after a kill the page cache is still there, and the journal decides. A sync takes
  * two milliseconds, so that kills find some under way.
+ * Once $UNSYNCED_JOURNAL.halt exists, the next sync does not return, nor does any change after it, and
+ * $UNSYNCED_JOURNAL.halted says so: the power can be cut where something was not synced.
  * Syncs of paths that contain $UNSYNCED_IGNORE leave no mark: a test that does not notice is no test.
  *
  * Not covered: mappings (SQLite's -shm, which the cut removes), copy_file_range, sendfile, raw system calls.
@@ -30,7 +32,7 @@ enum { WRITE = 1, RESIZE, SYNC, CREATE, MKDIR, UNLINK, RENAME, SYNC_FOLDER };
 struct entry { uint64_t op, inode, offset, old_size, first, second; };
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static char folder[PATH_MAX], journal[PATH_MAX];
+static char folder[PATH_MAX], journal[PATH_MAX], halt[PATH_MAX + 8], halted[PATH_MAX + 8];
 static size_t folder_length;
 static const char *ignored;
 static int journal_fd = -1;
@@ -44,6 +46,8 @@ __attribute__((constructor)) static void begin(void) {
     if (!f || !j) return;
     snprintf(folder, sizeof folder, "%s", f);
     snprintf(journal, sizeof journal, "%s", j);
+    snprintf(halt, sizeof halt, "%s.halt", journal);
+    snprintf(halted, sizeof halted, "%s.halted", journal);
     ignored = getenv("UNSYNCED_IGNORE");
     journal_fd = REAL(open)(journal, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (journal_fd >= 0) folder_length = strlen(folder);
@@ -196,6 +200,10 @@ int fsync(int fd) {
     if (!covered(fd, path)) return REAL(fsync)(fd);
     usleep(2000);
     enter();
+    if (!access(halt, F_OK)) {
+        if (REAL(open)(halted, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) < 0) abort();
+        for (;;) pause();
+    }
     note_sync(fd, path);
     leave();
     return 0;
