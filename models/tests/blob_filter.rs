@@ -53,6 +53,7 @@ fn volume(phantom: &Phantom) -> Volume {
         frames: Vec::new(),
         stack: String::new(),
         frame_of_reference_uid: String::new(),
+        rescale: None,
         intensity_scale: String::new(),
         notes: Vec::new(),
     }

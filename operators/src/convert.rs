@@ -152,6 +152,7 @@ fn volume_of(stack: &str, slices: Vec<Slice<'_, '_>>) -> Result<Volume, ConvertE
         grid,
         voxels,
         frame_of_reference_uid: first.scan.text(Tag(0x0020, 0x0052)),
+        rescale: rescale(&frames).filter(|[_, intercept]| of_16_bits(&slices, *intercept)),
         intensity_scale: intensity_scale(&frames),
         notes: notes(&slices),
         frames: slices.iter().map(frame_ref).collect(),
@@ -220,14 +221,26 @@ fn frame_ref(slice: &Slice<'_, '_>) -> FrameRef {
     }
 }
 
+fn rescale(frames: &[&Frame]) -> Option<[f64; 2]> {
+    let (first, rest) = frames.split_first()?;
+    let alike = rest.iter().all(|frame| (frame.slope, frame.intercept) == (first.slope, first.intercept));
+    alike.then_some([first.slope, first.intercept])
+}
+
+/// Whether every voxel is made of a sample of 16 bits; one at PixelPaddingValue is 0, which the sample 0 has to give.
+fn of_16_bits(slices: &[Slice<'_, '_>], intercept: f64) -> bool {
+    slices.iter().map(|slice| &slice.source.format).all(|format| {
+        format.bits_stored <= 16 && (intercept == 0.0 || format.padding.is_none_or(|padding| padding == 0))
+    })
+}
+
 /// Which scale the voxels are in: always stored x slope + intercept; Philips has a second one, which is named.
 fn intensity_scale(frames: &[&Frame]) -> String {
     let Some(first) = frames.first() else { return String::new() };
-    let alike = frames.iter().all(|frame| (frame.slope, frame.intercept) == (first.slope, first.intercept));
-    let scale = match (alike, first.slope, first.intercept) {
-        (true, 1.0, 0.0) => "stored values".to_owned(),
-        (true, slope, intercept) => format!("stored x {slope} + {intercept} (RescaleSlope, RescaleIntercept)"),
-        (false, ..) => "stored x slope + intercept of each slice (RescaleSlope, RescaleIntercept)".to_owned(),
+    let scale = match rescale(frames) {
+        Some([1.0, 0.0]) => "stored values".to_owned(),
+        Some([slope, intercept]) => format!("stored x {slope} + {intercept} (RescaleSlope, RescaleIntercept)"),
+        None => "stored x slope + intercept of each slice (RescaleSlope, RescaleIntercept)".to_owned(),
     };
     match first.scale_slope {
         Some(scale_slope) => {

@@ -10,6 +10,8 @@ use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use ndarray::{ArrayView2, Axis};
+use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use crate::volume::{Grid, Volume};
@@ -25,50 +27,93 @@ pub enum NiftiError {
     Write(#[from] io::Error),
 }
 
-/// Writes `.nii`, or gzip where the name ends in `.gz`. Voxels are int16 where every one is such an integer, else
-/// float32; no scale is applied on reading.
+/// Writes `.nii`, or gzip where the name ends in `.gz`. Voxels are the stored samples as int16 with `scl_slope` and
+/// `scl_inter` where one pair holds for all slices and every sample fits, else float32 without a scale.
 ///
 /// # Errors
 /// [`NiftiError`] where a side is too long for NIfTI-1 or the file cannot be written.
 pub fn write(volume: &Volume, path: &Path) -> Result<(), NiftiError> {
-    let whole = volume.voxels.iter().all(|voxel| voxel.fract() == 0.0 && (-32768.0..=32767.0).contains(voxel));
-    let header = header(&volume.grid, whole).ok_or(NiftiError::TooLarge(volume.grid.size))?;
-    let file = BufWriter::with_capacity(1 << 20, File::create(path)?);
+    let samples = Samples::of(volume);
+    let header = header(&volume.grid, samples).ok_or(NiftiError::TooLarge(volume.grid.size))?;
+    let file = File::create(path)?;
     if path.extension().is_some_and(|extension| extension == "gz") {
-        let mut encoder = GzEncoder::new(file, Compression::fast());
-        write_to(&mut encoder, &header, volume, whole)?;
+        let mut encoder = GzEncoder::new(BufWriter::with_capacity(1 << 20, file), Compression::fast());
+        write_to(&mut encoder, &header, volume, samples)?;
         encoder.finish()?.flush()?;
     } else {
-        let mut file = file;
-        write_to(&mut file, &header, volume, whole)?;
-        file.flush()?;
+        write_to(&mut &file, &header, volume, samples)?;
     }
     Ok(())
 }
 
-fn write_to(out: &mut impl Write, header: &[u8], volume: &Volume, whole: bool) -> io::Result<()> {
+/// How voxels are written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Samples {
+    /// float32, as they are.
+    Real,
+    /// int16: voxel = sample x slope + intercept.
+    Stored { slope: f64, intercept: f64 },
+}
+
+impl Samples {
+    /// Bytes of one voxel.
+    fn bytes(self) -> usize {
+        if self == Samples::Real { 4 } else { 2 }
+    }
+
+    /// Stored samples if all of them fit.
+    fn of(volume: &Volume) -> Samples {
+        let usable = |[slope, intercept]: &[f64; 2]| (*slope as f32).is_normal() && intercept.abs() <= FARTHEST * slope;
+        let Some([slope, intercept]) = volume.rescale.filter(usable) else { return Samples::Real };
+        let least = f64::from(i16::MIN) * slope + intercept;
+        let most = f64::from(i16::MAX) * slope + intercept;
+        let fits = least as f32..=most as f32;
+        let slices: Vec<_> = volume.voxels.outer_iter().collect();
+        let all_fit = slices.par_iter().all(|slice| slice.iter().fold(true, |fit, voxel| fit & fits.contains(voxel)));
+        if all_fit { Samples::Stored { slope, intercept } } else { Samples::Real }
+    }
+}
+
+/// Beyond so many slopes from zero, an f32 may be nearer to another sample.
+const FARTHEST: f64 = 1_048_576.0;
+
+/// Added to a smaller number, it leaves the number's nearest integer in the lowest bits (1.5 x 2^52). Unlike `round`,
+/// this is done for many numbers at once.
+const ROUND: f64 = 6_755_399_441_055_744.0;
+
+/// Slices that are prepared side by side and written at once.
+const SLICES_AT_ONCE: usize = 16;
+
+fn write_to(out: &mut impl Write, header: &[u8], volume: &Volume, samples: Samples) -> io::Result<()> {
     out.write_all(header)?;
     let mut bytes = Vec::new();
-    for slice in volume.voxels.outer_iter() {
-        if whole {
-            bytes.resize(2 * slice.len(), 0);
-            bytes
-                .as_chunks_mut()
-                .0
-                .iter_mut()
-                .zip(slice)
-                .for_each(|(word, voxel)| *word = (*voxel as i16).to_le_bytes());
-        } else {
-            bytes.resize(4 * slice.len(), 0);
-            bytes.as_chunks_mut().0.iter_mut().zip(slice).for_each(|(word, voxel)| *word = voxel.to_le_bytes());
-        }
+    let length = samples.bytes() * volume.grid.size[0] * volume.grid.size[1];
+    for slices in volume.voxels.axis_chunks_iter(Axis(0), SLICES_AT_ONCE) {
+        bytes.resize(length * slices.len_of(Axis(0)), 0);
+        let slices: Vec<_> = slices.outer_iter().collect();
+        bytes.par_chunks_exact_mut(length).zip(slices).for_each(|(bytes, slice)| match samples {
+            Samples::Real => each(bytes, &slice, |voxel| voxel.to_le_bytes()),
+            Samples::Stored { slope, intercept } => {
+                let factor = slope.recip();
+                let sample = |voxel: f32| ((f64::from(voxel) - intercept) * factor + ROUND).to_bits() as i16;
+                each(bytes, &slice, |voxel| sample(voxel).to_le_bytes());
+            }
+        });
         out.write_all(&bytes)?;
     }
     Ok(())
 }
 
+fn each<const N: usize>(bytes: &mut [u8], slice: &ArrayView2<'_, f32>, word: impl Fn(f32) -> [u8; N]) {
+    let places = bytes.as_chunks_mut().0.iter_mut();
+    match slice.as_slice() {
+        Some(voxels) => places.zip(voxels).for_each(|(place, voxel)| *place = word(*voxel)),
+        None => places.zip(slice).for_each(|(place, voxel)| *place = word(*voxel)),
+    }
+}
+
 /// The 348 bytes of nifti1.h and the four that say that no extension follows.
-fn header(grid: &Grid, whole: bool) -> Option<[u8; 352]> {
+fn header(grid: &Grid, samples: Samples) -> Option<[u8; 352]> {
     let mut bytes = [0u8; 352];
     let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
     let size: Vec<i16> = grid.size.iter().map(|side| i16::try_from(*side).ok()).collect::<Option<_>>()?;
@@ -83,14 +128,18 @@ fn header(grid: &Grid, whole: bool) -> Option<[u8; 352]> {
     for (index, side) in [3, size[0], size[1], size[2], 1, 1, 1, 1].iter().enumerate() {
         put(40 + 2 * index, &side.to_le_bytes());
     }
-    let (datatype, bits) = if whole { (4i16, 16i16) } else { (16, 32) };
+    let (datatype, slope, intercept) = match samples {
+        Samples::Real => (16i16, 1.0, 0.0),
+        Samples::Stored { slope, intercept } => (4, slope, intercept),
+    };
     put(70, &datatype.to_le_bytes());
-    put(72, &bits.to_le_bytes());
+    put(72, &(8 * samples.bytes() as i16).to_le_bytes());
     for (index, length) in [handedness, spacing[0], spacing[1], spacing[2]].iter().enumerate() {
         put(76 + 4 * index, &(*length as f32).to_le_bytes());
     }
     put(108, &352f32.to_le_bytes());
-    put(112, &1f32.to_le_bytes());
+    put(112, &(slope as f32).to_le_bytes());
+    put(116, &(intercept as f32).to_le_bytes());
     // Units: mm and seconds. Both transforms are to scanner coordinates.
     put(123, &[2 | 8]);
     put(252, &1i16.to_le_bytes());

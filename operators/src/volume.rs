@@ -59,6 +59,9 @@ pub struct Volume {
     pub stack: String,
     /// FrameOfReferenceUID; empty where missing.
     pub frame_of_reference_uid: String,
+    /// Slope and intercept, where all slices have the same and every intensity is a stored sample (an integer of 16
+    /// bits) x slope + intercept.
+    pub rescale: Option<[f64; 2]>,
     /// Which scale the intensities are in, in words.
     pub intensity_scale: String,
     /// What a reader should know.

@@ -45,9 +45,10 @@ pub(super) fn deliver(
                 continue;
             }
         };
+        let size = entry.size();
         let allowed = entry.compressed_size().saturating_mul(limits.max_ratio).max(SMALL);
         let mut counted = Counted { inner: &mut entry, left: allowed, read: 0, exceeded: false, magic: [0; 4] };
-        let outcome = object(&mut counted, limits.max_object_bytes);
+        let outcome = object(&mut counted, size, limits.max_object_bytes);
         unpacked += counted.read;
         let (exceeded, magic) = (counted.exceeded, counted.magic);
         if unpacked > limits.max_archive_bytes {

@@ -13,6 +13,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use dicom_dictionary_std::uids::MEDIA_STORAGE_DIRECTORY_STORAGE;
+use rayon::prelude::*;
 use sulcus_operators::part10::{self, Part10Error};
 use thiserror::Error;
 use walkdir::WalkDir;
@@ -23,6 +24,14 @@ pub use watch::Watch;
 
 /// Bytes looked at before a file is read whole.
 const HEAD: u64 = 256;
+
+/// Files that are read before the first of them is delivered, at most,
+const READ_AHEAD: usize = 64;
+/// and their bytes: no other file is begun once they are more.
+const READ_AHEAD_BYTES: u64 = 64 << 20;
+
+/// Memory that is taken for an object before its bytes are there; a larger one grows as they come.
+const TRUSTED_SIZE: u64 = 1 << 20;
 
 /// What a pass takes at most.
 #[derive(Clone, Debug)]
@@ -189,18 +198,35 @@ pub enum FolderError {
 }
 
 /// Delivers all DICOM in a folder, a zip archive or a single file to the inbox, then tells it that the pass ended, in
-/// order or not. Files are taken in the order of their names; the source's files are left as they are. A broken archive
-/// or unreadable file inside a folder is counted and passed over; where it is `path` itself, it is the error.
+/// order or not. Files are taken in the order of their names, and some are read ahead; the source's files are left as
+/// they are. A broken archive or unreadable file inside a folder is counted and passed over; where it is `path` itself,
+/// it is the error.
 pub fn deliver(path: &Path, source: &str, inbox: &dyn Inbox, limits: &FolderLimits) -> Result<FolderPass, FolderError> {
     let mut pass = FolderPass::default();
-    let result = walk(path, &[], limits, &mut pass, &mut |file, pass| {
-        match deliver_file(file, source, inbox, limits, pass) {
-            Err(FolderError::Unreadable { .. }) if file != path => pass.skip(Skip::Unreadable),
-            Err(_) if file != path => pass.skip(Skip::BrokenArchive),
-            other => return other,
+    let mut ahead: Vec<PathBuf> = Vec::new();
+    let mut bytes = 0;
+    let take = |files: Vec<PathBuf>, pass: &mut FolderPass| {
+        let read: Vec<_> = files.into_par_iter().map(|file| (content(&file, limits), file)).collect();
+        for (content, file) in read {
+            match content.and_then(|content| give(content, &file, source, inbox, limits, pass)) {
+                Err(FolderError::Unreadable { .. }) if file != path => pass.skip(Skip::Unreadable),
+                Err(_) if file != path => pass.skip(Skip::BrokenArchive),
+                Err(error) => return Err(error),
+                Ok(()) => {}
+            }
         }
         Ok(())
+    };
+    let walked = walk(path, &[], limits, &mut pass, &mut |file, pass| {
+        ahead.push(file.to_owned());
+        bytes += file.metadata().map_or(0, |metadata| metadata.len().min(limits.max_object_bytes));
+        if ahead.len() < READ_AHEAD && bytes < READ_AHEAD_BYTES {
+            return Ok(());
+        }
+        bytes = 0;
+        take(std::mem::take(&mut ahead), pass)
     });
+    let result = take(ahead, &mut pass).and(walked);
     inbox.released(source, pass.series.iter().cloned().collect(), result.is_ok());
     result.map(|()| pass)
 }
@@ -239,29 +265,43 @@ fn walk(
     Ok(())
 }
 
-/// Delivers one file, or an archive's entries, adding to `pass` what became of them.
-fn deliver_file(
+/// What a file holds.
+enum Content {
+    Object(Result<Incoming, Skip>),
+    Archive(File),
+}
+
+/// Opens one file, and reads it unless it is an archive.
+fn content(path: &Path, limits: &FolderLimits) -> Result<Content, FolderError> {
+    let unreadable = |source| FolderError::Unreadable { path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(unreadable)?;
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("zip")) {
+        return Ok(Content::Archive(file));
+    }
+    let size = file.metadata().map_err(unreadable)?.len();
+    object(&mut file, size, limits.max_object_bytes).map(Content::Object).map_err(unreadable)
+}
+
+/// Delivers what a file holds, adding to `pass` what became of it.
+fn give(
+    content: Content,
     path: &Path,
     source: &str,
     inbox: &dyn Inbox,
     limits: &FolderLimits,
     pass: &mut FolderPass,
 ) -> Result<(), FolderError> {
-    let unreadable = |source| FolderError::Unreadable { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(unreadable)?;
-    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("zip")) {
-        return archive::deliver(path, file, source, inbox, limits, pass);
-    }
-    match object(&mut file, limits.max_object_bytes).map_err(unreadable)? {
-        Ok(object) => pass.count(inbox.store(Incoming { source: source.to_owned(), ..object })),
-        Err(skip) => pass.skip(skip),
+    match content {
+        Content::Archive(file) => return archive::deliver(path, file, source, inbox, limits, pass),
+        Content::Object(Ok(object)) => pass.count(inbox.store(Incoming { source: source.to_owned(), ..object })),
+        Content::Object(Err(skip)) => pass.skip(skip),
     }
     Ok(())
 }
 
 /// Reads one object, whose source is left empty. Of what is not DICOM only the head is read; of what is too long, no more
-/// than the limit.
-fn object(reader: &mut dyn Read, max_object_bytes: u64) -> io::Result<Result<Incoming, Skip>> {
+/// than the limit. `size` is how long it says it is.
+fn object(reader: &mut dyn Read, size: u64, max_object_bytes: u64) -> io::Result<Result<Incoming, Skip>> {
     let mut bytes = Vec::new();
     reader.take(HEAD).read_to_end(&mut bytes)?;
     if part10::split(&bytes) == Err(Part10Error::NotDicom) {
@@ -269,6 +309,7 @@ fn object(reader: &mut dyn Read, max_object_bytes: u64) -> io::Result<Result<Inc
     }
     // The header is small beside an object; what is over by a header is still taken.
     let limit = max_object_bytes.saturating_add(HEAD);
+    bytes.reserve_exact(size.min(TRUSTED_SIZE).min(limit) as usize);
     reader.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         return Ok(Err(Skip::TooLarge));

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{FolderError, FolderLimits, FolderPass, Skip, deliver_file, walk};
+use super::{FolderError, FolderLimits, FolderPass, Skip, content, give, walk};
 use crate::inbox::Inbox;
 
 const DONE: &str = "done";
@@ -100,7 +100,8 @@ impl Watch {
     /// Delivers one file and moves it aside; false if it has to stay.
     fn take(&self, file: &Path, inbox: &dyn Inbox, total: &mut FolderPass) -> bool {
         let mut pass = FolderPass::default();
-        let result = deliver_file(file, &self.source, inbox, &self.limits, &mut pass);
+        let result = content(file, &self.limits)
+            .and_then(|content| give(content, file, &self.source, inbox, &self.limits, &mut pass));
         // Names are left out of the log: a file may be called after a patient.
         let target = match &result {
             Ok(()) if pass.conflicts == 0 && pass.quarantined == 0 && pass.skipped.is_empty() => Some(DONE),

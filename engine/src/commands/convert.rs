@@ -38,41 +38,49 @@ type Series = Vec<(InstanceFacts, Incoming)>;
 
 #[derive(Default)]
 struct Collected {
-    series: BTreeMap<String, Series>,
+    instances: Vec<Incoming>,
     bytes: usize,
-    refused: Vec<String>,
 }
 
-/// Holds what comes in, by series.
+/// Holds what comes in.
 #[derive(Default)]
 struct Collector(Mutex<Collected>);
 
 impl Inbox for Collector {
     fn store(&self, incoming: Incoming) -> Stored {
-        let encoded = Encoded { transfer_syntax: &incoming.transfer_syntax, data_set: &incoming.data_set };
-        let facts = header::facts(encoded, &incoming.source);
         let Ok(mut collected) = self.0.lock() else {
             return Stored::Failed { reason: "another file broke the collection".to_owned() };
         };
-        match facts {
-            Err(error) => {
-                let reason = chain(&error);
-                collected.refused.push(format!("{}: {reason}", incoming.sop_instance_uid));
-                Stored::Quarantined { reason }
-            }
-            Ok(_) if collected.bytes + incoming.data_set.len() > MOST_BYTES => {
-                Stored::OutOfResources { reason: format!("more than {} GiB of DICOM at once", MOST_BYTES >> 30) }
-            }
-            Ok(facts) => {
-                collected.bytes += incoming.data_set.len();
-                let series_uid = facts.series_uid.clone();
-                collected.series.entry(series_uid.clone()).or_default().push((facts, incoming));
-                Stored::Kept { series_uid }
-            }
+        if collected.bytes + incoming.data_set.len() > MOST_BYTES {
+            return Stored::OutOfResources { reason: format!("more than {} GiB of DICOM at once", MOST_BYTES >> 30) };
         }
+        collected.bytes += incoming.data_set.len();
+        collected.instances.push(incoming);
+        // What series it is of is found out later, for many at once.
+        Stored::Kept { series_uid: String::new() }
     }
 
     fn released(&self, _: &str, _: Vec<String>, _: bool) {}
+}
+
+/// Reads all headers and sorts the instances into series; also why some are of none.
+fn by_series(instances: Vec<Incoming>) -> (Vec<Series>, Vec<String>) {
+    let read = |incoming: Incoming| {
+        let encoded = Encoded { transfer_syntax: &incoming.transfer_syntax, data_set: &incoming.data_set };
+        match header::facts(encoded, &incoming.source) {
+            Ok(facts) => Ok((facts, incoming)),
+            Err(error) => Err(format!("{}: {}", incoming.sop_instance_uid, chain(&error))),
+        }
+    };
+    let mut series: BTreeMap<String, Series> = BTreeMap::new();
+    let mut refused = Vec::new();
+    for instance in instances.into_par_iter().map(read).collect::<Vec<_>>() {
+        match instance {
+            Ok((facts, incoming)) => series.entry(facts.series_uid.clone()).or_default().push((facts, incoming)),
+            Err(reason) => refused.push(reason),
+        }
+    }
+    (series.into_values().collect(), refused)
 }
 
 /// What became of one series.
@@ -98,21 +106,20 @@ impl Convert {
             return Err(CommandError::work(reason, "convert in parts: one folder or zip a study"));
         }
         let collected = collector.0.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if collected.series.is_empty() {
+        let (series, refused) = by_series(collected.instances);
+        if series.is_empty() {
             let reason = format!("{} holds no DICOM image that can be read", self.input.display());
-            return Err(CommandError::work(
-                reason,
-                collected.refused.first().map_or("name a folder of DICOM files", String::as_str),
-            ));
+            let hint = refused.first().map_or("name a folder of DICOM files", String::as_str);
+            return Err(CommandError::work(reason, hint));
         }
         std::fs::create_dir_all(&self.output).map_err(|error| {
             CommandError::work(format!("{} cannot be made: {error}", self.output.display()), "choose another folder")
         })?;
         let mut taken = BTreeSet::new();
         let named: Vec<(String, Series)> =
-            collected.series.into_values().map(|series| (name(&series, &mut taken), series)).collect();
+            series.into_iter().map(|series| (name(&series, &mut taken), series)).collect();
         let outcomes: Vec<Outcome> = named.into_par_iter().map(|(stem, series)| self.series(&stem, series)).collect();
-        self.report(&outcomes, &collected.refused)
+        self.report(&outcomes, &refused)
     }
 
     fn series(&self, stem: &str, mut series: Series) -> Outcome {

@@ -138,6 +138,7 @@ mod tests {
             frames: Vec::new(),
             stack: String::new(),
             frame_of_reference_uid: String::new(),
+            rescale: None,
             intensity_scale: String::new(),
             notes: Vec::new(),
         }
