@@ -206,9 +206,9 @@ impl Receiver {
         committing::append(jobs, events)
     }
 
-    /// What the spool shall keep of one object.
-    fn label(&self, incoming: &Incoming, digest: Digest) -> Result<InstanceFacts, String> {
-        let mut facts = (self.facts)(incoming)?;
+    /// The facts of one object, if it is what its sender says.
+    fn facts(&self, incoming: &Incoming) -> Result<InstanceFacts, String> {
+        let facts = (self.facts)(incoming)?;
         let differs = |name: &str, command: &str, data_set: &str| {
             let reason = format!("the command names {name} {command}, the data set {data_set}");
             (!command.is_empty() && command != data_set).then_some(reason)
@@ -218,7 +218,6 @@ impl Receiver {
         if let Some(reason) = class.or(uid) {
             return Err(reason);
         }
-        facts.data_set_digest = digest;
         Ok(facts)
     }
 }
@@ -226,16 +225,20 @@ impl Receiver {
 impl Inbox for Receiver {
     fn store(&self, incoming: Incoming) -> Stored {
         let Some(arriving) = &self.arriving else { return stopped() };
-        let digest = Digest::of(&incoming.data_set);
-        let label = match self.label(&incoming, digest) {
-            Ok(facts) => Label::Received { source: incoming.source, facts, standing: Standing::Fresh },
-            Err(reason) => Label::Quarantined {
-                source: incoming.source,
-                transfer_syntax: incoming.transfer_syntax,
-                sop_class_uid: incoming.sop_class_uid,
-                sop_instance_uid: incoming.sop_instance_uid,
-                reason,
-            },
+        let (digest, label) = match self.facts(&incoming) {
+            Ok(facts) => {
+                (facts.data_set_digest, Label::Received { source: incoming.source, facts, standing: Standing::Fresh })
+            }
+            Err(reason) => {
+                let label = Label::Quarantined {
+                    source: incoming.source,
+                    transfer_syntax: incoming.transfer_syntax,
+                    sop_class_uid: incoming.sop_class_uid,
+                    sop_instance_uid: incoming.sop_instance_uid,
+                    reason,
+                };
+                (Digest::of(&incoming.data_set), label)
+            }
         };
         let (reply, answer) = bounded(1);
         if arriving.send(Arriving { label, data_set: incoming.data_set, digest, reply }).is_err() {
