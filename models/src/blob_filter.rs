@@ -84,6 +84,7 @@ pub fn files() -> BTreeMap<&'static str, Vec<u8>> {
         configuration: "3d_fullres".to_owned(),
         channels: vec!["T1w".to_owned()],
         labels: vec!["background".to_owned(), "CL".to_owned()],
+        regions_class_order: Vec::new(),
         lesion_label: 1,
         mirror_axes: Vec::new(),
         files: [(PLANS.to_owned(), Digest::of(&plans)), (MODEL.to_owned(), Digest::of(&model))].into(),
@@ -273,7 +274,7 @@ fn model() -> Vec<u8> {
     let background = net.op("Mul", &[&lesion, &zero], "background");
     net.graph.node("Concat", &[&background, &lesion], "logits", &[("axis", Attribute::Int(1))]);
     let doc = "blob-filter: a fixed filter, not a trained model. Research use only. Not for diagnosis.";
-    net.graph.finish("logits", &[1, 2, PATCH, PATCH, PATCH], doc)
+    net.graph.finish(&[("logits", &[1, 2, PATCH, PATCH, PATCH])], doc)
 }
 
 /// A Gaussian over three standard deviations on each side, summing to 1.
@@ -320,6 +321,6 @@ mod tests {
         let package = Package::open(&shipped()).unwrap();
         assert!(package.manifest().provenance.contains("not a trained model"));
         assert!(package.manifest().research_use.contains("Not for diagnosis"));
-        assert!(package.model().len() < 100_000);
+        assert!(package.networks()[0].len() < 100_000);
     }
 }

@@ -3,6 +3,8 @@
 //! This room knows nothing of DICOM networking or of the dataflow; it reads packages and gives lesions.
 
 pub mod blob_filter;
+pub mod golden;
+pub mod import;
 pub mod onnx;
 pub mod package;
 pub mod plans;

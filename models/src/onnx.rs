@@ -6,7 +6,9 @@
 const OPSET: i64 = 13;
 const IR_VERSION: i64 = 8;
 /// `TensorProto.DataType.FLOAT`.
-const FLOAT: i64 = 1;
+pub const FLOAT: i64 = 1;
+/// `TensorProto.DataType.FLOAT16`.
+pub const FLOAT16: i64 = 10;
 
 /// A protobuf message in the making.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +34,11 @@ impl Message {
         self.0.extend(bytes);
     }
 
+    fn float(&mut self, field: u64, value: f32) {
+        self.varint(field << 3 | 5);
+        self.0.extend(value.to_le_bytes());
+    }
+
     fn message(&mut self, field: u64, message: &Message) {
         self.bytes(field, &message.0);
     }
@@ -42,17 +49,23 @@ impl Message {
 pub enum Attribute {
     /// One integer.
     Int(i64),
+    /// One number.
+    Float(f32),
     /// A list of integers.
     Ints(Vec<i64>),
     /// A word.
     Text(String),
 }
 
-/// A graph with one input and one output of fixed shape, both f32.
+/// Length of an axis that is only known at run time: the batch.
+pub const FREE: i64 = -1;
+
+/// A graph with one input; inputs and outputs are f32, and of fixed shape but for [`FREE`] axes.
 #[derive(Clone, Debug)]
 pub struct Graph {
     name: String,
     input: (String, Vec<i64>),
+    half: bool,
     nodes: Vec<Message>,
     initializers: Vec<Message>,
 }
@@ -61,7 +74,13 @@ impl Graph {
     /// A graph that reads `input`, of the given shape (batch, channel, z, y, x).
     pub fn new(name: &str, input: &str, shape: &[i64]) -> Self {
         let input = (input.to_owned(), shape.to_vec());
-        Graph { name: name.to_owned(), input, nodes: Vec::new(), initializers: Vec::new() }
+        Graph { name: name.to_owned(), input, half: false, nodes: Vec::new(), initializers: Vec::new() }
+    }
+
+    /// Keeps all weights that are added from now on in fp16.
+    pub fn in_half_precision(mut self) -> Self {
+        self.half = true;
+        self
     }
 
     /// Adds constant weights under a name.
@@ -70,9 +89,14 @@ impl Graph {
         for &length in shape {
             tensor.int(1, length);
         }
-        tensor.int(2, FLOAT);
+        tensor.int(2, if self.half { FLOAT16 } else { FLOAT });
         tensor.bytes(8, name.as_bytes());
-        tensor.bytes(9, &values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());
+        let bytes: Vec<u8> = if self.half {
+            values.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect()
+        } else {
+            values.iter().flat_map(|value| value.to_le_bytes()).collect()
+        };
+        tensor.bytes(9, &bytes);
         self.initializers.push(tensor);
     }
 
@@ -93,6 +117,10 @@ impl Graph {
                     attribute.int(3, *value);
                     attribute.int(20, 2);
                 }
+                Attribute::Float(value) => {
+                    attribute.float(2, *value);
+                    attribute.int(20, 1);
+                }
                 Attribute::Text(text) => {
                     attribute.bytes(4, text.as_bytes());
                     attribute.int(20, 3);
@@ -107,14 +135,14 @@ impl Graph {
         self.nodes.push(node);
     }
 
-    /// The model's bytes, with `output` as its only output.
-    pub fn finish(self, output: &str, shape: &[i64], doc: &str) -> Vec<u8> {
+    /// The model's bytes, with its outputs and their shapes.
+    pub fn finish(self, outputs: &[(&str, &[i64])], doc: &str) -> Vec<u8> {
         let mut graph = Message::default();
         self.nodes.iter().for_each(|node| graph.message(1, node));
         graph.bytes(2, self.name.as_bytes());
         self.initializers.iter().for_each(|tensor| graph.message(5, tensor));
         graph.message(11, &value_info(&self.input.0, &self.input.1));
-        graph.message(12, &value_info(output, shape));
+        outputs.iter().for_each(|(name, shape)| graph.message(12, &value_info(name, shape)));
         let mut opset = Message::default();
         opset.bytes(1, b"");
         opset.int(2, OPSET);
@@ -132,7 +160,10 @@ fn value_info(name: &str, shape: &[i64]) -> Message {
     let mut dimensions = Message::default();
     for &length in shape {
         let mut dimension = Message::default();
-        dimension.int(1, length);
+        match length {
+            FREE => dimension.bytes(2, b"batch"),
+            length => dimension.int(1, length),
+        }
         dimensions.message(1, &dimension);
     }
     let mut tensor = Message::default();

@@ -1,7 +1,7 @@
 //! Model packages: a folder with `manifest.toml`, `plans.json` and `model.onnx`, verified by digest.
 //!
-//! Owns what a package declares and that its bytes are what the manifest says; what the plans mean is in `plans`, and
-//! running the network in `session`.
+//! A model of several folds has one network a fold, `fold_0.onnx` and so on. Owns what a package declares and that its
+//! bytes are what the manifest says; what the plans mean is in `plans`, and running the network in `session`.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -24,8 +24,14 @@ pub const PLANS: &str = "plans.json";
 /// Name of the network in a package.
 pub const MODEL: &str = "model.onnx";
 
+/// Name of the golden outputs in a package.
+pub const GOLDEN: &str = "golden.bin";
+
+/// nnU-Net trains five.
+const MOST_FOLDS: usize = 16;
 const LARGEST_MANIFEST: u64 = 64 << 10;
 const LARGEST_PLANS: u64 = 4 << 20;
+const LARGEST_GOLDEN: u64 = 1 << 20;
 /// ONNX is one protobuf message, which ends at 2 GiB.
 const LARGEST_MODEL: u64 = (2 << 30) - 1;
 
@@ -109,15 +115,91 @@ pub struct Manifest {
     pub configuration: String,
     /// Input channels, in order, e.g. `T1w`.
     pub channels: Vec<String>,
-    /// Names of the labels; the place is the value, background first.
+    /// Names of the labels, background first. The place is the value, or `regions_class_order` has it.
     pub labels: Vec<String>,
-    /// The label that counts as a lesion.
+    /// nnU-Net's `regions_class_order`, where outputs are regions that may overlap: the value that each paints.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regions_class_order: Vec<u8>,
+    /// The value that counts as a lesion.
     pub lesion_label: u8,
     /// Axes (0 is the first of the network's spatial axes) that may be mirrored at inference; nnU-Net's
     /// `inference_allowed_mirroring_axes`.
     pub mirror_axes: Vec<usize>,
-    /// BLAKE3 digests of `plans.json` and `model.onnx`.
+    /// BLAKE3 digests of `plans.json` and of each network: `model.onnx`, or `fold_N.onnx` for each fold.
     pub files: BTreeMap<String, Digest>,
+}
+
+impl Manifest {
+    /// Outputs of the network.
+    pub fn outputs(&self) -> usize {
+        self.labels.len() - usize::from(!self.regions_class_order.is_empty())
+    }
+
+    /// The output whose probability is that of a lesion.
+    pub fn lesion_output(&self) -> usize {
+        let painted = self.regions_class_order.iter().position(|value| *value == self.lesion_label);
+        painted.unwrap_or(usize::from(self.lesion_label))
+    }
+
+    /// Checks that it does not contradict itself; gives the orientation.
+    pub(crate) fn check(&self) -> Result<AxisCodes, String> {
+        let manifest = self;
+        if manifest.format != FORMAT {
+            return Err(format!("format {} is not {FORMAT}; use a version of Sulcus that knows it", manifest.format));
+        }
+        let known = |name: &str| name == PLANS || name == GOLDEN || fold(name).is_some();
+        if let Some(name) = manifest.files.keys().find(|name| !known(name)) {
+            return Err(format!(
+                "it lists {name}, which is no part of a package; {PLANS}, {MODEL}, fold_N.onnx and {GOLDEN} are"
+            ));
+        }
+        let networks = manifest.networks();
+        if networks.is_empty() || networks.len() > MOST_FOLDS || (networks.len() > 1 && networks.contains(&MODEL)) {
+            return Err(format!(
+                "give the digest of {MODEL}, or of 1 to {MOST_FOLDS} files fold_N.onnx, under [files]"
+            ));
+        }
+        if manifest.channels.is_empty() || manifest.channels.len() > 16 {
+            return Err("it names no input channel, or more than 16; list what the network reads".to_owned());
+        }
+        if !(2..=256).contains(&manifest.labels.len()) {
+            return Err("labels must be background and 1 to 255 others".to_owned());
+        }
+        let painted = &manifest.regions_class_order;
+        if !painted.is_empty() {
+            if painted.len() + 1 != manifest.labels.len() || !painted.contains(&manifest.lesion_label) {
+                return Err("regions_class_order must have one value a region, and lesion_label among them".to_owned());
+            }
+        } else if manifest.lesion_label == 0 || usize::from(manifest.lesion_label) >= manifest.labels.len() {
+            let last = manifest.labels.len() - 1;
+            return Err(format!("lesion_label {} is not a label; use 1 to {last}", manifest.lesion_label));
+        }
+        let mut axes = manifest.mirror_axes.clone();
+        axes.sort_unstable();
+        axes.dedup();
+        if axes.len() != manifest.mirror_axes.len() || axes.iter().any(|axis| *axis > 2) {
+            return Err("mirror_axes must be different axes among 0, 1 and 2".to_owned());
+        }
+        AxisCodes::parse(&manifest.orientation).map_err(|AxisCodesError(reason)| reason)
+    }
+
+    /// Files of the networks, in the order of folds.
+    pub fn networks(&self) -> Vec<&str> {
+        let mut names: Vec<(u32, &str)> =
+            self.files.keys().filter_map(|name| Some((fold(name)?, name.as_str()))).collect();
+        names.sort_unstable();
+        names.into_iter().map(|(_, name)| name).collect()
+    }
+}
+
+/// The fold that a network's file is of; the only network counts as fold 0.
+fn fold(name: &str) -> Option<u32> {
+    if name == MODEL {
+        return Some(0);
+    }
+    let digits = name.strip_prefix("fold_")?.strip_suffix(".onnx")?;
+    // One spelling a fold.
+    digits.parse().ok().filter(|fold: &u32| fold.to_string() == digits)
 }
 
 /// A package whose every byte was verified.
@@ -127,7 +209,8 @@ pub struct Package {
     manifest: Manifest,
     plans: Plans,
     orientation: AxisCodes,
-    model: Vec<u8>,
+    networks: Vec<Vec<u8>>,
+    golden: Option<Vec<u8>>,
     digest: Digest,
 }
 
@@ -151,14 +234,31 @@ impl Package {
             Ok(bytes)
         };
         let plans_bytes = verified(PLANS, LARGEST_PLANS)?;
-        let model = verified(MODEL, LARGEST_MODEL)?;
+        let networks =
+            manifest.networks().into_iter().map(|name| verified(name, LARGEST_MODEL)).collect::<Result<Vec<_>, _>>()?;
+        let golden = manifest.files.contains_key(GOLDEN).then(|| verified(GOLDEN, LARGEST_GOLDEN)).transpose()?;
         let plans = Plans::parse(&plans_bytes, &manifest.configuration, manifest.channels.len())
             .map_err(|source| PackageError::Plans { path: folder.join(PLANS), source })?;
         let orientation =
-            check(&manifest).map_err(|reason| PackageError::Wrong { name: manifest.name.clone(), reason })?;
-        let parts = [manifest_bytes.as_slice(), plans_bytes.as_slice(), model.as_slice()];
+            manifest.check().map_err(|reason| PackageError::Wrong { name: manifest.name.clone(), reason })?;
+        // The manifest holds the digests of all the rest.
+        let parts = [manifest_bytes.as_slice(), plans_bytes.as_slice()];
         let digest = Digest::of_parts("model package", parts);
-        Ok(Package { folder: folder.to_owned(), manifest, plans, orientation, model, digest })
+        Ok(Package { folder: folder.to_owned(), manifest, plans, orientation, networks, golden, digest })
+    }
+
+    /// The same with only some of its networks, by their place; all where none is named.
+    ///
+    /// # Errors
+    /// The place that it does not have.
+    pub fn with_folds(mut self, folds: &[usize]) -> Result<Self, String> {
+        let count = self.networks.len();
+        if let Some(fold) = folds.iter().find(|fold| **fold >= count) {
+            return Err(format!("{} has {count} folds, and no fold {fold}", self.manifest.name));
+        }
+        let mut place = 0..;
+        self.networks.retain(|_| folds.is_empty() || place.next().is_some_and(|place| folds.contains(&place)));
+        Ok(self)
     }
 
     /// The folder it was read from.
@@ -181,9 +281,14 @@ impl Package {
         self.orientation
     }
 
-    /// The network: an ONNX model.
-    pub fn model(&self) -> &[u8] {
-        &self.model
+    /// The networks, one a fold: ONNX models.
+    pub fn networks(&self) -> &[Vec<u8>] {
+        &self.networks
+    }
+
+    /// What the first network gave for a fixed tile, if the package holds it (see `golden`).
+    pub fn golden(&self) -> Option<&[u8]> {
+        self.golden.as_deref()
     }
 
     /// Digest over manifest, plans and network: what a run's key and `RunOrder::model` hold.
@@ -196,33 +301,6 @@ fn parse_manifest(path: &Path, bytes: &[u8]) -> Result<Manifest, PackageError> {
     let wrong = |reason: String| PackageError::Manifest { path: path.to_owned(), reason };
     let text = std::str::from_utf8(bytes).map_err(|error| wrong(format!("{error}; a manifest is UTF-8 text")))?;
     toml::from_str(text).map_err(|error| wrong(error.to_string().trim_end().to_owned()))
-}
-
-fn check(manifest: &Manifest) -> Result<AxisCodes, String> {
-    if manifest.format != FORMAT {
-        return Err(format!("format {} is not {FORMAT}; use a version of Sulcus that knows it", manifest.format));
-    }
-    let known = |name: &String| name == PLANS || name == MODEL;
-    if let Some(name) = manifest.files.keys().find(|name| !known(name)) {
-        return Err(format!("it lists {name}, which is no part of a package; only {PLANS} and {MODEL} are"));
-    }
-    if manifest.channels.is_empty() || manifest.channels.len() > 16 {
-        return Err("it names no input channel, or more than 16; list what the network reads".to_owned());
-    }
-    if !(2..=256).contains(&manifest.labels.len()) {
-        return Err("labels must be background and 1 to 255 others".to_owned());
-    }
-    if manifest.lesion_label == 0 || usize::from(manifest.lesion_label) >= manifest.labels.len() {
-        let last = manifest.labels.len() - 1;
-        return Err(format!("lesion_label {} is not a label; use 1 to {last}", manifest.lesion_label));
-    }
-    let mut axes = manifest.mirror_axes.clone();
-    axes.sort_unstable();
-    axes.dedup();
-    if axes.len() != manifest.mirror_axes.len() || axes.iter().any(|axis| *axis > 2) {
-        return Err("mirror_axes must be different axes among 0, 1 and 2".to_owned());
-    }
-    AxisCodes::parse(&manifest.orientation).map_err(|AxisCodesError(reason)| reason)
 }
 
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>, PackageError> {

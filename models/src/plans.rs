@@ -1,4 +1,4 @@
-//! nnU-Net's `plans.json` (the format with `configurations`), as far as inference follows it.
+//! nnU-Net's `plans.json`, as far as inference follows it; what its network is, is in `import::architecture`.
 //!
 //! Fields that only training reads are passed over. A value that asks for arithmetic which is not implemented is an
 //! error, never a silent difference.
@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use sulcus_operators::nnunet::normalise::Scheme;
 use sulcus_operators::nnunet::resample::Order;
 use thiserror::Error;
@@ -46,10 +47,14 @@ pub struct Plans {
     pub transpose_forward: [usize; 3],
     /// The inverse of `transpose_forward`.
     pub transpose_backward: [usize; 3],
-    /// Size of a tile, voxels.
+    /// Whether the network is 2D and sees one slice across the first axis at a time.
+    pub planar: bool,
+    /// Size of a tile, voxels; 1 on the first axis where planar.
     pub patch_size: [usize; 3],
-    /// Spacing that the network sees, mm.
+    /// Spacing that the network sees, mm; where planar, the first axis keeps its own (see [`Plans::target`]).
     pub spacing: [f64; 3],
+    /// What nnU-Net reads images with, e.g. `SimpleITKIO`; it says whether orientation counts.
+    pub reader: String,
     /// Normalisation of each channel.
     pub normalisation: Vec<Scheme>,
     /// Interpolation of images.
@@ -64,8 +69,10 @@ pub struct Plans {
 struct File {
     transpose_forward: [usize; 3],
     transpose_backward: [usize; 3],
-    configurations: BTreeMap<String, serde_json::Value>,
     #[serde(default)]
+    image_reader_writer: String,
+    configurations: BTreeMap<String, Map<String, Value>>,
+    #[serde(default, alias = "foreground_intensity_properties_by_modality")]
     foreground_intensity_properties_per_channel: BTreeMap<String, Intensities>,
 }
 
@@ -81,6 +88,8 @@ struct Intensities {
 struct Configuration {
     patch_size: Vec<usize>,
     spacing: Vec<f64>,
+    #[serde(alias = "previous_stage_name")]
+    previous_stage: Option<String>,
     normalization_schemes: Vec<String>,
     use_mask_for_norm: Vec<bool>,
     resampling_fn_data: String,
@@ -100,19 +109,18 @@ impl Plans {
     /// Reads one configuration of a plans file, for a network with this many channels.
     pub fn parse(bytes: &[u8], configuration: &str, channels: usize) -> Result<Self, PlansError> {
         let file: File = serde_json::from_slice(bytes)?;
-        let Some(chosen) = file.configurations.get(configuration) else {
-            let found = file.configurations.keys().cloned().collect::<Vec<_>>().join(", ");
-            return Err(PlansError::Configuration { wanted: configuration.to_owned(), found });
-        };
-        let chosen: Configuration = Configuration::deserialize(chosen)?;
+        let chosen: Configuration = Configuration::deserialize(file.resolved(configuration)?)?;
+        let cascade = "a cascade is not supported; import its 3d_fullres or 3d_lowres configuration";
+        refuse(chosen.previous_stage.is_some(), "previous_stage", &chosen.previous_stage, cascade)?;
         let (forward, backward) = (file.transpose_forward, file.transpose_backward);
         let inverse = (0..3).all(|axis| forward.get(backward[axis]) == Some(&axis));
         refuse(!inverse, "transpose_backward", &backward, "it must be the inverse of transpose_forward")?;
-        let patch_size = three(&chosen.patch_size, "patch_size")?;
+        let planar = chosen.patch_size.len() == 2;
+        let patch_size = three(planar, 1, &chosen.patch_size, "patch_size")?;
         let voxels = patch_size.iter().try_fold(1usize, |product, &n| product.checked_mul(n));
         let sane = voxels.is_some_and(|voxels| (1..=LARGEST_PATCH).contains(&voxels));
         refuse(!sane, "patch_size", &patch_size, "use 1 to 2^26 voxels in all")?;
-        let spacing = three(&chosen.spacing, "spacing")?;
+        let spacing = three(planar, 1.0, &chosen.spacing, "spacing")?;
         let sane = spacing.iter().all(|mm| (0.05..=50.0).contains(mm));
         refuse(!sane, "spacing", &spacing, "use 0.05 to 50 mm")?;
         let schemes = &chosen.normalization_schemes;
@@ -146,13 +154,53 @@ impl Plans {
         Ok(Plans {
             transpose_forward: forward,
             transpose_backward: backward,
+            planar,
             patch_size,
             spacing,
+            reader: file.image_reader_writer,
             normalisation,
             order,
             force_separate_z: images.force_separate_z,
             force_separate_z_logits: logits.force_separate_z,
         })
+    }
+
+    /// One configuration of a plans file as it is written, with what it inherits filled in.
+    pub fn configuration(bytes: &[u8], name: &str) -> Result<Value, PlansError> {
+        let file: File = serde_json::from_slice(bytes)?;
+        file.resolved(name)
+    }
+
+    /// The spacing that an image of this spacing is brought to, mm.
+    pub fn target(&self, current: [f64; 3]) -> [f64; 3] {
+        if self.planar { [current[0], self.spacing[1], self.spacing[2]] } else { self.spacing }
+    }
+
+    /// The network's mirroring axes as axes of (z, y, x).
+    pub fn mirror_axes(&self, axes: &[usize]) -> Vec<usize> {
+        axes.iter().map(|axis| axis + usize::from(self.planar)).collect()
+    }
+}
+
+impl File {
+    fn resolved(&self, name: &str) -> Result<Value, PlansError> {
+        let mut wanted = name.to_owned();
+        let mut resolved = Map::new();
+        // One link more than there are configurations goes round in a circle.
+        for _ in 0..=self.configurations.len() {
+            let Some(chosen) = self.configurations.get(&wanted) else {
+                let found = self.configurations.keys().cloned().collect::<Vec<_>>().join(", ");
+                return Err(PlansError::Configuration { wanted, found });
+            };
+            for (field, value) in chosen {
+                resolved.entry(field).or_insert_with(|| value.clone());
+            }
+            match chosen.get("inherits_from").and_then(Value::as_str) {
+                None => return Ok(Value::Object(resolved)),
+                Some(parent) => wanted = parent.to_owned(),
+            }
+        }
+        Err(value("inherits_from", &name, "the configurations inherit from each other in a circle"))
     }
 }
 
@@ -178,8 +226,13 @@ fn scheme(name: &str, use_mask: bool, intensities: Option<&Intensities>) -> Resu
     })
 }
 
-fn three<T: Copy + std::fmt::Debug>(list: &Vec<T>, field: &str) -> Result<[T; 3], PlansError> {
-    <[T; 3]>::try_from(list.as_slice()).map_err(|_| value(field, list, "only 3D configurations are supported"))
+/// A list of three; where planar, of two behind `first`.
+fn three<T: Copy + std::fmt::Debug>(planar: bool, first: T, list: &[T], field: &str) -> Result<[T; 3], PlansError> {
+    match (planar, list) {
+        (true, [y, x]) => Ok([first, *y, *x]),
+        (false, [z, y, x]) => Ok([*z, *y, *x]),
+        _ => Err(value(field, &list, "patch_size and spacing have three axes, or two in a 2d configuration")),
+    }
 }
 
 fn value(field: &str, value: &dyn std::fmt::Debug, hint: &'static str) -> PlansError {
@@ -219,9 +272,29 @@ mod tests {
     }
 
     #[test]
+    fn a_configuration_takes_what_it_does_not_say_from_the_one_it_inherits_from() {
+        let small = r#""configurations": {"small": {"inherits_from": "3d_fullres", "patch_size": [32, 32, 32]}, "#;
+        let text = PLANS.replace("\"configurations\": {", small);
+        let plans = Plans::parse(text.as_bytes(), "small", 1).unwrap();
+        assert_eq!((plans.patch_size, plans.spacing), ([32; 3], [0.7, 0.7, 0.8]));
+    }
+
+    #[test]
+    fn a_planar_network_keeps_the_spacing_between_slices() {
+        let text = PLANS.replace("[96, 128, 112]", "[128, 112]").replace("[0.7, 0.7, 0.8]", "[0.7, 0.8]");
+        let plans = Plans::parse(text.as_bytes(), "3d_fullres", 1).unwrap();
+        assert!(plans.planar);
+        assert_eq!((plans.patch_size, plans.target([3.0, 1.0, 1.0])), ([1, 128, 112], [3.0, 0.7, 0.8]));
+        assert_eq!(plans.mirror_axes(&[0, 1]), [1, 2]);
+    }
+
+    #[test]
     fn what_is_not_implemented_is_refused() {
         for (from, to, says) in [
-            ("[96, 128, 112]", "[128, 112]", "patch_size"),
+            ("[96, 128, 112]", "[128, 112]", "spacing"),
+            ("[96, 128, 112]", "[128]", "patch_size"),
+            ("\"batch_size\": 2", "\"previous_stage\": \"3d_lowres\"", "previous_stage"),
+            ("\"batch_size\": 2", "\"inherits_from\": \"3d_fullres\"", "circle"),
             ("[96, 128, 112]", "[0, 128, 112]", "patch_size"),
             ("[0.7, 0.7, 0.8]", "[0.0, 0.7, 0.8]", "spacing"),
             ("\"order\": 3", "\"order\": 5", "order"),

@@ -2,25 +2,26 @@
 //!
 //! Owns the order of steps; each step's arithmetic is in `sulcus_operators::nnunet` and `lesions`.
 
+use std::sync::Arc;
+
 use ndarray::{Array3, Array4, ArrayView4, Axis, s};
 use sulcus_operators::digest::Digest;
 use sulcus_operators::lesions::components::{self, Connectivity, LabelError};
 use sulcus_operators::lesions::measure::{self, MeasureError};
-use sulcus_operators::nnunet::crop::{Cropped, crop_to_nonzero};
-use sulcus_operators::nnunet::export::{ExportError, labels_from_logits};
+use sulcus_operators::nnunet::crop::{CropBox, crop_to_nonzero};
+use sulcus_operators::nnunet::export::{
+    Export, ExportError, Labelling, Labels, labels_from_logits, probabilities_from_logits,
+};
 use sulcus_operators::nnunet::normalise::normalise;
 use sulcus_operators::nnunet::resample::{new_shape, resample, separate_axis};
-use sulcus_operators::nnunet::tiles::{self, Accumulator, TileError};
+use sulcus_operators::nnunet::tiles::{self, Accumulator, Precision, TileError};
 use sulcus_operators::rows::LesionRow;
 use sulcus_operators::volume::Volume;
 use thiserror::Error;
 
-use crate::plans::Plans;
+use crate::package::Package;
 use crate::reorient::Reorientation;
 use crate::session::{Session, SessionError};
-
-/// Share of the patch between tiles, as in nnU-Net.
-const STEP: f64 = 0.5;
 
 /// Most voxels that an image may have at the network's spacing (a cube of 645).
 pub const MAX_VOXELS: usize = 1 << 28;
@@ -28,13 +29,15 @@ pub const MAX_VOXELS: usize = 1 << 28;
 /// Why a volume gave no labels.
 #[derive(Debug, Error)]
 pub enum PredictError {
-    /// The package reads several channels.
-    #[error("model {model} reads {channels} channels where one volume is given; choose a model with one input")]
+    /// The package reads other channels.
+    #[error("model {model} reads {channels:?} where the image has {given} channels; give one image a channel")]
     Channels {
         /// Name of the package.
         model: String,
         /// Its channels.
-        channels: usize,
+        channels: Vec<String>,
+        /// Channels of the image.
+        given: usize,
     },
     /// The volume contradicts itself.
     #[error("the volume cannot be used: {0}; convert it again")]
@@ -67,13 +70,21 @@ pub enum PredictError {
     Measure(#[from] MeasureError),
 }
 
-/// What a network said of a volume, on the volume's own grid; axes (slice, row, column).
-#[derive(Clone, Debug)]
-pub struct Prediction {
-    /// The package's labels; 0 is background.
-    pub labels: Array3<u8>,
-    /// Probability that a voxel is not background.
-    pub probability: Array3<f32>,
+/// How a network is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Step between tiles, as a share of the patch; 0.5 in nnU-Net.
+    pub step: f64,
+    /// Whether the package's mirroring axes are used (test-time augmentation).
+    pub mirror: bool,
+    /// Precision of sums and kept logits.
+    pub precision: Precision,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { step: 0.5, mirror: true, precision: Precision::Single }
+    }
 }
 
 /// The lesions of a volume.
@@ -83,7 +94,7 @@ pub struct Found {
     pub labels: Array3<u16>,
     /// One row a lesion, by label.
     pub lesions: Vec<LesionRow>,
-    /// Probability that a voxel is not background.
+    /// Probability that a voxel is part of a lesion.
     pub probability: Array3<f32>,
 }
 
@@ -96,46 +107,99 @@ pub fn find_lesions(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Found, PredictError> {
     let lesion = session.package().manifest().lesion_label;
-    let Prediction { labels, probability } = predict(session, volume, progress)?;
+    let Labels { labels, probability } = predict(session, volume, progress)?;
     let mask = labels.mapv(|label| label == lesion);
     let (labels, _) = components::label(mask.view(), Connectivity::TwentySix)?;
     let lesions = measure::lesions(labels.view(), volume, probability.view(), run_key)?;
     Ok(Found { labels, lesions, probability })
 }
 
-/// Runs a network over a volume as nnU-Net does (`nnUNetPredictor`), with sums in f32 and one tile at a time.
+/// Labels of a volume, and the probability of a lesion, on the volume's own grid; axes (slice, row, column). The volume
+/// is turned to the package's orientation first.
 pub fn predict(
     session: &mut Session,
     volume: &Volume,
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<Prediction, PredictError> {
-    let package = session.package().clone();
-    let (manifest, plans) = (package.manifest(), package.plans());
-    if manifest.channels.len() != 1 {
-        return Err(PredictError::Channels { model: manifest.name.clone(), channels: manifest.channels.len() });
-    }
+) -> Result<Labels, PredictError> {
+    let orientation = session.package().orientation();
     let way = check(volume).and_then(|()| {
         let no_space = || "its affine does not span space".to_owned();
-        Reorientation::between(&volume.grid, package.orientation()).ok_or_else(no_space)
+        Reorientation::between(&volume.grid, orientation).ok_or_else(no_space)
     });
     let way = way.map_err(PredictError::Volume)?;
     let [x, y, z] = volume.grid.spacing();
-    let turned = way.by_axis([z, y, x]);
-    let spacing = plans.transpose_forward.map(|axis| turned[axis]);
-    let image = way.forward(volume.voxels.view()).permuted_axes(plans.transpose_forward);
+    let image = way.forward(volume.voxels.view()).insert_axis(Axis(0));
+    let predicted = predict_image(session, image, way.by_axis([z, y, x]), &Options::default(), progress)?;
+    let Labels { labels, probability } = predicted.labels()?;
+    Ok(Labels { labels: way.backward(labels.view()), probability: way.backward(probability.view()) })
+}
 
-    let mut cropped = crop_to_nonzero(image.view().insert_axis(Axis(0)));
-    drop(image);
-    let prepared = prepare(&mut cropped, plans, spacing)?;
-    let (bounds, full) = (cropped.bounds, cropped.full);
-    drop(cropped);
-    let logits = logits(session, prepared, &manifest.mirror_axes, manifest.labels.len(), progress)?;
+/// Logits of an image, and the way back to its grid.
+#[derive(Debug)]
+pub struct Predicted {
+    package: Arc<Package>,
+    /// Outputs, z, y, x, at the network's spacing and in its order of axes.
+    logits: Array4<f32>,
+    separate: Option<usize>,
+    precision: Precision,
+    /// Where the crop lies in the image; axes in the network's order.
+    pub bounds: CropBox,
+    /// Shape of the image, axes in the network's order.
+    pub full: [usize; 3],
+}
 
-    let separate = separate_axis(plans.spacing, spacing, plans.force_separate_z_logits);
-    let labels = labels_from_logits(logits.view(), bounds.size, separate)?;
-    drop(logits);
-    let labels = labels.uncrop(bounds, full)?.transpose(plans.transpose_backward);
-    Ok(Prediction { labels: way.backward(labels.labels.view()), probability: way.backward(labels.foreground.view()) })
+/// Runs a package's networks over an image (channels, z, y, x) of the given spacing (z, y, x; mm) as nnU-Net does
+/// (`nnUNetPredictor`), one tile at a time.
+pub fn predict_image(
+    session: &mut Session,
+    image: Array4<f32>,
+    spacing: [f64; 3],
+    options: &Options,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Predicted, PredictError> {
+    let package = session.package().clone();
+    let (manifest, plans) = (package.manifest(), package.plans());
+    let Prepared { image, spacing, bounds, full } = prepare(&package, image, spacing)?;
+    let mirror_axes = if options.mirror { plans.mirror_axes(&manifest.mirror_axes) } else { Vec::new() };
+    let tiles = Tiles {
+        starts: Vec::new(),
+        patch: plans.patch_size,
+        mirrorings: tiles::mirrorings(&mirror_axes),
+        outputs: manifest.outputs(),
+        precision: options.precision,
+    };
+    let logits = logits(session, image, tiles, options.step, progress)?;
+    let separate = separate_axis(plans.target(spacing), spacing, plans.force_separate_z_logits);
+    Ok(Predicted { package, logits, separate, precision: options.precision, bounds, full })
+}
+
+impl Predicted {
+    fn export(&self) -> Export<'_> {
+        let manifest = self.package.manifest();
+        let painted = &manifest.regions_class_order;
+        let labelling = if painted.is_empty() { Labelling::Classes } else { Labelling::Regions(painted) };
+        Export { labelling, shown: manifest.lesion_output(), precision: self.precision }
+    }
+
+    /// Labels, and the probability of a lesion, on the image's grid (z, y, x).
+    pub fn labels(&self) -> Result<Labels, PredictError> {
+        let labels = labels_from_logits(self.logits.view(), self.bounds.size, self.separate, self.export())?;
+        Ok(labels.uncrop(self.bounds, self.full)?.transpose(self.package.plans().transpose_backward))
+    }
+
+    /// Probabilities of all outputs (outputs, z, y, x) on the image's grid, as nnU-Net saves them: outside the crop,
+    /// background is certain (`revert_cropping_on_probabilities`).
+    pub fn probabilities(&self) -> Array4<f32> {
+        let crop = probabilities_from_logits(self.logits.view(), self.bounds.size, self.separate, self.export());
+        let [z, y, x] = [0, 1, 2].map(|axis| self.bounds.first[axis]..self.bounds.first[axis] + self.bounds.size[axis]);
+        let mut all = Array4::zeros((crop.len_of(Axis(0)), self.full[0], self.full[1], self.full[2]));
+        if self.package.manifest().regions_class_order.is_empty() {
+            all.index_axis_mut(Axis(0), 0).fill(1.0);
+        }
+        all.slice_mut(s![.., z, y, x]).assign(&crop);
+        let [z, y, x] = self.package.plans().transpose_backward.map(|axis| axis + 1);
+        all.permuted_axes([0, z, y, x]).as_standard_layout().into_owned()
+    }
 }
 
 fn check(volume: &Volume) -> Result<(), String> {
@@ -149,70 +213,138 @@ fn check(volume: &Volume) -> Result<(), String> {
     }
 }
 
-/// Normalises and resamples the crop. The channel keeps its axis in front.
-fn prepare(cropped: &mut Cropped, plans: &Plans, spacing: [f64; 3]) -> Result<Array4<f32>, PredictError> {
-    let shape = new_shape(cropped.bounds.size, spacing, plans.spacing);
+/// An image as the network sees it: cropped, normalised, resampled (channels, z, y, x); axes in the network's order.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The voxels.
+    pub image: Array4<f32>,
+    /// Spacing before resampling, mm.
+    pub spacing: [f64; 3],
+    /// Where the crop lies in the image.
+    pub bounds: CropBox,
+    /// Shape of the image.
+    pub full: [usize; 3],
+}
+
+/// Crops, normalises and resamples an image (channels, z, y, x) of the given spacing (z, y, x; mm), as
+/// `DefaultPreprocessor.run_case_npy`.
+pub fn prepare(package: &Package, image: Array4<f32>, spacing: [f64; 3]) -> Result<Prepared, PredictError> {
+    let (manifest, plans) = (package.manifest(), package.plans());
+    if image.len_of(Axis(0)) != manifest.channels.len() {
+        return Err(PredictError::Channels {
+            model: manifest.name.clone(),
+            channels: manifest.channels.clone(),
+            given: image.len_of(Axis(0)),
+        });
+    }
+    if image.is_empty() || !spacing.iter().all(|mm| mm.is_finite() && *mm > 0.0) {
+        return Err(PredictError::Volume(format!("its shape is {:?} and its spacing {spacing:?} mm", image.dim())));
+    }
+    let strange = image.iter().filter(|value| !value.is_finite()).count();
+    if strange > 0 {
+        return Err(PredictError::Volume(format!("{strange} voxels are infinite or not a number")));
+    }
+    let forward = plans.transpose_forward;
+    let spacing = forward.map(|axis| spacing[axis]);
+    let image = image.permuted_axes([0, forward[0] + 1, forward[1] + 1, forward[2] + 1]);
+    let mut cropped = crop_to_nonzero(image.view());
+    drop(image);
+    let target = plans.target(spacing);
+    let shape = new_shape(cropped.bounds.size, spacing, target);
     let padded = [0, 1, 2].map(|axis| shape[axis].max(plans.patch_size[axis]));
     let voxels = padded.iter().try_fold(1usize, |product, &length| product.checked_mul(length));
     if voxels.is_none_or(|voxels| voxels > MAX_VOXELS) {
         return Err(PredictError::TooLarge { shape, spacing });
     }
-    let separate = separate_axis(spacing, plans.spacing, plans.force_separate_z);
+    let separate = separate_axis(spacing, target, plans.force_separate_z);
     let mut out = Array4::zeros((cropped.voxels.len_of(Axis(0)), shape[0], shape[1], shape[2]));
     for (channel, scheme) in plans.normalisation.iter().enumerate() {
         let mut voxels = cropped.voxels.index_axis_mut(Axis(0), channel);
         normalise(voxels.view_mut(), *scheme, cropped.inside.view());
         out.index_axis_mut(Axis(0), channel).assign(&resample(voxels.view(), shape, plans.order, separate));
     }
-    Ok(out)
+    Ok(Prepared { image: out, spacing, bounds: cropped.bounds, full: cropped.full })
 }
 
-/// Logits (classes, z, y, x) of a prepared image: tiles under Gaussian weights, each the mean over its mirrorings.
+/// Which tiles are looked at, and how.
+struct Tiles {
+    starts: Vec<[usize; 3]>,
+    patch: [usize; 3],
+    mirrorings: Vec<Vec<usize>>,
+    outputs: usize,
+    precision: Precision,
+}
+
+/// Logits (outputs, z, y, x) of a prepared image: the mean over folds of tiles under Gaussian weights.
 fn logits(
     session: &mut Session,
     prepared: Array4<f32>,
-    mirror_axes: &[usize],
-    classes: usize,
+    tiles: Tiles,
+    step: f64,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Array4<f32>, PredictError> {
-    let patch = session.package().plans().patch_size;
     let dim = prepared.raw_dim();
-    let (image, front) = tiles::pad_to_patch(prepared, patch);
+    let (image, front) = tiles::pad_to_patch(prepared, tiles.patch);
     let padded = [image.dim().1, image.dim().2, image.dim().3];
-    let starts = tiles::tile_starts(padded, patch, STEP);
-    let mirrorings = tiles::mirrorings(mirror_axes);
-    let weights = tiles::gaussian(patch);
-    let mut sums = Accumulator::new(classes, padded);
+    let tiles = Tiles { starts: tiles::tile_starts(padded, tiles.patch, step), ..tiles };
+    let (folds, count) = (session.folds(), tiles.starts.len());
+    progress(0, folds * count);
+    let mut sum: Option<Array4<f32>> = None;
+    for fold in 0..folds {
+        let logits =
+            fold_logits(session, fold, image.view(), &tiles, &mut |done| progress(fold * count + done, folds * count))?;
+        match &mut sum {
+            None => sum = Some(logits),
+            Some(sum) => sum.zip_mut_with(&logits, |sum, logit| *sum = tiles.precision.round(*sum + logit)),
+        }
+    }
+    let mut logits = sum.unwrap_or_default();
+    if folds > 1 {
+        logits.mapv_inplace(|sum| tiles.precision.round(sum / folds as f32));
+    }
+    let [z, y, x] = [0, 1, 2].map(|axis| front[axis]..front[axis] + dim[axis + 1]);
+    Ok(logits.slice_move(s![.., z, y, x]))
+}
+
+/// Logits of one fold's network over a padded image.
+fn fold_logits(
+    session: &mut Session,
+    fold: usize,
+    image: ArrayView4<'_, f32>,
+    tiles: &Tiles,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Array4<f32>, PredictError> {
+    let weights = tiles::gaussian(tiles.patch);
+    let mut sums = Accumulator::new(tiles.outputs, [image.dim().1, image.dim().2, image.dim().3], tiles.precision);
     // Outside the head all tiles are alike, and one computation serves them.
     let mut empty: Option<Array4<f32>> = None;
-    progress(0, starts.len());
-    for (done, &start) in starts.iter().enumerate() {
-        let [z, y, x] = [0, 1, 2].map(|axis| start[axis]..start[axis] + patch[axis]);
+    for (done, &start) in tiles.starts.iter().enumerate() {
+        let [z, y, x] = [0, 1, 2].map(|axis| start[axis]..start[axis] + tiles.patch[axis]);
         let tile = image.slice(s![.., z, y, x]);
         if tile.iter().any(|&value| value != 0.0) {
-            sums.add(mirrored_mean(session, tile, &mirrorings)?.view(), start, weights.view())?;
+            sums.add(mirrored_mean(session, fold, tile, &tiles.mirrorings)?.view(), start, weights.view())?;
         } else {
             let logits = match empty.take() {
                 Some(logits) => logits,
-                None => mirrored_mean(session, tile, &mirrorings)?,
+                None => mirrored_mean(session, fold, tile, &tiles.mirrorings)?,
             };
             sums.add(logits.view(), start, weights.view())?;
             empty = Some(logits);
         }
-        progress(done + 1, starts.len());
+        progress(done + 1);
     }
-    let [z, y, x] = [0, 1, 2].map(|axis| front[axis]..front[axis] + dim[axis + 1]);
-    Ok(sums.finish().slice_move(s![.., z, y, x]))
+    Ok(sums.finish())
 }
 
 fn mirrored_mean(
     session: &mut Session,
+    fold: usize,
     tile: ArrayView4<'_, f32>,
     mirrorings: &[Vec<usize>],
 ) -> Result<Array4<f32>, SessionError> {
     let mut sum: Option<Array4<f32>> = None;
     for axes in mirrorings {
-        let logits = session.run(tiles::mirrored(tile, axes))?;
+        let logits = session.run(fold, tiles::mirrored(tile, axes))?;
         let back = tiles::mirrored(logits.view(), axes);
         sum = Some(match sum {
             None => back.to_owned(),

@@ -1,7 +1,7 @@
-//! One network ready to run on one device.
+//! The networks of one package ready to run on one device.
 //!
-//! Owns the choice of execution provider and that the network's input and output fit its package; which tiles it sees
-//! is decided in `predict`.
+//! Owns the choice of execution provider and that each network's input and output fit the package; which tiles they
+//! see is decided in `predict`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -81,11 +81,10 @@ pub enum SessionError {
     },
 }
 
-/// A loaded network.
+/// The loaded networks of a package, one a fold.
 pub struct Session {
-    inner: ort::session::Session,
+    networks: Vec<(ort::session::Session, String)>,
     provider: Provider,
-    input: String,
     package: Arc<Package>,
 }
 
@@ -99,18 +98,24 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    /// Opens a package's network on a device.
+    /// Opens a package's networks on a device.
     pub fn open(runtime: &Runtime, package: Arc<Package>, device: &Device) -> Result<Self, SessionError> {
-        let (inner, provider) = match start(runtime, &package, device, device.provider) {
+        let (networks, provider) = match start(runtime, &package, device, device.provider) {
             Err(error) if device.fall_back && device.provider != Provider::Cpu => {
                 tracing::warn!(%error, "falling back to the plain CPU");
                 (start(runtime, &package, device, Provider::Cpu)?, Provider::Cpu)
             }
             started => (started?, device.provider),
         };
-        let input = fitting_input(&inner, &package)?;
+        let with_input = |network| fitting_input(&network, &package).map(|input| (network, input));
+        let networks = networks.into_iter().map(with_input).collect::<Result<Vec<_>, _>>()?;
         tracing::info!(model = package.manifest().name, %provider, threads = device.threads, "model ready");
-        Ok(Session { inner, provider, input, package })
+        Ok(Session { networks, provider, package })
+    }
+
+    /// How many folds there are.
+    pub fn folds(&self) -> usize {
+        self.networks.len()
     }
 
     /// The provider in use.
@@ -123,24 +128,43 @@ impl Session {
         &self.package
     }
 
-    /// Logits (classes, z, y, x) of one tile (channels, z, y, x) of the plans' patch size.
-    pub fn run(&mut self, tile: ArrayView4<'_, f32>) -> Result<Array4<f32>, SessionError> {
-        let model = &self.package.manifest().name;
-        let failed = |error: ort::Error| SessionError::Run { model: model.clone(), reason: error.to_string() };
-        let tile = tile.as_standard_layout();
+    /// Logits (outputs, z, y, x) that a fold's network gives for one tile (channels, z, y, x) of the plans' patch size.
+    pub fn run(&mut self, fold: usize, tile: ArrayView4<'_, f32>) -> Result<Array4<f32>, SessionError> {
+        let manifest = self.package.manifest();
+        let failed = |reason: String| SessionError::Run { model: manifest.name.clone(), reason };
         let (channels, z, y, x) = tile.dim();
+        let shapes = Shapes { planar: self.package.plans().planar, sides: [z, y, x] };
+        let count = self.networks.len();
+        let (network, input) = self
+            .networks
+            .get_mut(fold)
+            .ok_or_else(|| failed(format!("there are {count} folds, and no number {fold}")))?;
+        let tile = tile.as_standard_layout();
         let flat = tile.as_slice().unwrap_or_default();
-        let tensor = TensorRef::from_array_view(([1usize, channels, z, y, x], flat)).map_err(failed)?;
-        let outputs = self.inner.run(ort::inputs![self.input.as_str() => tensor]).map_err(failed)?;
-        let (shape, values) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
-        let classes = self.package.manifest().labels.len();
-        let wanted = [1, classes as i64, z as i64, y as i64, x as i64];
-        if shape[..] != wanted {
-            let reason = format!("it gave logits of shape {:?} where {wanted:?} is needed", &shape[..]);
-            return Err(SessionError::Shape { model: model.clone(), reason });
+        let shape = shapes.of(channels);
+        let tensor = TensorRef::from_array_view((shape, flat)).map_err(|error| failed(error.to_string()))?;
+        let outputs = network.run(ort::inputs![input.as_str() => tensor]).map_err(|error| failed(error.to_string()))?;
+        let (shape, values) = outputs[0].try_extract_tensor::<f32>().map_err(|error| failed(error.to_string()))?;
+        let wrong = |reason: String| SessionError::Shape { model: manifest.name.clone(), reason };
+        let wanted = shapes.of(manifest.outputs());
+        if !shape.iter().copied().eq(wanted.iter().map(|length| *length as i64)) {
+            return Err(wrong(format!("it gave logits of shape {:?} where {wanted:?} is needed", &shape[..])));
         }
-        Array4::from_shape_vec((classes, z, y, x), values.to_vec())
-            .map_err(|error| SessionError::Shape { model: model.clone(), reason: error.to_string() })
+        let logits = Array4::from_shape_vec((manifest.outputs(), z, y, x), values.to_vec());
+        logits.map_err(|error| wrong(error.to_string()))
+    }
+}
+
+/// Shapes of a network's tensors: (batch, channel, z, y, x), without z where planar.
+struct Shapes {
+    planar: bool,
+    sides: [usize; 3],
+}
+
+impl Shapes {
+    fn of(&self, channels: usize) -> Vec<usize> {
+        let sides = if self.planar { &self.sides[1..] } else { &self.sides };
+        [&[1, channels], sides].concat()
     }
 }
 
@@ -149,17 +173,21 @@ fn start(
     package: &Package,
     device: &Device,
     provider: Provider,
-) -> Result<ort::session::Session, SessionError> {
+) -> Result<Vec<ort::session::Session>, SessionError> {
     let failed = |reason: String| SessionError::Open { model: package.manifest().name.clone(), provider, reason };
-    let mut builder =
-        ort::session::Session::builder(runtime.environment()).map_err(|error| failed(error.to_string()))?;
-    if device.threads > 0 {
-        builder = builder.with_intra_threads(device.threads).map_err(|error| failed(error.to_string()))?;
-    }
-    if provider == Provider::OpenVino {
-        builder = builder.with_execution_providers([openvino(device)]).map_err(|error| failed(error.to_string()))?;
-    }
-    builder.commit_from_memory(package.model()).map_err(|error| failed(error.to_string()))
+    let open = |network: &Vec<u8>| {
+        let mut builder =
+            ort::session::Session::builder(runtime.environment()).map_err(|error| failed(error.to_string()))?;
+        if device.threads > 0 {
+            builder = builder.with_intra_threads(device.threads).map_err(|error| failed(error.to_string()))?;
+        }
+        if provider == Provider::OpenVino {
+            builder =
+                builder.with_execution_providers([openvino(device)]).map_err(|error| failed(error.to_string()))?;
+        }
+        builder.commit_from_memory(network).map_err(|error| failed(error.to_string()))
+    };
+    package.networks().iter().map(open).collect()
 }
 
 fn openvino(device: &Device) -> ExecutionProviderDispatch {
@@ -173,23 +201,24 @@ fn openvino(device: &Device) -> ExecutionProviderDispatch {
     provider.build().error_on_failure()
 }
 
-/// The input's name, where the network has one input and one output of the package's shape.
+/// The input's name, where the network has one input, and a first output, of the package's shape.
 fn fitting_input(session: &ort::session::Session, package: &Package) -> Result<String, SessionError> {
     let wrong = |reason: String| SessionError::Shape { model: package.manifest().name.clone(), reason };
-    let ([input], [output]) = (session.inputs(), session.outputs()) else {
+    let ([input], [output, ..]) = (session.inputs(), session.outputs()) else {
         let counts = (session.inputs().len(), session.outputs().len());
-        return Err(wrong(format!("it has {} inputs and {} outputs where one each is needed", counts.0, counts.1)));
+        return Err(wrong(format!("it has {} inputs and {} outputs where one input is needed", counts.0, counts.1)));
     };
-    let [z, y, x] = package.plans().patch_size;
+    let plans = package.plans();
+    let shapes = Shapes { planar: plans.planar, sides: plans.patch_size };
     for (what, channels, found) in [
         ("input", package.manifest().channels.len(), input.dtype().tensor_shape()),
-        ("output", package.manifest().labels.len(), output.dtype().tensor_shape()),
+        ("output", package.manifest().outputs(), output.dtype().tensor_shape()),
     ] {
         let found = found.ok_or_else(|| wrong(format!("its {what} is not a tensor")))?;
-        let wanted = [1, channels as i64, z as i64, y as i64, x as i64];
+        let wanted = shapes.of(channels);
         // A dimension of -1 is free.
-        let fits = found.len() == 5 && found.iter().zip(wanted).all(|(found, wanted)| *found == wanted || *found == -1);
-        if !fits {
+        let fit = |(found, wanted): (&i64, &usize)| *found == *wanted as i64 || *found == -1;
+        if found.len() != wanted.len() || !found.iter().zip(&wanted).all(fit) {
             return Err(wrong(format!("its {what} has the shape {:?} where {wanted:?} is needed", &found[..])));
         }
     }

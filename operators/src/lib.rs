@@ -8,6 +8,7 @@ pub mod geometry;
 pub mod header;
 pub mod lesions;
 pub mod nifti_file;
+pub mod nifti_image;
 pub mod nnunet;
 pub mod part10;
 pub mod phantom;

@@ -6,8 +6,11 @@ mod config;
 mod convert;
 mod demo;
 mod ledger;
+mod model;
 mod network;
 mod outcome;
+mod predict;
+mod probabilities;
 mod progress;
 mod run;
 mod serve;
@@ -43,6 +46,11 @@ enum Command {
     Run(run::Run),
     /// DICOM to NIfTI, with a sidecar.
     Convert(convert::Convert),
+    /// NIfTI images in, label maps out, as nnUNetv2_predict does.
+    Predict(predict::Predict),
+    /// Model packages: import, inspect, check.
+    #[command(subcommand)]
+    Model(model::Model),
     /// Ask a DICOM node whether it is there (C-ECHO).
     Echo(network::Echo),
     /// Send a folder or zip of DICOM to a node (C-STORE).
@@ -148,6 +156,15 @@ impl Compute {
     }
 }
 
+impl From<Compute> for sulcus_models::session::Provider {
+    fn from(compute: Compute) -> Self {
+        match compute {
+            Compute::Openvino => sulcus_models::session::Provider::OpenVino,
+            Compute::Cpu => sulcus_models::session::Provider::Cpu,
+        }
+    }
+}
+
 /// The configuration file of a site.
 #[derive(clap::Args, Clone)]
 struct SiteFile {
@@ -172,6 +189,8 @@ pub fn main() -> ExitCode {
         Command::Serve(command) => command.execute(),
         Command::Run(command) => command.execute(),
         Command::Convert(command) => command.execute(),
+        Command::Predict(command) => command.execute(),
+        Command::Model(command) => command.execute(),
         Command::Echo(command) => command.execute(),
         Command::Send(command) => command.execute(),
         Command::Status(command) => command.execute(),

@@ -1,6 +1,6 @@
 //! The sliding window (nnU-Net `sliding_window_prediction.py`): padding, tile starts, weights, accumulation, mirroring.
 //!
-//! Owns where tiles lie and how they are blended; running the network on one is left to `models`.
+//! Owns where tiles lie and how they are blended, in which precision; running the network on one is left to `models`.
 
 use ndarray::{Array3, Array4, ArrayView3, ArrayView4, Axis, Slice, Zip, s};
 use thiserror::Error;
@@ -17,6 +17,26 @@ pub struct TileError {
     pub start: [usize; 3],
     /// Classes, z, y, x of the accumulator.
     pub logits: [usize; 4],
+}
+
+/// The precision of what is summed and kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// f32.
+    #[default]
+    Single,
+    /// fp16, as nnU-Net keeps logits: to compare with it, voxel by voxel.
+    Half,
+}
+
+impl Precision {
+    /// The nearest number of this precision.
+    pub fn round(self, value: f32) -> f32 {
+        match self {
+            Precision::Single => value,
+            Precision::Half => half::f16::from_f32(value).to_f32(),
+        }
+    }
 }
 
 /// Pads (channels, z, y, x) with zeros to at least the patch, centred, the odd voxel at the end
@@ -36,8 +56,12 @@ pub fn pad_to_patch(image: Array4<f32>, patch: [usize; 3]) -> (Array4<f32>, [usi
 }
 
 /// First voxels of the tiles along one axis (`compute_steps_for_sliding_window`); `step` is the share of the patch
-/// between tiles, 0.5 in nnU-Net. The image is at least the patch.
+/// between tiles, 0.5 in nnU-Net. The image is at least the patch. A patch of one voxel is that of a planar network
+/// across its slices, which sees each of them once.
 pub fn starts(image: usize, patch: usize, step: f64) -> Vec<usize> {
+    if patch == 1 {
+        return (0..image).collect();
+    }
     let free = image.saturating_sub(patch) as f64;
     let tiles = (free / (patch as f64 * step)).ceil() as usize + 1;
     let distance = if tiles > 1 { free / (tiles - 1) as f64 } else { 0.0 };
@@ -69,21 +93,10 @@ pub fn gaussian(patch: [usize; 3]) -> Array3<f32> {
     });
     let weight = |(z, y, x): (usize, usize, usize)| axes[0][z] * axes[1][y] * axes[2][x];
     let scale = weight((patch[0] / 2, patch[1] / 2, patch[2] / 2)) / 10.0;
-    let mut weights = Array3::from_shape_fn(patch, |at| round_to_fp16((weight(at) / scale) as f32));
+    let mut weights = Array3::from_shape_fn(patch, |at| Precision::Half.round((weight(at) / scale) as f32));
     let smallest = weights.iter().copied().filter(|&w| w > 0.0).fold(f32::INFINITY, f32::min);
     weights.mapv_inplace(|w| if w == 0.0 { smallest } else { w });
     weights
-}
-
-/// The nearest number that IEEE 754 half precision holds, subnormals included; for values below its overflow.
-fn round_to_fp16(value: f32) -> f32 {
-    if value == 0.0 {
-        return value;
-    }
-    // The unit in the last place: 10 bits below the leading one, and never below 2^-24.
-    let exponent = (((value.to_bits() >> 23) & 0xff) as i32 - 127).max(-14);
-    let unit = ((exponent - 10) as f32).exp2();
-    (value / unit).round_ties_even() * unit
 }
 
 /// The sets of axes to mirror, identity first, in nnU-Net's order.
@@ -108,12 +121,14 @@ pub fn mirrored<'a>(mut view: ArrayView4<'a, f32>, axes: &[usize]) -> ArrayView4
 pub struct Accumulator {
     logits: Array4<f32>,
     weights: Array3<f32>,
+    precision: Precision,
 }
 
 impl Accumulator {
-    /// Zero logits for `classes` over an image of this shape (z, y, x).
-    pub fn new(classes: usize, shape: [usize; 3]) -> Self {
-        Accumulator { logits: Array4::zeros((classes, shape[0], shape[1], shape[2])), weights: Array3::zeros(shape) }
+    /// Zero logits for `classes` over an image of this shape (z, y, x), whose sums are kept in `precision`.
+    pub fn new(classes: usize, shape: [usize; 3], precision: Precision) -> Self {
+        let logits = Array4::zeros((classes, shape[0], shape[1], shape[2]));
+        Accumulator { logits, weights: Array3::zeros(shape), precision }
     }
 
     /// Adds a tile's logits (classes, z, y, x) at `start` under `gaussian` weights of the tile's shape.
@@ -134,10 +149,14 @@ impl Accumulator {
         let [z, y, x] = std::array::from_fn(|axis| Slice::from(start[axis]..start[axis] + have[axis + 1]));
         for (mut sums, class) in self.logits.axis_iter_mut(Axis(0)).zip(tile.axis_iter(Axis(0))) {
             let mut window = sums.slice_mut(s![z, y, x]);
-            Zip::from(&mut window).and(&class).and(&gaussian).for_each(|sum, &logit, &weight| *sum += logit * weight);
+            let windows = Zip::from(&mut window).and(&class).and(&gaussian);
+            match self.precision {
+                Precision::Single => windows.for_each(|sum, &logit, &weight| *sum += logit * weight),
+                half => windows.for_each(|sum, &logit, &weight| *sum = half.round(*sum + logit * weight)),
+            }
         }
         let mut window = self.weights.slice_mut(s![z, y, x]);
-        window += &gaussian;
+        window.zip_mut_with(&gaussian, |sum, weight| *sum = self.precision.round(*sum + weight));
         Ok(())
     }
 
@@ -146,7 +165,7 @@ impl Accumulator {
         for mut class in self.logits.axis_iter_mut(Axis(0)) {
             Zip::from(&mut class).and(&self.weights).for_each(|sum, &weight| {
                 if weight > 0.0 {
-                    *sum /= weight;
+                    *sum = self.precision.round(*sum / weight);
                 }
             });
         }
@@ -202,6 +221,7 @@ mod tests {
         assert_eq!(starts(170, 96, 0.5), [0, 37, 74]);
         assert_eq!(starts(193, 128, 0.5), [0, 32, 65]);
         assert_eq!(starts(96, 96, 0.5), [0]);
+        assert_eq!(starts(3, 1, 0.5), [0, 1, 2]);
         assert_eq!(tile_starts([4, 6, 4], [4, 4, 4], 0.5), [[0, 0, 0], [0, 2, 0]]);
     }
 
@@ -244,7 +264,7 @@ mod tests {
     fn blending_tiles_of_one_function_gives_it_back() {
         let truth = Array4::from_shape_fn((2, 7, 9, 8), |(c, z, y, x)| (c * 100 + z * 9 + y * 3 + x) as f32);
         let weights = gaussian([4, 4, 4]);
-        let mut sums = Accumulator::new(2, [7, 9, 8]);
+        let mut sums = Accumulator::new(2, [7, 9, 8], Precision::Single);
         for start in tile_starts([7, 9, 8], [4, 4, 4], 0.5) {
             let [z, y, x] = start.map(|first| first..first + 4);
             sums.add(truth.slice(s![.., z, y, x]), start, weights.view()).unwrap();
@@ -254,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_tile_over_the_edge_is_refused() {
-        let mut sums = Accumulator::new(1, [4, 4, 4]);
+        let mut sums = Accumulator::new(1, [4, 4, 4], Precision::Single);
         let tile = Array4::zeros((1, 4, 4, 4));
         assert!(sums.add(tile.view(), [0, 0, 1], gaussian([4, 4, 4]).view()).is_err());
     }

@@ -1,0 +1,198 @@
+//! `sulcus model`: packages made of nnU-Net's trainings, looked at, and tried.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use clap::{Args, Subcommand, ValueEnum};
+use sulcus_models::{
+    golden,
+    import::{self, Order, Which, architecture::Architecture, unet},
+    package::Package,
+    plans::Plans,
+    runtime::Runtime,
+    session::{Device, Provider, Session},
+};
+
+use super::{CommandError, Compute};
+
+#[derive(Subcommand)]
+pub(super) enum Model {
+    /// Make a package of what nnU-Net v2 trained.
+    Import(Import),
+    /// Say what a package holds and costs.
+    Inspect(Inspect),
+    /// Run a package's self-test on a device.
+    Check(Check),
+}
+
+#[derive(Args)]
+pub(super) struct Import {
+    /// nnU-Net's results folder of one training: it holds plans.json, dataset.json and fold_0.
+    results: PathBuf,
+    /// The package's folder, which must not exist.
+    #[arg(long, value_name = "FOLDER")]
+    output: PathBuf,
+    /// Folds, such as 0,1,2 or all; without it, every fold that there is.
+    #[arg(long, value_delimiter = ',')]
+    folds: Vec<String>,
+    /// Which checkpoint of each fold.
+    #[arg(long, value_enum, default_value = "final")]
+    checkpoint: Checkpoint,
+    /// Keep weights in fp16: half the size, for GPUs.
+    #[arg(long)]
+    half: bool,
+    /// Name of the model in reports; without it, that of the dataset.
+    #[arg(long)]
+    name: Option<String>,
+    /// The label that counts as a lesion; needed where there are several.
+    #[arg(long, value_name = "LABEL")]
+    lesion: Option<String>,
+    /// Directions in which x, y and z grow in the training images; DICOM volumes are turned to it.
+    #[arg(long, value_name = "CODES", default_value = "LPS")]
+    orientation: String,
+    /// Print what was made as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Checkpoint {
+    Final,
+    Best,
+}
+
+#[derive(Args)]
+pub(super) struct Inspect {
+    /// The model package.
+    package: PathBuf,
+    /// Print it as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub(super) struct Check {
+    /// The model package.
+    package: PathBuf,
+    /// What computes.
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: Compute,
+}
+
+impl Model {
+    pub(super) fn execute(self) -> Result<(), CommandError> {
+        match self {
+            Model::Import(command) => command.execute(),
+            Model::Inspect(command) => command.execute(),
+            Model::Check(command) => command.execute(),
+        }
+    }
+}
+
+impl Import {
+    fn execute(self) -> Result<(), CommandError> {
+        let order = Order {
+            results: self.results,
+            output: self.output.clone(),
+            folds: self.folds,
+            checkpoint: match self.checkpoint {
+                Checkpoint::Final => Which::Final,
+                Checkpoint::Best => Which::Best,
+            },
+            half: self.half,
+            name: self.name,
+            lesion: self.lesion,
+            orientation: self.orientation,
+        };
+        let runtime = Runtime::load(None).map_err(CommandError::plain)?;
+        let tried = |package: Package| {
+            let mut session =
+                Session::open(runtime, Arc::new(package), &device(Provider::Cpu)).map_err(|error| error.to_string())?;
+            golden::golden(&mut session).map_err(|error| error.to_string())
+        };
+        import::import(&order, tried).map_err(CommandError::plain)?;
+        Inspect { package: self.output, json: self.json }.execute()
+    }
+}
+
+pub(super) fn device(provider: Provider) -> Device {
+    Device { provider, threads: 0, cache: None, fall_back: false }
+}
+
+pub(super) fn open(folder: &Path) -> Result<Package, CommandError> {
+    Package::open(folder).map_err(|error| CommandError::usage(super::chain(&error), "name a model package's folder"))
+}
+
+impl Inspect {
+    fn execute(self) -> Result<(), CommandError> {
+        let package = open(&self.package)?;
+        let (manifest, plans) = (package.manifest(), package.plans());
+        let bytes: usize = package.networks().iter().map(Vec::len).sum();
+        // Only a package made of nnU-Net's plans says what its network is.
+        let architecture = std::fs::read(package.folder().join("plans.json"))
+            .ok()
+            .and_then(|bytes| Plans::configuration(&bytes, &manifest.configuration).ok())
+            .and_then(|configuration| Architecture::parse(&configuration).ok());
+        let cost = architecture.as_ref().map(|architecture| {
+            let patch = plans.patch_size[usize::from(plans.planar)..].to_vec();
+            let ports = unet::Ports { channels: manifest.channels.len(), classes: manifest.outputs(), patch };
+            unet::cost(architecture, &ports)
+        });
+        if self.json {
+            let cost = cost.map(|cost| {
+                serde_json::json!({"parameters": cost.parameters, "operations": cost.operations, "activation_bytes": cost.activations})
+            });
+            println!(
+                "{:#}",
+                serde_json::json!({"manifest": manifest, "digest": package.digest(), "network_bytes": bytes, "cost": cost})
+            );
+            return Ok(());
+        }
+        println!("{} version {}: {}", manifest.name, manifest.version, manifest.description);
+        println!("{}", manifest.provenance);
+        println!("{}", manifest.research_use);
+        println!();
+        println!("  reads         {} in {} orientation", manifest.channels.join(", "), manifest.orientation);
+        println!("  labels        {}; value {} is a lesion", manifest.labels.join(", "), manifest.lesion_label);
+        println!(
+            "  configuration {}, patch {:?}, spacing {:?} mm",
+            manifest.configuration, plans.patch_size, plans.spacing
+        );
+        println!("  mirroring     axes {:?}", manifest.mirror_axes);
+        if let Some(network) = &architecture {
+            println!(
+                "  network       {:?} encoder, {}D, features {:?}",
+                network.encoder, network.axes, network.features
+            );
+        }
+        if let Some(cost) = cost {
+            println!("  parameters    {:.2} million a fold", cost.parameters as f64 / 1e6);
+            println!(
+                "  a tile        {:.1} GFLOP, {:.0} MB of activations in all",
+                cost.operations as f64 / 1e9,
+                cost.activations as f64 / 1e6
+            );
+        }
+        println!("  networks      {} of {:.1} MB in all", package.networks().len(), bytes as f64 / 1e6);
+        println!("  digest        {}", package.digest());
+        Ok(())
+    }
+}
+
+impl Check {
+    fn execute(self) -> Result<(), CommandError> {
+        let package = Arc::new(open(&self.package)?);
+        let runtime = Runtime::load(None).map_err(CommandError::plain)?;
+        let mut session = Session::open(runtime, package, &device(self.device.into())).map_err(CommandError::plain)?;
+        let agreement = golden::check(&mut session).map_err(CommandError::plain)?;
+        println!(
+            "passed on {}: logits differ by at most {:.2e}, the largest is {:.2}",
+            session.provider(),
+            agreement.difference,
+            agreement.largest
+        );
+        Ok(())
+    }
+}

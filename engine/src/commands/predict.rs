@@ -1,0 +1,258 @@
+//! `sulcus predict`: NIfTI images in, label maps out, with the files and options of `nnUNetv2_predict`.
+//!
+//! Owns naming and order: one case is read, one is inferred and one is written at a time, side by side.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Instant,
+};
+
+use clap::Args;
+use crossbeam::channel::bounded;
+use ndarray::{Array4, Axis};
+use sulcus_models::{
+    predict::{Options, Predicted, predict_image},
+    reorient::{AxisCodes, Reorientation},
+    runtime::Runtime,
+    session::{Device, Session},
+};
+use sulcus_operators::{
+    nifti_image::{self, Image},
+    nnunet::tiles::Precision,
+};
+
+use super::{CommandError, Compute, chain, model, probabilities, progress::Progress};
+
+#[derive(Args)]
+pub(super) struct Predict {
+    /// Folder of images: CASE_0000.nii.gz, CASE_0001.nii.gz and so on, one file a channel.
+    #[arg(short, long, value_name = "FOLDER")]
+    input: PathBuf,
+    /// Folder that takes a label map of each case: CASE.nii.gz.
+    #[arg(short, long, value_name = "FOLDER")]
+    output: PathBuf,
+    /// The model package.
+    #[arg(short, long, value_name = "FOLDER")]
+    model: PathBuf,
+    /// What computes.
+    #[arg(long, value_enum, default_value = "openvino")]
+    device: Compute,
+    /// Folds to use, by their place in the package; without it, all.
+    #[arg(short, long, num_args = 1.., value_name = "FOLD")]
+    folds: Vec<usize>,
+    /// Step between tiles, as a share of the patch.
+    #[arg(long = "step_size", visible_alias = "step-size", default_value_t = 0.5)]
+    step_size: f64,
+    /// No mirroring: up to eight times as fast, and less accurate.
+    #[arg(long = "disable_tta", visible_alias = "disable-tta")]
+    disable_tta: bool,
+    /// Also write CASE.npz with the probabilities of all labels, and CASE.pkl with the image's properties.
+    #[arg(long = "save_probabilities", visible_alias = "save-probabilities")]
+    save_probabilities: bool,
+    /// Leave out cases whose results are there.
+    #[arg(long = "continue_prediction", visible_alias = "continue-prediction")]
+    continue_prediction: bool,
+    /// Keep logits in fp16 as nnU-Net does: for comparison with it, not better.
+    #[arg(long)]
+    parity: bool,
+    /// Where compiled networks are kept between calls (OpenVINO).
+    #[arg(long, value_name = "FOLDER")]
+    cache: Option<PathBuf>,
+    /// Print the time of each case as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The files of one case, a channel each.
+type Cases = BTreeMap<String, Vec<PathBuf>>;
+
+/// A case that was read, or why not.
+struct Read {
+    case: String,
+    images: Result<Vec<Image>, String>,
+}
+
+/// A case that was inferred.
+struct Inferred {
+    case: String,
+    first: Image,
+    predicted: Predicted,
+    way: Option<Reorientation>,
+    begun: Instant,
+}
+
+impl Predict {
+    pub(super) fn execute(self) -> Result<(), CommandError> {
+        if !(self.step_size > 0.0 && self.step_size <= 1.0) {
+            return Err(CommandError::usage(
+                format!("--step_size {} is not above 0 and at most 1", self.step_size),
+                "use 0.5",
+            ));
+        }
+        let package = model::open(&self.model)?.with_folds(&self.folds);
+        let package =
+            Arc::new(package.map_err(|reason| CommandError::usage(reason, "choose folds that the package has"))?);
+        let cases = self.cases(package.manifest().channels.len())?;
+        std::fs::create_dir_all(&self.output).map_err(|error| {
+            CommandError::usage(format!("{} cannot be made: {error}", self.output.display()), "choose another folder")
+        })?;
+        let runtime = Runtime::load(None).map_err(CommandError::plain)?;
+        let device = Device { cache: self.cache.clone(), ..model::device(self.device.into()) };
+        let mut session = Session::open(runtime, package, &device).map_err(CommandError::plain)?;
+        let (done, failed) = self.work(&mut session, cases);
+        if self.json {
+            println!("{:#}", serde_json::json!({"cases": done, "failed": failed}));
+        }
+        failed.iter().for_each(|(case, reason)| eprintln!("case {case} was not predicted: {reason}"));
+        if failed.is_empty() {
+            return Ok(());
+        }
+        Err(CommandError::work(
+            format!("{} of {} cases were not predicted", failed.len(), failed.len() + done.len()),
+            "the reasons stand above; everything else was written",
+        ))
+    }
+
+    /// Cases by name, each with one file a channel, as nnU-Net names them.
+    fn cases(&self, channels: usize) -> Result<Cases, CommandError> {
+        let unreadable = |error: std::io::Error| {
+            CommandError::usage(format!("{} cannot be read: {error}", self.input.display()), "name a folder of images")
+        };
+        let mut names = BTreeSet::new();
+        for entry in std::fs::read_dir(&self.input).map_err(unreadable)? {
+            let name = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
+            for ending in [".nii.gz", ".nii"] {
+                if let Some(case) = name.strip_suffix(ending).and_then(|stem| stem.strip_suffix("_0000")) {
+                    names.insert((case.to_owned(), ending));
+                }
+            }
+        }
+        if names.is_empty() {
+            return Err(CommandError::usage(
+                format!("{} holds no file named CASE_0000.nii.gz or CASE_0000.nii", self.input.display()),
+                "name images as nnU-Net does, the channel behind the last underscore",
+            ));
+        }
+        let done = |case: &str| {
+            let there = |ending: &str| self.output.join(format!("{case}{ending}")).is_file();
+            self.continue_prediction && there(".nii.gz") && (!self.save_probabilities || there(".npz"))
+        };
+        let files = |case: &str, ending: &str| {
+            (0..channels).map(|channel| self.input.join(format!("{case}_{channel:04}{ending}"))).collect()
+        };
+        Ok(names
+            .iter()
+            .filter(|(case, _)| !done(case))
+            .map(|(case, ending)| (case.clone(), files(case, ending)))
+            .collect())
+    }
+
+    /// Reads, infers and writes all cases; gives seconds by case, and why others failed.
+    fn work(&self, session: &mut Session, cases: Cases) -> (BTreeMap<String, f64>, BTreeMap<String, String>) {
+        // One case waits on each side, so that memory holds three at most.
+        let (to_infer, read) = bounded::<Read>(0);
+        let (to_write, inferred) = bounded::<Inferred>(0);
+        let mut failed = BTreeMap::new();
+        let done = std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for (case, files) in cases {
+                    let images = files.iter().map(|file| nifti_image::read(file)).collect::<Result<_, _>>();
+                    let images = images.map_err(|error| chain(&error));
+                    if to_infer.send(Read { case, images }).is_err() {
+                        break;
+                    }
+                }
+            });
+            let writer = scope.spawn(|| {
+                inferred.iter().map(|inferred| (inferred.case.clone(), self.write(inferred))).collect::<Vec<_>>()
+            });
+            for Read { case, images } in read {
+                match images.and_then(|images| self.infer(session, &case, images)) {
+                    Ok(inferred) => drop(to_write.send(inferred)),
+                    Err(reason) => drop(failed.insert(case, reason)),
+                }
+            }
+            drop(to_write);
+            writer.join().unwrap_or_default()
+        });
+        let mut seconds = BTreeMap::new();
+        for (case, written) in done {
+            match written {
+                Ok(took) => drop(seconds.insert(case, took)),
+                Err(reason) => drop(failed.insert(case, reason)),
+            }
+        }
+        (seconds, failed)
+    }
+
+    fn infer(&self, session: &mut Session, case: &str, images: Vec<Image>) -> Result<Inferred, String> {
+        let begun = Instant::now();
+        let mut images = images.into_iter();
+        let first = images.next().ok_or("it has no image")?;
+        let plans = session.package().plans();
+        let way = way(&plans.reader, &first)?;
+        let turned = |image: &Image| match way {
+            None => image.voxels.clone(),
+            Some(way) => way.forward(image.voxels.view()),
+        };
+        let voxels = turned(&first);
+        let mut channels = Array4::zeros((0, voxels.dim().0, voxels.dim().1, voxels.dim().2));
+        let mut push =
+            |voxels: ndarray::Array3<f32>| channels.push(Axis(0), voxels.view()).map_err(|error| error.to_string());
+        push(voxels)?;
+        for image in images {
+            if image.voxels.dim() != first.voxels.dim() || !near(image.spacing, first.spacing) {
+                return Err("its channels differ in shape or spacing; resample them to one grid".to_owned());
+            }
+            push(turned(&image))?;
+        }
+        let [x, y, z] = first.spacing;
+        let spacing = way.map_or([z, y, x], |way| way.by_axis([z, y, x]));
+        let precision = if self.parity { Precision::Half } else { Precision::Single };
+        let options = Options { step: self.step_size, mirror: !self.disable_tta, precision };
+        let mut progress = Progress::new(case);
+        let predicted = predict_image(session, channels, spacing, &options, &mut |done, of| progress.at(done, of))
+            .map_err(|error| chain(&error))?;
+        Ok(Inferred { case: case.to_owned(), first, predicted, way, begun })
+    }
+
+    /// Writes a case's results; the label map last, since it says that the case is done. Gives the seconds since its
+    /// images were read.
+    fn write(&self, inferred: Inferred) -> Result<f64, String> {
+        let Inferred { case, first, predicted, way, begun } = inferred;
+        let path = |ending: &str| self.output.join(format!("{case}{ending}"));
+        if self.save_probabilities {
+            let all = predicted.probabilities();
+            let all = match way {
+                None => all,
+                Some(way) => {
+                    let turned: Vec<_> = all.outer_iter().map(|output| way.backward(output)).collect();
+                    let views: Vec<_> = turned.iter().map(|output| output.view()).collect();
+                    ndarray::stack(Axis(0), &views).map_err(|error| error.to_string())?
+                }
+            };
+            probabilities::write(&path(".npz"), all.view()).map_err(|error| error.to_string())?;
+            probabilities::write_properties(&path(".pkl"), &first, &predicted).map_err(|error| error.to_string())?;
+        }
+        let labels = predicted.labels().map_err(|error| chain(&error))?.labels;
+        let labels = way.map_or(labels.clone(), |way| way.backward(labels.view()));
+        nifti_image::write_labels(labels.view(), &first, &path(".nii.gz")).map_err(|error| chain(&error))?;
+        Ok(begun.elapsed().as_secs_f64())
+    }
+}
+
+fn near(a: [f64; 3], b: [f64; 3]) -> bool {
+    a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-3 * b)
+}
+
+/// How nnU-Net turns an image before it looks: to RAS where its reader says so, else not at all.
+fn way(reader: &str, image: &Image) -> Result<Option<Reorientation>, String> {
+    if !reader.ends_with("WithReorient") {
+        return Ok(None);
+    }
+    let codes = AxisCodes::parse("RAS").map_err(|error| error.to_string())?;
+    let way = Reorientation::between(&image.grid, codes);
+    way.map(Some).ok_or_else(|| "its affine does not span space; write it again".to_owned())
+}
