@@ -52,11 +52,12 @@ static LOADED: OnceLock<Runtime> = OnceLock::new();
 static LOADING: Mutex<()> = Mutex::new(());
 
 impl Runtime {
-    /// Loads the library in `folder`, or in the one that `SULCUS_ONNXRUNTIME` names where none is given. The folder is
-    /// the wheel's `onnxruntime/capi`, or one above it.
+    /// Loads the library in `folder`; where none is given, in the one that `SULCUS_ONNXRUNTIME` names, else where
+    /// `cargo xtask setup` puts it, seen from the program's own folder and those above it. The folder is the wheel's
+    /// `onnxruntime/capi`, or one above it.
     pub fn load(folder: Option<&Path>) -> Result<&'static Self, RuntimeError> {
         let named = std::env::var_os(FOLDER).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let folder = folder.map(Path::to_owned).or(named).ok_or(RuntimeError::NoFolder)?;
+        let folder = folder.map(Path::to_owned).or(named).or_else(set_up).ok_or(RuntimeError::NoFolder)?;
         let library = find(&folder).ok_or_else(|| RuntimeError::Missing(folder.clone()))?;
         let failed = |reason: String| RuntimeError::Load { path: library.clone(), reason };
         let library = library.canonicalize().map_err(|error| failed(error.to_string()))?;
@@ -87,6 +88,12 @@ impl Runtime {
     pub(crate) fn environment(&self) -> &ort::environment::Environment {
         &self.environment
     }
+}
+
+/// The folder that `cargo xtask setup` fills, where this program was built beside it.
+fn set_up() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    program.ancestors().skip(1).map(|folder| folder.join("runtime/onnxruntime")).find(|folder| find(folder).is_some())
 }
 
 /// The library in a folder, or where a wheel keeps it below; the last by name where there are several versions.

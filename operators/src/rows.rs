@@ -3,7 +3,7 @@
 //! Rows hold integers (micrometres, nanolitres, per-mille), strings and digests, never floats: the dataflow needs a
 //! total order and sums must not drift. Pixels never enter a row.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,24 @@ pub struct PatientKey {
     pub issuer: String,
     /// PatientID; may be empty.
     pub id: String,
+}
+
+impl PatientKey {
+    /// True where the header named an issuer: else one patient comes under another key from each source.
+    fn is_issued(&self) -> bool {
+        !self.issuer.starts_with("source:")
+    }
+
+    /// How many patients these keys are of, within one series or study: ids that differ, and issuers that are both
+    /// named and differ. An issuer that is not named contradicts none.
+    pub fn count<'k>(keys: impl IntoIterator<Item = &'k PatientKey>) -> usize {
+        let mut issuers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for key in keys {
+            let named = issuers.entry(&key.id).or_default();
+            named.extend(key.is_issued().then_some(key.issuer.as_str()));
+        }
+        issuers.values().map(|named| named.len().max(1)).sum()
+    }
 }
 
 /// One frame's place in space and the volume that it belongs to.
@@ -265,6 +283,8 @@ pub struct ReportRow {
     pub demographics_digest: Digest,
     /// Series of the study that were not used, each with the reason.
     pub not_used: Vec<(String, String)>,
+    /// Why the series that was used may not be whole, in words; empty where evidence says that it is.
+    pub doubts: Vec<String>,
     /// Digest of all the above but `RunOrder::members`: equal content is the same revision.
     pub content: Digest,
 }
@@ -301,4 +321,19 @@ pub struct Fault {
     pub reason: String,
     /// What to do about it.
     pub hint: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PatientKey;
+
+    #[test]
+    fn an_issuer_that_is_not_named_contradicts_none() {
+        let key = |issuer: &str, id: &str| PatientKey { issuer: issuer.to_owned(), id: id.to_owned() };
+        let (scanner, archive, named) = (key("source:scanner", "1"), key("source:archive", "1"), key("hospital", "1"));
+        assert_eq!(PatientKey::count([&scanner, &archive, &named]), 1);
+        assert_eq!(PatientKey::count([&named, &key("other", "1")]), 2);
+        assert_eq!(PatientKey::count([&scanner, &key("source:scanner", "2")]), 2);
+        assert_eq!(PatientKey::count([]), 0);
+    }
 }

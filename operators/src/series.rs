@@ -83,7 +83,7 @@ pub fn summarise<R: Borrow<InstanceRow>>(rows: &[R]) -> Option<SeriesState> {
         study_uid: first.study_uid.clone(),
         patient: patients.first().map_or_else(|| first.patient.clone(), |patient| (*patient).clone()),
         source: rows.iter().map(|row| &row.source).min().cloned().unwrap_or_default(),
-        patients: patients.len() as u32,
+        patients: PatientKey::count(patients.iter().copied()) as u32,
         instances: rows.len() as u32,
         members,
         content_digest: Digest::of_parts("sulcus series content", contents.iter().map(|digest| digest.0.as_slice())),

@@ -12,9 +12,10 @@ use std::{
 use clap::{Args, ValueEnum};
 use sulcus_connectors::scanner::{self, AssociationPer, Order, ScannerSpec};
 use sulcus_operators::{
+    part10,
     phantom::{
         Field, Phantom, PhantomSpec, Sequence,
-        dicom::{Encoding, ScanSpec, Vendor, study},
+        dicom::{Encoding, PhantomInstance, PhantomSeries, ScanSpec, Vendor, study},
         score::{Score, score},
     },
     rows::{Millis, Role, RunOutcome},
@@ -102,6 +103,7 @@ impl Demo {
         };
         let series = study(&phantom, &scan).map_err(CommandError::plain)?;
 
+        write(&series, &output.join("scans")).map_err(CommandError::plain)?;
         let site = self.start(&output)?;
         println!("`sulcus serve` listens on {}; the scanner sends {} series.", site.address, series.len());
         let spec = ScannerSpec {
@@ -134,7 +136,9 @@ impl Demo {
             println!("{}", found.path.with_file_name("segmentation.dcm").display());
             println!("{}", found.report.research_use);
         }
-        println!("See what happened: sulcus ledger show --config {}", site.config().display());
+        println!("The slices themselves: {}", output.join("scans").display());
+        let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("sulcus"));
+        println!("See what happened: {} ledger show --config {}", program.display(), site.config().display());
         Ok(())
     }
 
@@ -192,6 +196,20 @@ impl Demo {
         }
         Ok(site)
     }
+}
+
+/// Writes all instances as DICOM files, so that other commands have something to work on.
+fn write(series: &[PhantomSeries], folder: &Path) -> std::io::Result<()> {
+    for (number, series) in series.iter().enumerate() {
+        let folder = folder.join(format!("series-{}", number + 1));
+        fs::create_dir_all(&folder)?;
+        for (number, instance) in series.instances.iter().enumerate() {
+            let PhantomInstance { transfer_syntax, sop_class_uid, sop_instance_uid, data_set } = instance;
+            let file = part10::wrap(transfer_syntax, sop_class_uid, sop_instance_uid, data_set);
+            fs::write(folder.join(format!("{:04}.dcm", number + 1)), file)?;
+        }
+    }
+    Ok(())
 }
 
 impl Site {

@@ -27,8 +27,13 @@ use crate::{
     worker::check_devices,
 };
 
-/// What is in the folder is all there is: nothing is waited for longer than this, in seconds.
+/// What is in the folder is all there is: a series that looks whole waits no longer than this, in seconds,
 const AT_ONCE: f64 = 0.01;
+/// and one that does not, a little longer, so that it is never the one that is called whole by the idle timer alone.
+const SOON: f64 = 0.2;
+/// Anatomical images: no single inversion, no T1 map.
+const ANATOMICAL: &str =
+    r#"Modality == "MR" && !SeriesDescription.matches("(?i)(inv[-_ ]?[0-9]|t1[-_ ]?(map|images))")"#;
 const SOURCE: &str = "input";
 const PIPELINE: &str = "run";
 
@@ -41,8 +46,9 @@ pub(super) struct Run {
     /// The model package.
     #[arg(long, value_name = "FOLDER", default_value = "models/blob-filter")]
     model: PathBuf,
-    /// Which series it is for: a CEL expression over DICOM keywords.
-    #[arg(long, value_name = "CEL", default_value = "Modality == \"MR\"")]
+    /// Which series it is for: a CEL expression over DICOM keywords. The default leaves out the inversion images and
+    /// maps that come beside an MP2RAGE's uniform image.
+    #[arg(long, value_name = "CEL", default_value = ANATOMICAL)]
     when: String,
     /// What computes.
     #[arg(long, value_enum, default_value = "cpu")]
@@ -66,6 +72,12 @@ impl Run {
         std::fs::create_dir_all(&output).map_err(|error| {
             CommandError::usage(format!("{} cannot be made: {error}", output.display()), "choose another folder")
         })?;
+        if std::fs::read_dir(&output).map_err(CommandError::plain)?.next().is_some() {
+            return Err(CommandError::usage(
+                format!("{} is not empty", output.display()),
+                "name a new folder, so that no earlier result is taken for one of these images",
+            ));
+        }
         let site = self.site(scratch.path(), &output)?;
         let config = scratch.path().join("site.toml");
         let toml = site.to_toml().map_err(CommandError::plain)?;
@@ -114,7 +126,7 @@ impl Run {
         if reports.is_empty() {
             return Err(CommandError::work(
                 "no result was made",
-                "the faults above say why; `--when` chooses the series",
+                "the faults above say why; where there is none, no series fits `--when`",
             ));
         }
         if faults.is_empty() {
@@ -149,14 +161,13 @@ impl Run {
     /// The site that this command is: everything at once, nothing waited for.
     fn site(&self, data: &Path, output: &Path) -> Result<Site, CommandError> {
         let name = || "results".to_owned();
-        let at_once = Seconds(AT_ONCE);
         Ok(Site {
             site: Identity { name: "run".to_owned(), data: data.join("data") },
             sources: vec![Source::Folder(FolderSource {
                 name: SOURCE.to_owned(),
                 path: data.join("unused"),
-                settle_seconds: at_once,
-                idle_seconds: at_once,
+                settle_seconds: Seconds(AT_ONCE),
+                idle_seconds: Seconds(SOON),
             })],
             pipelines: vec![Pipeline {
                 name: PIPELINE.to_owned(),

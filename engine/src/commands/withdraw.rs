@@ -1,10 +1,16 @@
 //! `sulcus withdraw`: takes instances back. Nothing is deleted: it is an event, and whatever was made from them is
 //! corrected.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 
 use super::{CommandError, SiteFile};
-use crate::{dispatch::open_reader, ledger::event::Scope, receiver::client::Client};
+use crate::{
+    dispatch::open_reader,
+    ledger::event::{Entry, Event, Scope},
+    receiver::client::Client,
+};
 
 #[derive(Args)]
 pub(super) struct Withdraw {
@@ -40,20 +46,71 @@ impl Withdraw {
             .or(series.map(Scope::Series))
             .or(study.map(Scope::Study))
             .ok_or_else(|| CommandError::usage("nothing is named", "give --instance, --series or --study"))?;
-        let (Scope::Instance(uid) | Scope::Series(uid) | Scope::Study(uid)) = &scope;
-        if open_reader(&site.site.data)?.entries_about(uid, 1).map_err(CommandError::plain)?.is_empty() {
-            return Err(CommandError::work(
-                format!("the site holds nothing of {uid}, so nothing was withdrawn"),
-                "`sulcus status` lists the series that it holds",
-            ));
+        if self.reason.trim().is_empty() {
+            return Err(CommandError::usage("--reason is empty", "say why, for whoever reads the ledger later"));
         }
+        let entries = open_reader(&site.site.data)?.entries_after(0, usize::MAX >> 1).map_err(CommandError::plain)?;
+        let instances = Held::of(&entries).count(&scope)?;
         let seqs = Client::new(&site.site.data).withdraw(scope, &self.reason).map_err(|error| {
             CommandError::work(
                 format!("nothing was withdrawn: {error}"),
                 "start `sulcus serve` with the same configuration; it alone writes the ledger",
             )
         })?;
-        println!("withdrawn by event {}", seqs.last().copied().unwrap_or_default());
+        println!("{instances} instances withdrawn by event {}", seqs.last().copied().unwrap_or_default());
         Ok(())
+    }
+}
+
+/// What stands or lies in quarantine: SeriesInstanceUID and StudyInstanceUID by SOPInstanceUID; empty where unknown.
+struct Held<'e>(BTreeMap<&'e str, [&'e str; 2]>);
+
+impl<'e> Held<'e> {
+    fn of(entries: &'e [Entry]) -> Self {
+        let mut held = BTreeMap::new();
+        for entry in entries {
+            match &entry.event {
+                Event::InstanceReceived { facts, .. } => {
+                    held.insert(facts.sop_instance_uid.as_str(), [facts.series_uid.as_str(), facts.study_uid.as_str()]);
+                }
+                Event::InstanceQuarantined { sop_instance_uid, .. } => {
+                    held.entry(sop_instance_uid.as_str()).or_insert(["", ""]);
+                }
+                Event::InstanceWithdrawn { scope, .. } => held.retain(|sop, uids| !takes(scope, sop, uids)),
+                _ => {}
+            }
+        }
+        Held(held)
+    }
+
+    /// How many instances the scope takes; an error that says why where it takes none.
+    fn count(&self, scope: &Scope) -> Result<usize, CommandError> {
+        let count = self.0.iter().filter(|(sop, uids)| takes(scope, sop, uids)).count();
+        if count > 0 {
+            return Ok(count);
+        }
+        let (Scope::Instance(uid) | Scope::Series(uid) | Scope::Study(uid)) = scope;
+        let others = [
+            ("--instance", Scope::Instance(uid.clone())),
+            ("--series", Scope::Series(uid.clone())),
+            ("--study", Scope::Study(uid.clone())),
+        ];
+        let fitting = others.iter().find(|(_, other)| self.0.iter().any(|(sop, uids)| takes(other, sop, uids)));
+        let hint = match fitting {
+            Some((option, _)) => format!("the UID is of another level: use {option} {uid}"),
+            None => "`sulcus status` lists the series that it holds".to_owned(),
+        };
+        Err(CommandError::work(
+            format!("the site holds nothing of {uid} at this level, so nothing was withdrawn"),
+            hint,
+        ))
+    }
+}
+
+fn takes(scope: &Scope, sop_instance_uid: &str, [series, study]: &[&str; 2]) -> bool {
+    match scope {
+        Scope::Instance(uid) => sop_instance_uid == uid,
+        Scope::Series(uid) => series == uid,
+        Scope::Study(uid) => study == uid,
     }
 }

@@ -86,6 +86,8 @@ pub enum Choice {
         demographics_digest: Digest,
         /// The others, each with the reason.
         not_used: Vec<(String, String)>,
+        /// Why the series that is run may not be whole.
+        doubts: Vec<String>,
     },
     /// No matching series can be used.
     Gone {
@@ -105,10 +107,13 @@ fn choose(offers: &[&Offer]) -> Choice {
             Candidate::Closed(judged) => closed.push((judged, offer.model)),
         }
     }
-    let patients: std::collections::BTreeSet<&PatientKey> =
-        closed.iter().map(|(judged, _)| &judged.state.patient).collect();
-    if patients.len() > 1 {
-        return Choice::Hold;
+    let patients = PatientKey::count(closed.iter().map(|(judged, _)| &judged.state.patient));
+    if patients > 1 {
+        let reason = format!("the study holds series of {patients} patients, and none is chosen");
+        let mut not_used: Vec<(String, String)> =
+            closed.iter().map(|(judged, _)| (judged.state.series_uid.clone(), reason.clone())).collect();
+        not_used.sort();
+        return Choice::Gone { reason, not_used };
     }
     let (mut complete, stalled): (Vec<_>, Vec<_>) =
         closed.into_iter().partition(|(judged, _)| judged.completeness.verdict == Verdict::Complete);
@@ -141,7 +146,8 @@ fn choose(offers: &[&Offer]) -> Choice {
         model,
         members: state.members.clone(),
     });
-    Choice::Use { order, demographics_digest: state.demographics_digest, not_used }
+    let doubts = judged.doubts.clone();
+    Choice::Use { order, demographics_digest: state.demographics_digest, not_used, doubts }
 }
 
 /// RunKey: equal pixels, geometry, model and algorithm give equal runs.

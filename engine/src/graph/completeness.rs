@@ -36,6 +36,8 @@ pub struct Judged {
     pub refusal: Option<(String, String)>,
     /// Evidence that contradicts.
     pub faults: Vec<Fault>,
+    /// Why a complete series may not be whole after all, for whoever reads its result.
+    pub doubts: Vec<String>,
 }
 
 /// MR Image, Enhanced MR Image, Enhanced MR Color Image, Legacy Converted Enhanced MR Image (PS3.4 B.5).
@@ -100,6 +102,7 @@ pub fn judge(state: &Arc<SeriesState>, released: Option<Seq>, fired: impl Fn(Tim
     let released = released.is_some_and(|seq| seq > state.last_member());
     let looks_whole = whole && released && !short && refusal.is_none();
     let idle = fired(TimerKind::Idle);
+    let mut doubts = Vec::new();
     let closes = if counted || state.enhanced_whole {
         true
     } else if looks_whole && fired(TimerKind::Settle) {
@@ -110,6 +113,7 @@ pub fn judge(state: &Arc<SeriesState>, released: Option<Seq>, fired: impl Fn(Tim
         true
     } else if idle {
         reasons.push("only the idle timer says so: nothing came for as long as the source may rest".to_owned());
+        doubts.push(doubt(state, released));
         true
     } else {
         false
@@ -135,7 +139,24 @@ pub fn judge(state: &Arc<SeriesState>, released: Option<Seq>, fired: impl Fn(Tim
     };
     waits.sort();
     let completeness = Completeness { series_uid: state.series_uid.clone(), verdict, reasons };
-    Judged { state: Arc::clone(state), completeness, waits, refusal, faults }
+    Judged { state: Arc::clone(state), completeness, waits, refusal, faults, doubts }
+}
+
+/// What a reader is told of a series that only the idle timer closed.
+fn doubt(state: &SeriesState, released: bool) -> String {
+    let mut because = Vec::new();
+    if !released {
+        because.push("its sender never said that it was done");
+    }
+    if !state.numbered {
+        because.push("its instance numbers do not run from 1 to their count");
+    }
+    let because = if because.is_empty() { "no header promises a count".to_owned() } else { because.join(", and ") };
+    format!(
+        "The series may be incomplete: {} instances came, {because}. Lesions in slices that are missing are not in \
+         this report.",
+        state.instances
+    )
 }
 
 fn refusal(state: &SeriesState) -> Option<(String, String)> {
@@ -143,7 +164,24 @@ fn refusal(state: &SeriesState) -> Option<(String, String)> {
         let hint = "withdraw the instances of the wrong patient";
         return Some((format!("series names {} patients", state.patients), hint.to_owned()));
     }
-    usable_stack(state).err()
+    match usable_stack(state) {
+        Err(refusal) => Some(refusal),
+        Ok(stack) => skipped(state, stack.step_um),
+    }
+}
+
+/// Refuses even steps that are a multiple of SpacingBetweenSlices where instance numbers have holes as well: every
+/// second slice, or every third, is missing.
+fn skipped(state: &SeriesState, step_um: i64) -> Option<(String, String)> {
+    let nominal: f64 = state.keywords.get("SpacingBetweenSlices")?.parse().ok()?;
+    let times = step_um as f64 / 1000.0 / nominal;
+    let multiple = times.is_finite() && times > 1.5 && (times - times.round()).abs() < 0.05;
+    (multiple && !state.numbered).then(|| {
+        let step = step_um as f64 / 1000.0;
+        let reason =
+            format!("slices lie {step} mm apart where SpacingBetweenSlices says {nominal} mm: some are missing");
+        (reason, "send the missing slices".to_owned())
+    })
 }
 
 /// Verdicts on all series that a pipeline may take; the timers they wait for and evidence that contradicts.

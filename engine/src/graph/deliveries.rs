@@ -1,5 +1,6 @@
 //! Stage `deliveries`: the outbox. What is ready goes to each destination of its pipeline that takes its role, until
-//! the destination has it. A destination that is removed, or a newer revision, takes back what has not been sent.
+//! the destination has it. A destination that is removed, or a newer revision, takes back what has not been sent. What
+//! was sent of a report that is withdrawn is a fault at destinations that no report tells of it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +12,7 @@ use sulcus_operators::rows::{DeliveryRow, Fault, Role};
 use super::{
     group::{Key, Row, Rows, each, gather, join},
     inputs::{DeliveryKey, ReportKey, Tried},
-    objects::Ready,
+    objects::{Batch, Ready},
     rows::{DeliveryToDo, Output},
 };
 use crate::ledger::event::Rules;
@@ -30,6 +31,17 @@ fn routes(rules: &Rules) -> BTreeSet<Route> {
     routes
 }
 
+/// Destinations that take segmentations and no report, by pipeline.
+fn deaf(rules: &Rules) -> BTreeSet<(String, String)> {
+    let routes = routes(rules);
+    let takes = |pipeline: &String, role, to: &String| routes.contains(&((pipeline.clone(), role), to.clone()));
+    let only = |((pipeline, role), to): &Route| {
+        let deaf = *role == Role::Segmentation && !takes(pipeline, Role::Report, to);
+        deaf.then(|| (pipeline.clone(), to.clone()))
+    };
+    routes.iter().filter_map(only).collect()
+}
+
 fn row((study_uid, pipeline): &ReportKey, ready: &Ready, destination: &str) -> (DeliveryKey, DeliveryRow) {
     let row = DeliveryRow {
         object: ready.object,
@@ -46,6 +58,9 @@ fn row((study_uid, pipeline): &ReportKey, ready: &Ready, destination: &str) -> (
 
 fn standing(rows: &[&Row], out: &mut Vec<Output>) {
     if rows.contains(&&Row::Settled) {
+        out.extend(
+            rows.iter().filter_map(|row| if let Row::LeftAt(left) = row { Some(still_there(left)) } else { None }),
+        );
         return;
     }
     let wanted = rows.iter().find_map(|row| if let Row::Delivery(wanted) = row { Some(wanted) } else { None });
@@ -64,6 +79,16 @@ fn standing(rows: &[&Row], out: &mut Vec<Output>) {
     out.push(Output::Delivery(DeliveryToDo { row, attempt, not_before }));
 }
 
+fn still_there(left: &DeliveryRow) -> Output {
+    let DeliveryRow { uid, destination, revision, .. } = left;
+    Output::Fault(Fault {
+        stage: "deliveries".to_owned(),
+        key: format!("{uid} to {destination}"),
+        reason: format!("{destination} holds the segmentation of revision {revision}, whose report was withdrawn"),
+        hint: format!("delete the object in {destination}: nothing tells it by itself yet"),
+    })
+}
+
 /// Deliveries to do, and faults of those that fail so far.
 pub fn stage<'scope>(
     ready: Rows<'scope>,
@@ -75,12 +100,18 @@ pub fn stage<'scope>(
         if let Row::Rules(rules) = row {
             let route = |((pipeline, role), to): Route| (Key::Route(pipeline, role), Row::Destination(to));
             out.extend(routes(&rules).into_iter().map(route));
+            let deaf = deaf(&rules).into_iter();
+            out.extend(deaf.map(|(pipeline, to)| (Key::Route(pipeline, Role::Segmentation), Row::Deaf(to))));
         }
     });
     let wanted = join(ready, routes, |_, ready, destination| match (ready, destination) {
         (Row::Ready(key, ready), Row::Destination(destination)) => {
             let ((object, destination), row) = row(key, ready, destination);
             Some((Key::Delivery(object, destination), Row::Delivery(Arc::new(row))))
+        }
+        (Row::Left(key, left), Row::Deaf(destination)) => {
+            let ((object, destination), row) = row(key, left, destination);
+            Some((Key::Delivery(object, destination), Row::LeftAt(Arc::new(row))))
         }
         _ => None,
     });
@@ -93,22 +124,29 @@ pub fn stage<'scope>(
 
 /// The same from the whole log.
 pub fn batch(
-    ready: &[(ReportKey, Ready)],
+    objects: &Batch,
     rules: Option<&Rules>,
     tried: &BTreeMap<DeliveryKey, Tried>,
     settled: &BTreeSet<DeliveryKey>,
 ) -> Vec<Output> {
     let routes = rules.map(routes).unwrap_or_default();
-    let mut wanted: BTreeMap<DeliveryKey, BTreeSet<DeliveryRow>> = BTreeMap::new();
-    for (key, ready) in ready {
+    let mut wanted: BTreeMap<DeliveryKey, BTreeSet<Row>> = BTreeMap::new();
+    for (key, ready) in &objects.ready {
         for ((_, _), destination) in routes.iter().filter(|(from, _)| (&from.0, from.1) == (&key.1, ready.role)) {
             let (delivery, row) = row(key, ready, destination);
-            wanted.entry(delivery).or_default().insert(row);
+            wanted.entry(delivery).or_default().insert(Row::Delivery(Arc::new(row)));
+        }
+    }
+    let deaf = rules.map(deaf).unwrap_or_default();
+    for (key, left) in &objects.left {
+        for (_, destination) in deaf.iter().filter(|(pipeline, _)| *pipeline == key.1) {
+            let (delivery, row) = row(key, left, destination);
+            wanted.entry(delivery).or_default().insert(Row::LeftAt(Arc::new(row)));
         }
     }
     let mut told = Vec::new();
     for (key, wanted) in wanted {
-        let mut rows: Vec<Row> = wanted.into_iter().map(|row| Row::Delivery(Arc::new(row))).collect();
+        let mut rows: Vec<Row> = wanted.into_iter().collect();
         rows.extend(tried.get(&key).cloned().map(|tried| Row::Tried(Arc::new(tried))));
         rows.extend(settled.contains(&key).then_some(Row::Settled));
         standing(&rows.iter().collect::<Vec<_>>(), &mut told);

@@ -67,8 +67,9 @@ fn stages<'scope>(from: Collections<'scope>) -> Rows<'scope> {
     let (judged, verdicts) = completeness::stage(series.clone(), from.released, from.fired, from.rules.clone());
     let (applied, broken) = matches::stage(judged.clone(), from.rules.clone());
     let (choices, unusable) = choice::stage(judged, applied);
-    let (done, runs) = runs::stage(choices.clone(), from.runs);
-    let (reports, revisions) = reports::stage(choices, done, from.issued.clone(), from.rules.clone());
+    let (ended, runs) = runs::stage(choices.clone(), from.runs);
+    let (reports, revisions) =
+        reports::stage(choices, ended, from.issued.clone(), from.objects.clone(), from.rules.clone());
     let (ready, objects) = objects::stage(reports, from.issued, from.objects);
     let deliveries = deliveries::stage(ready, from.rules, from.tried, from.settled);
     let told = series.concatenate([refused, mixed, verdicts, broken, unusable, runs, revisions, objects, deliveries]);

@@ -1,5 +1,7 @@
 //! Stage `objects`: what of the newest revision is to be encoded, and what of it is ready to be delivered. Only what
-//! should stand is encoded; only the newest revision is delivered.
+//! should stand is encoded; only the newest revision is delivered. A final report waits for its segmentation, whose
+//! geometry is checked as it is made, so that none goes out beside one that was refused. Of a withdrawn report, the
+//! earlier segmentations are told to `deliveries` as well.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -38,7 +40,21 @@ pub struct Ready {
 enum Standing {
     ToEncode(Box<ObjectToEncode>),
     Ready(Ready),
+    /// Of an earlier revision, where the newest is withdrawn.
+    Left(Ready),
     Failed(Fault),
+}
+
+/// Why the object of this role and revision was given up, if the fact says so.
+pub fn given_up(fact: &ObjectFact, of_revision: u32, of_role: Role) -> Option<String> {
+    match fact {
+        ObjectFact::Failed { revision, role, attempt, permanent, reason, .. }
+            if (*revision, *role) == (of_revision, of_role) && (*permanent || *attempt >= MOST_ATTEMPTS) =>
+        {
+            Some(reason.clone())
+        }
+        _ => None,
+    }
 }
 
 fn standings(key: &ReportKey, rows: &[&Row], out: &mut Vec<Standing>) {
@@ -59,49 +75,66 @@ fn standings(key: &ReportKey, rows: &[&Row], out: &mut Vec<Standing>) {
         }
     }
     let report = rows.iter().find_map(|row| if let Row::Report(report) = row { Some(report) } else { None });
-    let Some(report) = report.filter(|report| report.content == newest.content) else { return };
-    let roles: &[Role] = match report.status {
-        ReportStatus::Final => &[Role::Segmentation, Role::Report],
-        ReportStatus::Withdrawn(_) => &[Role::Report],
-    };
-    for role in roles.iter().filter(|role| !encoded.contains_key(role)) {
-        let failed = facts().filter_map(|fact| match fact {
-            ObjectFact::Failed { revision, role: of, attempt, permanent, reason, hint }
-                if *revision == newest.revision && of == role =>
-            {
-                Some((*permanent, *attempt, reason, hint))
+    let Some(report) = report else { return };
+    let withdrawn = matches!(report.status, ReportStatus::Withdrawn(_));
+    // A revision that could not be made is withdrawn by the next one, and stays a fault.
+    let told = newest.revision.saturating_sub(u32::from(withdrawn))..=newest.revision;
+    for fact in facts() {
+        if let ObjectFact::Failed { revision, role, hint, .. } = fact
+            && told.contains(revision)
+            && let Some(reason) = given_up(fact, *revision, *role)
+        {
+            let what = match role {
+                Role::Segmentation => "segmentation",
+                Role::Report => "report",
+            };
+            out.push(Standing::Failed(Fault {
+                stage: "objects".to_owned(),
+                key: key.0.clone(),
+                reason: format!("{what} of revision {revision} by {} cannot be made: {reason}", key.1),
+                hint: hint.clone(),
+            }));
+        }
+    }
+    if report.content != newest.content {
+        return;
+    }
+    if withdrawn {
+        out.extend(facts().filter_map(|fact| match fact {
+            ObjectFact::Encoded { revision, role: Role::Segmentation, object, uid, bytes } => {
+                let (revision, role, uid) = (*revision, Role::Segmentation, uid.clone());
+                Some(Standing::Left(Ready { revision, role, object: *object, uid, bytes: *bytes }))
+            }
+            _ => None,
+        }));
+    }
+    let roles: &[Role] = if withdrawn { &[Role::Report] } else { &[Role::Segmentation, Role::Report] };
+    let checked = withdrawn || encoded.contains_key(&Role::Segmentation);
+    let due = |role: &&Role| !encoded.contains_key(role) && (checked || **role == Role::Segmentation);
+    for role in roles.iter().filter(due) {
+        let of_role = facts().filter_map(|fact| match fact {
+            ObjectFact::Failed { revision, role: of, attempt, .. } if (*revision, of) == (newest.revision, role) => {
+                Some((*attempt, given_up(fact, *revision, *role).is_some()))
             }
             _ => None,
         });
-        let attempt = match failed.max() {
-            Some((permanent, attempt, reason, hint)) if permanent || attempt >= MOST_ATTEMPTS => {
-                let what = match role {
-                    Role::Segmentation => "segmentation",
-                    Role::Report => "report",
-                };
-                let revision = newest.revision;
-                out.push(Standing::Failed(Fault {
-                    stage: "objects".to_owned(),
-                    key: key.0.clone(),
-                    reason: format!("{what} of revision {revision} by {} cannot be made: {reason}", key.1),
-                    hint: hint.clone(),
-                }));
-                continue;
-            }
-            failed => failed.map_or(0, |(_, attempt, ..)| attempt).saturating_add(1),
-        };
+        let (attempts, given_up) = of_role.fold((0, false), |(most, any), (attempt, up)| (most.max(attempt), any | up));
+        if given_up {
+            continue;
+        }
         out.push(Standing::ToEncode(Box::new(ObjectToEncode {
             key: RevisionKey { study_uid: key.0.clone(), pipeline: key.1.clone(), revision: newest.revision },
             role: *role,
             row: report.as_ref().clone(),
             at: newest.at,
             supersedes: earlier.get(role).copied(),
-            attempt,
+            attempt: attempts.saturating_add(1),
         })));
     }
 }
 
-/// The newest revisions against what happened to their objects: those that are ready, and what is told of all.
+/// The newest revisions against what happened to their objects: those that are ready, or left of a revision that was
+/// withdrawn, and what is told of all.
 pub fn stage<'scope>(reports: Rows<'scope>, issued: Rows<'scope>, facts: Rows<'scope>) -> (Rows<'scope>, Rows<'scope>) {
     let standing = gather(reports.concatenate([issued, facts]), "objects", |key, rows, out| {
         let Key::Report(key) = key else { return };
@@ -110,24 +143,34 @@ pub fn stage<'scope>(reports: Rows<'scope>, issued: Rows<'scope>, facts: Rows<'s
         out.extend(standing.into_iter().map(|standing| match standing {
             Standing::ToEncode(object) => Output::Object(*object).into(),
             Standing::Ready(ready) => Row::Ready(key.clone(), Arc::new(ready)),
+            Standing::Left(left) => Row::Left(key.clone(), Arc::new(left)),
             Standing::Failed(fault) => Output::Fault(fault).into(),
         }));
     });
     let ready = each(standing.clone(), |_, row, out| {
-        if let Row::Ready((_, pipeline), ready) = &row {
+        if let Row::Ready((_, pipeline), ready) | Row::Left((_, pipeline), ready) = &row {
             out.push((Key::Route(pipeline.clone(), ready.role), row));
         }
     });
     (ready, standing)
 }
 
-/// The same from the whole log: objects to encode, objects ready, faults.
+/// Objects as `deliveries` takes them.
+#[derive(Default)]
+pub struct Batch {
+    /// Of the newest revisions.
+    pub ready: Vec<(ReportKey, Ready)>,
+    /// Of earlier revisions, where the newest is withdrawn.
+    pub left: Vec<(ReportKey, Ready)>,
+}
+
+/// The same from the whole log: objects to encode, objects that are there, faults.
 pub fn batch(
     reports: &BTreeMap<ReportKey, Arc<ReportRow>>,
     issued: &BTreeMap<ReportKey, BTreeSet<Issued>>,
     facts: &BTreeMap<ReportKey, BTreeSet<ObjectFact>>,
-) -> (Vec<ObjectToEncode>, Vec<(ReportKey, Ready)>, Vec<Fault>) {
-    let (mut to_encode, mut all_ready, mut faults, mut standing) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+) -> (Vec<ObjectToEncode>, Batch, Vec<Fault>) {
+    let (mut to_encode, mut batch, mut faults, mut standing) = (Vec::new(), Batch::default(), Vec::new(), Vec::new());
     for (key, issued) in issued {
         let mut rows: BTreeSet<Row> = issued.iter().cloned().map(Row::Issued).collect();
         rows.extend(reports.get(key).cloned().map(Row::Report));
@@ -136,10 +179,11 @@ pub fn batch(
         for standing in standing.drain(..) {
             match standing {
                 Standing::ToEncode(object) => to_encode.push(*object),
-                Standing::Ready(ready) => all_ready.push((key.clone(), ready)),
+                Standing::Ready(ready) => batch.ready.push((key.clone(), ready)),
+                Standing::Left(left) => batch.left.push((key.clone(), left)),
                 Standing::Failed(fault) => faults.push(fault),
             }
         }
     }
-    (to_encode, all_ready, faults)
+    (to_encode, batch, faults)
 }

@@ -104,11 +104,11 @@ pub fn outputs(entries: &[Entry]) -> BTreeSet<Output> {
     let (choices, more) = choice::batch(&judged, &applied);
     faults.extend(more);
     let runs = runs::batch(&choices, &log.runs);
+    let (reports, to_issue) = reports::batch(&choices, &runs, &log.issued, &log.objects, rules);
     faults.extend(runs.faults);
-    let (reports, to_issue) = reports::batch(&choices, &runs.done, &log.issued, rules);
-    let (to_encode, ready, more) = objects::batch(&reports, &log.issued, &log.objects);
+    let (to_encode, objects, more) = objects::batch(&reports, &log.issued, &log.objects);
     faults.extend(more);
-    let deliveries = deliveries::batch(&ready, rules, &log.tried, &log.settled);
+    let deliveries = deliveries::batch(&objects, rules, &log.tried, &log.settled);
 
     let mut all: BTreeSet<Output> = faults.into_iter().map(Output::Fault).collect();
     all.extend(runs.to_do.into_iter().map(Output::Run));

@@ -1,6 +1,7 @@
 //! Stage `reports`: one report a study and pipeline, as it should stand, and the revision that is to be issued where
-//! the newest says something else. What was issued is never taken back silently: where its series is gone, the next
-//! revision says so. While a choice is held, or its run is not done, what was issued stays.
+//! the newest says something else. What was issued is never taken back silently: where its series is gone, or what it
+//! said is outdated and cannot be made anew, the next revision says so. While a choice is held, or its run is not done,
+//! what was issued stays.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,14 +11,16 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{
     digest::Digest,
-    rows::{ReportRow, ReportStatus, RunOrder},
+    rows::{ReportRow, ReportStatus, Role, RunOrder},
 };
 
 use super::{
     choice::Choice,
     group::{Key, Row, Rows, each, gather, join},
-    inputs::{Issued, ReportKey},
+    inputs::{Issued, ObjectFact, ReportKey},
+    objects::given_up,
     rows::{Output, RevisionToIssue},
+    runs,
 };
 use crate::ledger::event::{RevisionKey, Rules};
 
@@ -36,34 +39,64 @@ pub fn content(row: &ReportRow) -> Digest {
     let run = row.run.as_ref().map(|run| RunOrder { members: Vec::new(), ..run.clone() });
     Digest::of_row(
         "report",
-        &(&row.study_uid, &row.pipeline, &row.status, run, &row.demographics_digest, &row.not_used),
+        &(&row.study_uid, &row.pipeline, &row.status, run, &row.demographics_digest, &row.not_used, &row.doubts),
     )
 }
 
 fn wanted(key: &ReportKey, rows: &[&Row]) -> Option<Wanted> {
     let choice = rows.iter().find_map(|row| if let Row::Choice(choice) = row { Some(choice.as_ref()) } else { None });
-    let issued = rows.iter().filter_map(|row| if let Row::Issued(issued) = row { Some(issued) } else { None });
-    let newest = issued.max_by_key(|issued| issued.revision);
+    let issued = || rows.iter().filter_map(|row| if let Row::Issued(issued) = row { Some(issued) } else { None });
+    let newest = issued().max_by_key(|issued| issued.revision);
+    // Why the segmentation of a revision with this content was given up.
+    let unmade = |content: Digest| {
+        let facts =
+            || rows.iter().filter_map(|row| if let Row::Object(fact) = row { Some(fact.as_ref()) } else { None });
+        issued()
+            .filter(|issued| issued.content == content)
+            .find_map(|issued| facts().find_map(|fact| given_up(fact, issued.revision, Role::Segmentation)))
+    };
     let row = |status, run: Option<RunOrder>, demographics_digest, not_used: &[(String, String)]| {
         let ((study_uid, pipeline), not_used) = (key.clone(), not_used.to_vec());
-        ReportRow { study_uid, pipeline, status, run, demographics_digest, not_used, content: Digest::default() }
+        let doubts = Vec::new();
+        ReportRow {
+            study_uid,
+            pipeline,
+            status,
+            run,
+            demographics_digest,
+            not_used,
+            doubts,
+            content: Digest::default(),
+        }
     };
+    let withdrawn = |reason: String, not_used| row(ReportStatus::Withdrawn(reason), None, Digest::default(), not_used);
     let mut row = match choice {
         Some(Choice::Hold) => return None,
-        Some(Choice::Use { order, demographics_digest, not_used }) => {
-            if !rows.contains(&&Row::Done(key.clone(), order.run_key)) {
-                return None;
+        Some(Choice::Use { order, demographics_digest, not_used, doubts })
+            if rows.contains(&&Row::Done(key.clone(), order.run_key)) =>
+        {
+            let mut made = row(ReportStatus::Final, Some(order.as_ref().clone()), *demographics_digest, not_used);
+            made.doubts.clone_from(doubts);
+            match unmade(content(&made)) {
+                None => made,
+                Some(reason) => withdrawn(format!("its segmentation could not be made: {reason}"), not_used),
             }
-            row(ReportStatus::Final, Some(order.as_ref().clone()), *demographics_digest, not_used)
+        }
+        Some(Choice::Use { order, not_used, .. }) => {
+            newest?;
+            let reason = rows.iter().find_map(|row| match row {
+                Row::GivenUp(_, run_key, reason) if *run_key == order.run_key => Some(reason),
+                _ => None,
+            })?;
+            withdrawn(format!("what it was made from changed, and the new run failed: {reason}"), not_used)
         }
         Some(Choice::Gone { reason, not_used }) => {
             newest?;
-            row(ReportStatus::Withdrawn(reason.clone()), None, Digest::default(), not_used)
+            withdrawn(reason.clone(), not_used)
         }
         None => {
             newest?;
-            let reason = "its series was withdrawn, or the rule does not take it any more".to_owned();
-            row(ReportStatus::Withdrawn(reason), None, Digest::default(), &[])
+            withdrawn("its series was withdrawn, or the rule does not take it any more".to_owned(), &[])
         }
     };
     row.content = content(&row);
@@ -94,11 +127,12 @@ fn names(rules: &Rules) -> BTreeSet<String> {
 /// Reports as they should stand, and the revisions to issue.
 pub fn stage<'scope>(
     choices: Rows<'scope>,
-    done: Rows<'scope>,
+    ended: Rows<'scope>,
     issued: Rows<'scope>,
+    objects: Rows<'scope>,
     rules: Rows<'scope>,
 ) -> (Rows<'scope>, Rows<'scope>) {
-    let reports = gather(choices.concatenate([done, issued]), "reports", |key, rows, out| {
+    let reports = gather(choices.concatenate([ended, issued, objects]), "reports", |key, rows, out| {
         if let Key::Report(key) = key {
             out.extend(wanted(key, rows).map(|wanted| Row::Wanted(Arc::new(wanted))));
         }
@@ -144,8 +178,9 @@ pub fn stage<'scope>(
 /// The same from the whole log.
 pub fn batch(
     choices: &BTreeMap<ReportKey, Choice>,
-    done: &BTreeMap<ReportKey, Digest>,
+    runs: &runs::Batch,
     issued: &BTreeMap<ReportKey, BTreeSet<Issued>>,
+    objects: &BTreeMap<ReportKey, BTreeSet<ObjectFact>>,
     rules: Option<&Rules>,
 ) -> (BTreeMap<ReportKey, Arc<ReportRow>>, Vec<RevisionToIssue>) {
     let names = rules.map(names).unwrap_or_default();
@@ -154,7 +189,10 @@ pub fn batch(
     for key in keys {
         let mut rows: Vec<Row> = Vec::new();
         rows.extend(choices.get(key).cloned().map(|choice| Row::Choice(Arc::new(choice))));
-        rows.extend(done.get(key).map(|run_key| Row::Done(key.clone(), *run_key)));
+        rows.extend(runs.done.get(key).map(|run_key| Row::Done(key.clone(), *run_key)));
+        let given_up = |(run_key, reason): &(Digest, String)| Row::GivenUp(key.clone(), *run_key, reason.clone());
+        rows.extend(runs.given_up.get(key).map(given_up));
+        rows.extend(objects.get(key).into_iter().flatten().cloned().map(|fact| Row::Object(Arc::new(fact))));
         rows.extend(issued.get(key).into_iter().flatten().cloned().map(Row::Issued));
         if let Some(report) = wanted(key, &rows.iter().collect::<Vec<_>>())
             && (!report.absent || names.contains(&key.1))

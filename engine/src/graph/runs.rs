@@ -23,7 +23,7 @@ use super::{
 enum Standing {
     ToDo(RunToDo),
     Done(ReportKey, Arc<RunOutcome>),
-    Failed(Fault),
+    Failed(Vec<ReportKey>, Digest, Fault),
 }
 
 fn standings(run_key: &Digest, rows: &[&Row], out: &mut Vec<Standing>) {
@@ -67,7 +67,9 @@ fn standings(run_key: &Digest, rows: &[&Row], out: &mut Vec<Standing>) {
                 .to_owned(),
         ),
     };
-    out.push(Standing::Failed(Fault { stage: "runs".to_owned(), key: run_key.to_string(), reason, hint }));
+    let key = order.series_uid.clone();
+    let wanted_by = wanted().map(|(key, _)| key.clone()).collect();
+    out.push(Standing::Failed(wanted_by, *run_key, Fault { stage: "runs".to_owned(), key, reason, hint }));
 }
 
 fn lesions((study_uid, pipeline): &ReportKey, outcome: &RunOutcome) -> Vec<Lesion> {
@@ -83,7 +85,8 @@ fn lesions((study_uid, pipeline): &ReportKey, outcome: &RunOutcome) -> Vec<Lesio
     lesions
 }
 
-/// The runs that `choices` want against what happened to them: those that are done, and what is told of all.
+/// The runs that `choices` want against what happened to them: those that are done or given up, and what is told of
+/// all.
 pub fn stage<'scope>(choices: Rows<'scope>, facts: Rows<'scope>) -> (Rows<'scope>, Rows<'scope>) {
     let wanted = each(choices, |key, row, out| {
         if let (Key::Report(key), Row::Choice(choice)) = (key, row)
@@ -99,7 +102,10 @@ pub fn stage<'scope>(choices: Rows<'scope>, facts: Rows<'scope>) -> (Rows<'scope
         for standing in standing {
             match standing {
                 Standing::ToDo(run) => out.push(Output::Run(run).into()),
-                Standing::Failed(fault) => out.push(Output::Fault(fault).into()),
+                Standing::Failed(wanted_by, run_key, fault) => {
+                    out.extend(wanted_by.into_iter().map(|key| Row::GivenUp(key, run_key, fault.reason.clone())));
+                    out.push(Output::Fault(fault).into());
+                }
                 Standing::Done(key, outcome) => {
                     out.extend(lesions(&key, &outcome).into_iter().map(|lesion| Output::Lesion(lesion).into()));
                     out.push(Row::Done(key, outcome.run_key));
@@ -108,7 +114,7 @@ pub fn stage<'scope>(choices: Rows<'scope>, facts: Rows<'scope>) -> (Rows<'scope
         }
     });
     let done = each(standing.clone(), |_, row, out| {
-        if let Row::Done(key, _) = &row {
+        if let Row::Done(key, _) | Row::GivenUp(key, ..) = &row {
             out.push((Key::Report(key.clone()), row));
         }
     });
@@ -122,6 +128,8 @@ pub struct Batch {
     pub to_do: Vec<RunToDo>,
     /// For each study and pipeline, the wanted run that is done.
     pub done: BTreeMap<ReportKey, Digest>,
+    /// For each study and pipeline, the wanted run that is given up, and why.
+    pub given_up: BTreeMap<ReportKey, (Digest, String)>,
     /// Lesions of the runs that are wanted and done.
     pub lesions: Vec<Lesion>,
     /// Runs that are given up.
@@ -144,7 +152,10 @@ pub fn batch(choices: &BTreeMap<ReportKey, Choice>, facts: &BTreeMap<Digest, BTr
     for standing in standing {
         match standing {
             Standing::ToDo(run) => batch.to_do.push(run),
-            Standing::Failed(fault) => batch.faults.push(fault),
+            Standing::Failed(wanted_by, run_key, fault) => {
+                batch.given_up.extend(wanted_by.into_iter().map(|key| (key, (run_key, fault.reason.clone()))));
+                batch.faults.push(fault);
+            }
             Standing::Done(key, outcome) => {
                 batch.lesions.extend(lesions(&key, &outcome));
                 batch.done.insert(key, outcome.run_key);

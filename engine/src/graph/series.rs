@@ -83,10 +83,11 @@ fn state<'a>(members: impl Iterator<Item = &'a Arc<Arrived>>) -> Option<Arc<Seri
 
 /// `patients` are distinct and sorted. No patient is named: faults are logged.
 fn mixed(study_uid: &str, patients: &[&PatientKey]) -> Option<Fault> {
-    (patients.len() > 1).then(|| Fault {
+    let count = PatientKey::count(patients.iter().copied());
+    (count > 1).then(|| Fault {
         stage: "series".to_owned(),
         key: study_uid.to_owned(),
-        reason: format!("study holds series of {} patients", patients.len()),
+        reason: format!("study holds series of {count} patients"),
         hint: "withdraw the series that do not belong to the study's patient".to_owned(),
     })
 }

@@ -106,7 +106,7 @@ impl Reader {
 
 impl Report {
     fn fault(&mut self, seq: Seq, reason: String) {
-        let hint = "restore ledger and spool from a copy taken before the change, or rebuild the ledger from the spool";
+        let hint = "restore ledger and spool from a copy taken before the change; a ledger made anew from the spool lacks withdrawals and what was delivered";
         self.faults.push(Fault { stage: "ledger".into(), key: format!("event {seq}"), reason, hint: hint.into() });
     }
 

@@ -206,7 +206,8 @@ impl Report {
                     spacing_mm: outcome.spacing_um.map(thousandths),
                     intensity_scale: outcome.intensity_scale.clone(),
                 };
-                (Some(run), outcome.lesions.iter().map(Lesion::from).collect(), outcome.notes.clone())
+                let notes = row.doubts.iter().chain(&outcome.notes).cloned().collect();
+                (Some(run), outcome.lesions.iter().map(Lesion::from).collect(), notes)
             }
         };
         let volume_nl: u64 = match status {
@@ -224,7 +225,7 @@ impl Report {
             revision: input.revision,
             supersedes: input.supersedes.map(str::to_owned),
             created: iso_8601(input.created),
-            result: sentence(status, lesions.len()),
+            result: sentence(status, lesions.len(), !row.doubts.is_empty()),
             status,
             withdrawn_because,
             patient: Patient { id: input.patient.id.clone(), issuer: input.patient.issuer.clone() },
@@ -276,13 +277,14 @@ fn thousandths(value: i64) -> f64 {
     value as f64 / 1000.0
 }
 
-fn sentence(status: Status, lesions: usize) -> String {
-    match (status, lesions) {
-        (Status::Withdrawn, _) => "This report was withdrawn.".to_owned(),
-        (Status::Final, 0) => "No lesion was found.".to_owned(),
-        (Status::Final, 1) => "1 lesion was found.".to_owned(),
-        (Status::Final, count) => format!("{count} lesions were found."),
-    }
+fn sentence(status: Status, lesions: usize, doubtful: bool) -> String {
+    let found = match (status, lesions) {
+        (Status::Withdrawn, _) => return "This report was withdrawn.".to_owned(),
+        (Status::Final, 0) => "No lesion was found".to_owned(),
+        (Status::Final, 1) => "1 lesion was found".to_owned(),
+        (Status::Final, count) => format!("{count} lesions were found"),
+    };
+    if doubtful { format!("{found} in a series that may be incomplete.") } else { format!("{found}.") }
 }
 
 fn iso_8601(at: Millis) -> String {
