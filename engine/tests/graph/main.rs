@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod cost;
+mod doubts;
 mod promises;
 mod random;
 mod site;

@@ -1,137 +1,23 @@
-//! Python pickles, read without Python and without calling anything.
-//!
-//! A pickle is a program; here it only builds a graph of inert [`Node`]s. What it would import, call or construct is
-//! noted and never done, so that an unknown global does no harm. Shared and circular references cost nothing, since
-//! nodes refer to each other by [`Id`]. Opcodes are those of `pickletools` (protocols 0 to 5) but for extensions and
-//! out-of-band buffers.
+//! The machine that a pickle is a program for: a stack, marks and a memo.
 
 use std::collections::HashMap;
 
-use thiserror::Error;
+use super::{Id, Node, Pickle, PickleError};
 
 /// Most nodes of one pickle; a checkpoint of nnU-Net with its optimiser and logs has some tens of thousands.
-const MOST_NODES: usize = 4_000_000;
+pub(super) const MOST_NODES: usize = 4_000_000;
 
-/// Why a pickle cannot be read.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("the pickle is broken or hostile at byte {at}: {reason}; save the checkpoint again with nnU-Net's trainer")]
-pub struct PickleError {
-    /// Offset of the opcode.
-    pub at: usize,
-    /// What is wrong.
-    pub reason: String,
-}
-
-/// A node's place in its [`Pickle`].
-pub type Id = usize;
-
-/// What a pickle would have built.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Node {
-    /// `None`.
-    None,
-    /// A truth value.
-    Bool(bool),
-    /// An integer of at most 64 bits.
-    Int(i64),
-    /// A float.
-    Float(f64),
-    /// A string.
-    Text(String),
-    /// Bytes, or an integer too long for [`Node::Int`].
-    Bytes(Vec<u8>),
-    /// A list or set.
-    List(Vec<Id>),
-    /// A tuple.
-    Tuple(Vec<Id>),
-    /// A dictionary, in the order of its entries.
-    Dict(Vec<(Id, Id)>),
-    /// What would have been imported.
-    Global {
-        /// The module.
-        module: String,
-        /// The name in it.
-        name: String,
-    },
-    /// What would have come of a call.
-    Made {
-        /// What would have been called.
-        callee: Id,
-        /// Its arguments: a tuple.
-        arguments: Id,
-        /// Entries set on it afterwards.
-        entries: Vec<(Id, Id)>,
-    },
-    /// A reference out of the pickle: torch's storages.
-    Persistent(Id),
-}
-
-/// A pickle's nodes.
-#[derive(Clone, Debug)]
-pub struct Pickle {
-    nodes: Vec<Node>,
-    root: Id,
-}
-
-impl Pickle {
-    /// Reads the one object of a pickle.
-    pub fn parse(bytes: &[u8]) -> Result<Self, PickleError> {
-        let mut machine =
-            Machine { bytes, at: 0, nodes: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
-        loop {
-            let at = machine.at;
-            match machine.step() {
-                Ok(None) => {}
-                Ok(Some(root)) => return Ok(Pickle { nodes: machine.nodes, root }),
-                Err(reason) => return Err(PickleError { at, reason }),
-            }
+/// Runs a pickle to its end.
+pub(super) fn parse(bytes: &[u8]) -> Result<Pickle, PickleError> {
+    let (nodes, stack, marks, memo) = Default::default();
+    let mut machine = Machine { bytes, at: 0, nodes, stack, marks, memo };
+    loop {
+        let at = machine.at;
+        match machine.step() {
+            Ok(None) => {}
+            Ok(Some(root)) => return Ok(Pickle { nodes: machine.nodes, root }),
+            Err(reason) => return Err(PickleError { at, reason }),
         }
-    }
-
-    /// The outermost object.
-    pub fn root(&self) -> Id {
-        self.root
-    }
-
-    /// A node.
-    pub fn node(&self, id: Id) -> &Node {
-        self.nodes.get(id).unwrap_or(&Node::None)
-    }
-
-    /// The value under a text key of a dictionary (or of an object that was filled like one).
-    pub fn get(&self, dictionary: Id, key: &str) -> Option<Id> {
-        self.entries(dictionary).iter().rev().find(|(found, _)| self.text(*found) == Some(key)).map(|(_, value)| *value)
-    }
-
-    /// The entries of a dictionary, or of an object that was filled like one.
-    pub fn entries(&self, dictionary: Id) -> &[(Id, Id)] {
-        match self.node(dictionary) {
-            Node::Dict(entries) | Node::Made { entries, .. } => entries,
-            _ => &[],
-        }
-    }
-
-    /// The members of a list or tuple.
-    pub fn members(&self, list: Id) -> Option<&[Id]> {
-        match self.node(list) {
-            Node::List(members) | Node::Tuple(members) => Some(members),
-            _ => None,
-        }
-    }
-
-    /// A text.
-    pub fn text(&self, id: Id) -> Option<&str> {
-        if let Node::Text(text) = self.node(id) { Some(text) } else { None }
-    }
-
-    /// A number that counts something.
-    pub fn count(&self, id: Id) -> Option<usize> {
-        if let Node::Int(value) = self.node(id) { usize::try_from(*value).ok() } else { None }
-    }
-
-    /// Module and name of a global.
-    pub fn global(&self, id: Id) -> Option<(&str, &str)> {
-        if let Node::Global { module, name } = self.node(id) { Some((module, name)) } else { None }
     }
 }
 
@@ -467,84 +353,5 @@ impl<'b> Machine<'b> {
             return Err("its stack is too deep".to_owned());
         }
         Ok(None)
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    // pickle.dumps({'a': [1, -2, 2.5, True, None], 'b': ('x', b'y'), 'c': 1 << 40}, protocol=2)
-    const PLAIN: &[u8] = b"\x80\x02}q\x00(X\x01\x00\x00\x00aq\x01]q\x02(K\x01J\xfe\xff\xff\xffG@\x04\x00\x00\x00\x00\x00\x00\x88NeX\x01\x00\x00\x00bq\x03X\x01\x00\x00\x00xq\x04c_codecs\nencode\nq\x05X\x01\x00\x00\x00yq\x06X\x06\x00\x00\x00latin1q\x07\x86q\x08Rq\t\x86q\nX\x01\x00\x00\x00cq\x0b\x8a\x06\x00\x00\x00\x00\x00\x01u.";
-
-    #[test]
-    fn values_come_out_as_python_put_them_in() {
-        let pickle = Pickle::parse(PLAIN).unwrap();
-        let list = pickle.members(pickle.get(pickle.root(), "a").unwrap()).unwrap();
-        let list: Vec<&Node> = list.iter().map(|id| pickle.node(*id)).collect();
-        assert_eq!(list, [&Node::Int(1), &Node::Int(-2), &Node::Float(2.5), &Node::Bool(true), &Node::None]);
-        let tuple = pickle.members(pickle.get(pickle.root(), "b").unwrap()).unwrap();
-        assert_eq!(pickle.text(tuple[0]), Some("x"));
-        let Node::Made { callee, .. } = pickle.node(tuple[1]) else { panic!("bytes are made by a call") };
-        assert_eq!(pickle.global(*callee), Some(("_codecs", "encode")));
-        assert_eq!(pickle.count(pickle.get(pickle.root(), "c").unwrap()), Some(1 << 40));
-    }
-
-    #[test]
-    fn a_call_is_noted_and_not_made() {
-        // What pickle would run as os.system("touch /tmp/owned").
-        let pickle = Pickle::parse(b"cos\nsystem\n(S'touch /tmp/owned'\ntR.").unwrap();
-        let Node::Made { callee, .. } = pickle.node(pickle.root()) else { panic!("a call") };
-        assert_eq!(pickle.global(*callee), Some(("os", "system")));
-    }
-
-    #[test]
-    fn a_list_may_hold_itself() {
-        let pickle = Pickle::parse(b"]q\x00h\x00a.").unwrap();
-        assert_eq!(pickle.members(pickle.root()), Some(&[pickle.root()][..]));
-    }
-
-    #[test]
-    fn what_is_broken_says_where() {
-        for (bytes, says) in [
-            (&b"\x80\x02"[..], "too early"),
-            (b"R.", "empty stack"),
-            (b"h\x07.", "never noted"),
-            (b"\x82\x01.", "not known"),
-            (b"(K\x01d.", "no value"),
-            (b"X\xff\xff\xff\xffa.", "too early"),
-            (b"e.", "mark"),
-            (b"K\x01(0.", "empty stack"),
-        ] {
-            let error = Pickle::parse(bytes).unwrap_err();
-            assert!(error.reason.contains(says), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_bomb_is_refused() {
-        // 0x32 (DUP) makes no nodes; a loop of tuples does.
-        let mut bomb = b")".repeat(MOST_NODES + 1);
-        bomb.push(b'.');
-        assert!(Pickle::parse(&bomb).unwrap_err().reason.contains("more than"));
-        let mut deep = b")".to_vec();
-        deep.extend(b"2".repeat(2 * MOST_NODES + 1));
-        assert!(Pickle::parse(&deep).unwrap_err().reason.contains("deep"));
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Pickle::parse(&bytes);
-        }
-
-        #[test]
-        fn a_changed_byte_never_panics(at in 0..PLAIN.len(), byte in any::<u8>()) {
-            let mut bytes = PLAIN.to_vec();
-            bytes[at] = byte;
-            let _ = Pickle::parse(&bytes);
-        }
     }
 }
