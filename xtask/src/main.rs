@@ -6,6 +6,7 @@
 mod bench;
 mod checks;
 mod demo;
+mod oracle;
 mod packages;
 mod peers;
 mod runtime;
@@ -23,6 +24,7 @@ usage: cargo xtask TASK
   demo [ARGS]   set up, build, and run `sulcus demo ARGS`
   test          everything CI runs: set-up, format, lints, docs, tidy, tests
   setup         fetch ONNX Runtime, build tools and the peers that tests talk to, into runtime/
+  oracle        write nnU-Net's own answers to larger cases, and compare (fetches nnU-Net and torch, 6 GB)
   tidy          check layers, file lengths, names, links, licences
   bench NAME    measure against peers and write bench/NAME.json into the target folder (receive, convert)";
 
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         ["demo", arguments @ ..] => demo::run(arguments),
         ["test"] => checks::run(),
         ["setup"] => setup::everything().map(drop),
+        ["oracle"] => oracle::run(),
         ["tidy"] => tidy::run(),
         ["bench", name, arguments @ ..] => bench::run(name, arguments),
         ["help" | "--help" | "-h"] => {

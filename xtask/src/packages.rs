@@ -14,9 +14,14 @@ pub fn programs() -> PathBuf {
     folder().join("peers/bin")
 }
 
-/// The virtual environment's Python; made where it is missing.
+/// The Python of the peers' virtual environment; made where it is missing.
 pub fn python() -> Result<PathBuf, Failure> {
-    let python = programs().join("python");
+    environment(&folder().join("peers"))
+}
+
+/// The Python of a virtual environment; made where it is missing.
+pub fn environment(folder: &Path) -> Result<PathBuf, Failure> {
+    let python = folder.join("bin/python");
     if output(command(&python).args(["-m", "pip", "--version"])).is_some() {
         return Ok(python);
     }
@@ -24,8 +29,8 @@ pub fn python() -> Result<PathBuf, Failure> {
         return Err(Failure::new("there is no python3", "install Python 3.11 or later and run this again"));
     };
     let hint = "install Python's venv module (on Debian and Ubuntu: `apt-get install python3-venv`), remove the \
-                folder runtime/peers, and run this again";
-    succeed(command(system).args(["-m", "venv", "--clear"]).arg(folder().join("peers")), hint)?;
+                folder in runtime, and run this again";
+    succeed(command(system).args(["-m", "venv", "--clear"]).arg(folder), hint)?;
     Ok(python)
 }
 
