@@ -44,6 +44,10 @@ pub enum ConvertError {
     Mixed { stack: String },
     #[error("volume '{stack}': {count} positions hold more than one image; check for a repeated reconstruction")]
     Doubled { stack: String, count: u32 },
+    #[error(
+        "volume '{stack}': ImageOrientationPatient is not two unit vectors at right angles; send the original images"
+    )]
+    Skewed { stack: String },
     #[error("volume '{stack}': {count} slices are missing; send the missing slices")]
     Missing { stack: String, count: u32 },
     #[error("volume '{stack}': the slices do not lie on one regular grid; send a volume with parallel, even slices")]
@@ -192,6 +196,9 @@ fn in_order<'s, 'a>(stack: &str, mut slices: Vec<Slice<'s, 'a>>) -> Result<Vec<S
 fn fill(plane: &mut [f32], slice: &Slice<'_, '_>) -> Result<(), PixelsError> {
     let Source { scan, format, .. } = slice.source;
     let Frame { slope, intercept, .. } = *slice.frame();
+    }
+    if !lined_up.square {
+        return Err(ConvertError::Skewed { stack: stack() });
     // MONOCHROME1 is turned round, so that bright means much in every volume.
     let turn = if !format.monochrome1 {
         None

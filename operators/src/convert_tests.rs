@@ -141,6 +141,20 @@ fn mosaics_in_every_encoding_are_refused() {
 }
 
 #[test]
+fn an_orientation_that_is_not_square_gives_no_volume() {
+    let turned = |cosines: &str| {
+        let change = [(0x20, 0x37, cosines)];
+        convert(&[slice(1, "3", &change), slice(2, "6", &change), slice(3, "9", &change)])
+    };
+    for cosines in ["2\\0\\0\\0\\2\\0", "1\\0\\0\\0.5\\0.866025\\0", "1\\0\\0\\0.0002\\1\\0", "1\\0\\0\\0\\0.99\\0"] {
+        assert!(matches!(turned(cosines), Err(ConvertError::Skewed { .. })), "{cosines}");
+    }
+    for cosines in ["0.6\\0.8\\0\\-0.8\\0.6\\0", "0.7071\\0.7071\\0\\-0.7071\\0.7071\\0", "1\\0\\0\\0\\1.00009\\0"] {
+        assert!(turned(cosines).is_ok(), "{cosines}");
+    }
+}
+
+#[test]
 fn a_file_holds_stored_samples_where_they_say_it_all() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("volume.nii");

@@ -9,6 +9,12 @@ use crate::volume::Grid;
 
 /// Cosines may differ by this much, in millionths, and still be one orientation (0.006 degrees).
 const ORIENTATION_TOLERANCE: i32 = 100;
+/// The squared length of a cosine vector may differ from 1 by this much, in millionths: lengths are then right to 0.1 %.
+/// Scanners write six digits, four are enough.
+const LENGTH_TOLERANCE: i64 = 2_000;
+/// The cosine of the angle between rows and columns may be this much, in millionths: a little less than a DICOM-SEG of
+/// the grid may have (`results::seg`), so that rounding cannot pass here and fail there.
+const ANGLE_TOLERANCE: i64 = 90;
 /// Positions may be off by this much, micrometres, where 1 % of the step is less: DICOM writes them in decimals.
 const POSITION_TOLERANCE_UM: i64 = 5;
 /// Positions are written with few digits (Siemens XA: six), the nominal step is exact. Where both agree over the whole
@@ -26,13 +32,16 @@ pub struct Evenness {
     pub missing: u32,
     /// Positions that hold more than one frame.
     pub doubled: u32,
-    /// True where all frames have a position and share orientation, matrix and spacing, and the steps are even.
+    /// True where the orientation of every frame that has one is two unit vectors at right angles.
+    pub square: bool,
+    /// True where all frames have a position and share a square orientation, matrix and spacing, and the steps are even.
     pub uniform: bool,
 }
 
 /// Judges the frames of one stack, each with its matrix (columns, rows).
 pub fn line_up(frames: &[(&FrameFacts, [u32; 2])]) -> Evenness {
-    let nothing = Evenness { step_um: 0, missing: 0, doubled: 0, uniform: false };
+    let square = frames.iter().filter_map(|(frame, _)| frame.orientation).all(is_square);
+    let nothing = Evenness { step_um: 0, missing: 0, doubled: 0, square, uniform: false };
     let mut placed: Vec<([i64; 3], [i32; 6])> =
         frames.iter().filter_map(|(frame, _)| Some((frame.position_um?, frame.orientation?))).collect();
     // The smallest row is the reference, whatever the order of arrival.
@@ -52,7 +61,7 @@ pub fn line_up(frames: &[(&FrameFacts, [u32; 2])]) -> Evenness {
     let (places, doubled) = distinct(&along);
     let steps: Vec<i64> = places.windows(2).map(|pair| pair[1] - pair[0]).collect();
     let Some(&smallest) = steps.iter().min() else {
-        return Evenness { doubled, uniform: parallel && alike && whole, ..nothing };
+        return Evenness { doubled, uniform: square && parallel && alike && whole, ..nothing };
     };
     // The smallest distance counts the slices between the ends; their number then gives the step more exactly.
     let slices_in = |distance: i64| ((distance + smallest / 2) / smallest).max(1);
@@ -62,7 +71,16 @@ pub fn line_up(frames: &[(&FrameFacts, [u32; 2])]) -> Evenness {
     let tolerance = (step_um / 100).max(POSITION_TOLERANCE_UM);
     let even = steps.iter().all(|step| (step - slices_in(*step) * step_um).abs() <= tolerance * slices_in(*step));
     let missing = u32::try_from(count - steps.len() as i64).unwrap_or(u32::MAX);
-    Evenness { step_um, missing, doubled, uniform: parallel && alike && whole && even }
+    Evenness { step_um, missing, doubled, square, uniform: square && parallel && alike && whole && even }
+}
+
+/// Whether cosines, in millionths, are two unit vectors at right angles (PS3.3 C.7.6.2.1.1). Anything else would
+/// stretch or skew every distance of the volume.
+fn is_square(cosines: [i32; 6]) -> bool {
+    let [a, b, c, d, e, f] = cosines.map(|cosine| i64::from(cosine.clamp(-2_000_000, 2_000_000)));
+    let millionths = |product: i64| (product / 1_000_000).abs();
+    let unit = |product: i64| millionths(product - 1_000_000_000_000) <= LENGTH_TOLERANCE;
+    unit(a * a + b * b + c * c) && unit(d * d + e * e + f * f) && millionths(a * d + b * e + c * f) <= ANGLE_TOLERANCE
 }
 
 /// Places with anything closer than the tolerance taken as one, and how many of them hold more than one.

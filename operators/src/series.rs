@@ -134,7 +134,7 @@ fn stacks(rows: &[&InstanceRow]) -> Vec<StackState> {
     by_stack
         .into_iter()
         .map(|(stack, frames)| {
-            let Evenness { step_um, missing, doubled, uniform } = line_up(&frames);
+            let Evenness { step_um, missing, doubled, uniform, .. } = line_up(&frames);
             StackState { stack: stack.to_owned(), frames: frames.len() as u32, step_um, missing, doubled, uniform }
         })
         .collect()
@@ -179,7 +179,9 @@ pub fn usable_stack(series: &SeriesState) -> Result<&StackState, (String, String
     }
     if !stack.uniform {
         return fault(
-            "the slices differ in orientation, matrix or spacing, lack a position, or are unevenly spaced".into(),
+            "the slices differ in orientation, matrix or spacing, lack a position, are unevenly spaced, or their \
+             orientation is not two unit vectors at right angles"
+                .into(),
             "send one volume with parallel, evenly spaced slices; a scout or a reformat cannot be used",
         );
     }

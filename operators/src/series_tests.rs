@@ -122,6 +122,21 @@ fn what_no_model_may_see_is_named() {
 }
 
 #[test]
+fn an_orientation_that_is_not_square_is_for_no_model() {
+    for cosines in [
+        [2_000_000, 0, 0, 0, 2_000_000, 0],
+        [1_000_000, 0, 0, 500_000, 866_025, 0],
+        [0; 6],
+        [i32::MIN; 6],
+        [i32::MAX; 6],
+    ] {
+        let mut rows = whole();
+        rows.iter_mut().for_each(|row| row.frames[0].orientation = Some(cosines));
+        assert!(reason(&rows).contains("two unit vectors at right angles"), "{cosines:?}");
+    }
+}
+
+#[test]
 fn a_concatenation_is_whole_with_all_its_parts() {
     let part = |index: u32| {
         let mut part = row(i64::from(index));
