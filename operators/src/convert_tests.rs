@@ -95,6 +95,25 @@ fn one_slice_is_a_volume_as_thick_as_it_says() {
 }
 
 #[test]
+fn a_rescale_that_is_no_number_gives_no_volume() {
+    let with = |element: u16, text: &str| convert(&[slice(1, "3", &[(0x0028, element, text)])]);
+    for (element, text) in [
+        (0x1053, "2,5"),
+        (0x1053, "NaN"),
+        (0x1053, "inf"),
+        (0x1053, "0"),
+        (0x1053, "-0.0"),
+        (0x1052, "abc"),
+        (0x1052, "NaN "),
+    ] {
+        let error = with(element, text).unwrap_err();
+        assert!(matches!(error, ConvertError::Frames(FramesError::Rescale { .. })), "{text}: {error}");
+    }
+    // An empty element says nothing, like one that is not there.
+    assert_eq!(with(0x1053, "  ").unwrap()[0].voxels.as_slice().unwrap(), [0., 1., 2., 3.]);
+}
+
+#[test]
 fn monochrome1_is_turned_round_and_padding_is_nothing() {
     let slices = [slice(1, "3", &[(0x0028, 0x0004, "MONOCHROME1"), (0x0028, 0x1052, "0"), (0x0028, 0x1053, "1")])];
     assert_eq!(convert(&slices).unwrap()[0].voxels.as_slice().unwrap(), [4094., 4093., 4092., 4091.]);

@@ -27,9 +27,9 @@ pub struct Frame {
     pub spacing: Option<[f64; 2]>,
     /// SpacingBetweenSlices, else SliceThickness.
     pub slice_step: Option<f64>,
-    /// RescaleSlope; 1 where missing.
+    /// RescaleSlope, never 0; 1 where missing or empty.
     pub slope: f64,
-    /// RescaleIntercept; 0 where missing.
+    /// RescaleIntercept; 0 where missing or empty.
     pub intercept: f64,
     /// Philips scale slope, where the vendor gives one.
     pub scale_slope: Option<f64>,
@@ -59,6 +59,14 @@ pub enum FramesError {
         /// Items of PerFrameFunctionalGroupsSequence.
         present: usize,
     },
+    /// A rescale that is given and cannot be used.
+    #[error("{keyword} is \"{value}\", which rescales nothing; correct it, or leave the element out")]
+    Rescale {
+        /// RescaleSlope or RescaleIntercept.
+        keyword: &'static str,
+        /// What stands there.
+        value: String,
+    },
 }
 
 /// Whether the object is Enhanced: it has functional groups.
@@ -70,7 +78,8 @@ pub(super) fn is_enhanced(scan: &Prescan<'_>) -> bool {
 /// groups says nothing of its frames: it counts as one frame without position.
 ///
 /// # Errors
-/// [`FramesError::Count`] where an Enhanced object contradicts itself.
+/// [`FramesError::Count`] where an Enhanced object contradicts itself; [`FramesError::Rescale`] where a frame's
+/// RescaleSlope or RescaleIntercept is no finite number, or the slope zero.
 pub fn frames(scan: &Prescan<'_>) -> Result<Vec<Frame>, FramesError> {
     let declared = scan.count(Tag(0x0028, 0x0008)).unwrap_or(1);
     if let Some(groups) = scan.find(PER_FRAME) {
@@ -79,12 +88,12 @@ pub fn frames(scan: &Prescan<'_>) -> Result<Vec<Frame>, FramesError> {
             return Err(FramesError::Count { declared, present });
         }
         let shared = shared(scan);
-        return Ok(scan.within(groups).map(|item| Groups::of(scan, Some(item), &shared).frame()).collect());
+        return scan.within(groups).map(|item| Groups::of(scan, Some(item), &shared).frame()).collect();
     }
     if scan.find(Tag(0x0028, 0x0010)).is_none() {
         return Ok(Vec::new());
     }
-    let mut frame = Groups { scan, frame: Vec::new(), shared: &[] }.frame();
+    let mut frame = Groups { scan, frame: Vec::new(), shared: &[] }.frame()?;
     if declared > 1 {
         (frame.position, frame.orientation) = (None, None);
     }
@@ -161,11 +170,27 @@ impl<'s, 'b> Groups<'s, 'b> {
         self.numbers::<1>(tag).map(|[number]| number)
     }
 
-    fn frame(&self) -> Frame {
+    /// A rescale number; none where the element is missing or empty.
+    fn rescale(&self, tag: Tag, keyword: &'static str) -> Result<Option<f64>, FramesError> {
+        let Some(element) = self.find(tag).filter(|element| !self.scan.value(element).trim_ascii().is_empty()) else {
+            return Ok(None);
+        };
+        let unusable = || {
+            let value = self.scan.text_of(element).chars().take(64).collect();
+            FramesError::Rescale { keyword, value }
+        };
+        self.number(tag).map(Some).ok_or_else(unusable)
+    }
+
+    fn frame(&self) -> Result<Frame, FramesError> {
         let scale_slope = vendor::philips_scale_slope(self.scan, self.frame.iter().copied())
             .or_else(|| vendor::philips_scale_slope(self.scan, self.shared.iter().copied()))
             .or_else(|| vendor::philips_scale_slope(self.scan, self.scan.group(0x2005)));
-        Frame {
+        let slope = self.rescale(Tag(0x0028, 0x1053), "RescaleSlope")?.unwrap_or(1.0);
+        if slope == 0.0 {
+            return Err(FramesError::Rescale { keyword: "RescaleSlope", value: "0".to_owned() });
+        }
+        Ok(Frame {
             stack: self.stack(),
             position: self.numbers(Tag(0x0020, 0x0032)),
             orientation: self.numbers(Tag(0x0020, 0x0037)),
@@ -175,10 +200,10 @@ impl<'s, 'b> Groups<'s, 'b> {
                 .filter(|step| *step > 0.0)
                 .or_else(|| self.number(Tag(0x0018, 0x0050)))
                 .filter(|step| *step > 0.0),
-            slope: self.number(Tag(0x0028, 0x1053)).filter(|slope| *slope != 0.0).unwrap_or(1.0),
-            intercept: self.number(Tag(0x0028, 0x1052)).unwrap_or(0.0),
+            slope,
+            intercept: self.rescale(Tag(0x0028, 0x1052), "RescaleIntercept")?.unwrap_or(0.0),
             scale_slope,
-        }
+        })
     }
 
     /// What tells this frame's volume from others of its series, in words.
