@@ -5,6 +5,7 @@
 //! error with a name, never a guess. Which volume a model should see is for `series` to say.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use dicom_core::Tag;
 use ndarray::Array3;
@@ -13,12 +14,15 @@ use rayon::prelude::*;
 use crate::geometry::{along_normal, grid, line_up};
 use crate::header::{Frame, FramesError, frames};
 use crate::pixels::{PixelFormat, PixelsError, frame_bytes};
-use crate::prescan::{Limits, Prescan, Refusal, prescan};
+use crate::prescan::{DEFLATED_LE, Limits, Prescan, Refusal, prescan};
 use crate::rows::FrameFacts;
 use crate::volume::{Encoded, FrameRef, Volume};
 
 /// Most voxels of one volume (1 GiB of f32; a 7T volume at 0.5 mm has 47 million).
 pub const LARGEST_VOLUME: usize = 1 << 28;
+
+/// Most bytes that the deflated instances of one series may inflate to together: the largest volume, in f32.
+const MOST_INFLATED: u64 = 4 * LARGEST_VOLUME as u64;
 
 /// Why a series gives no volume.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,14 +44,14 @@ pub enum ConvertError {
     MixedFrameOfReference,
     #[error("volume '{stack}': an image has no position, orientation or pixel spacing; send the original images")]
     NoGeometry { stack: String },
-    #[error("volume '{stack}': images differ in orientation, size, spacing or step; send one volume a series")]
-    Mixed { stack: String },
-    #[error("volume '{stack}': {count} positions hold more than one image; check for a repeated reconstruction")]
-    Doubled { stack: String, count: u32 },
     #[error(
         "volume '{stack}': ImageOrientationPatient is not two unit vectors at right angles; send the original images"
     )]
     Skewed { stack: String },
+    #[error("volume '{stack}': images differ in orientation, size, spacing or step; send one volume a series")]
+    Mixed { stack: String },
+    #[error("volume '{stack}': {count} positions hold more than one image; check for a repeated reconstruction")]
+    Doubled { stack: String, count: u32 },
     #[error("volume '{stack}': {count} slices are missing; send the missing slices")]
     Missing { stack: String, count: u32 },
     #[error("volume '{stack}': the slices do not lie on one regular grid; send a volume with parallel, even slices")]
@@ -98,7 +102,9 @@ pub fn volume(instances: &[Encoded<'_>], stack: &str) -> Result<Volume, ConvertE
 }
 
 fn sources<'a>(instances: &[Encoded<'a>]) -> Result<Vec<Source<'a>>, ConvertError> {
-    let sources: Vec<Source<'a>> = instances.par_iter().map(|encoded| source(*encoded)).collect::<Result<_, _>>()?;
+    let inflatable = Mutex::new(MOST_INFLATED);
+    let sources: Vec<Source<'a>> =
+        instances.par_iter().map(|encoded| source(*encoded, &inflatable)).collect::<Result<_, _>>()?;
     let reference = |source: &Source<'_>| source.scan.text(Tag(0x0020, 0x0052));
     match sources.split_first() {
         None => Err(ConvertError::Empty),
@@ -110,8 +116,21 @@ fn sources<'a>(instances: &[Encoded<'a>]) -> Result<Vec<Source<'a>>, ConvertErro
     }
 }
 
-fn source(encoded: Encoded<'_>) -> Result<Source<'_>, ConvertError> {
-    let scan = prescan(encoded, &Limits::default())?;
+/// Looks at an instance, within the limits and within what the series may yet inflate to.
+fn scan<'a>(encoded: Encoded<'a>, inflatable: &Mutex<u64>) -> Result<Prescan<'a>, Refusal> {
+    let limits = Limits::default();
+    if encoded.transfer_syntax != DEFLATED_LE {
+        return prescan(encoded, &limits);
+    }
+    // One at a time, so that each knows what is left.
+    let mut left = inflatable.lock().unwrap_or_else(PoisonError::into_inner);
+    let scan = prescan(encoded, &Limits { inflated_bytes: limits.inflated_bytes.min(*left), ..limits })?;
+    *left = left.saturating_sub(scan.bytes().len() as u64);
+    Ok(scan)
+}
+
+fn source<'a>(encoded: Encoded<'a>, inflatable: &Mutex<u64>) -> Result<Source<'a>, ConvertError> {
+    let scan = scan(encoded, inflatable)?;
     let uid = scan.text(Tag(0x0008, 0x0018));
     let frames = frames(&scan)?;
     if frames.is_empty() {
@@ -178,6 +197,9 @@ fn in_order<'s, 'a>(stack: &str, mut slices: Vec<Slice<'s, 'a>>) -> Result<Vec<S
     if slices.iter().any(|slice| along_normal(slice.frame()).is_none() || slice.frame().spacing.is_none()) {
         return Err(ConvertError::NoGeometry { stack: stack() });
     }
+    if !lined_up.square {
+        return Err(ConvertError::Skewed { stack: stack() });
+    }
     if !lined_up.uniform {
         return Err(ConvertError::Mixed { stack: stack() });
     }
@@ -196,9 +218,6 @@ fn in_order<'s, 'a>(stack: &str, mut slices: Vec<Slice<'s, 'a>>) -> Result<Vec<S
 fn fill(plane: &mut [f32], slice: &Slice<'_, '_>) -> Result<(), PixelsError> {
     let Source { scan, format, .. } = slice.source;
     let Frame { slope, intercept, .. } = *slice.frame();
-    }
-    if !lined_up.square {
-        return Err(ConvertError::Skewed { stack: stack() });
     // MONOCHROME1 is turned round, so that bright means much in every volume.
     let turn = if !format.monochrome1 {
         None

@@ -3,13 +3,14 @@
 //! Called once for each object that arrives, before it is acknowledged, so it reads only what it needs.
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use dicom_core::{Tag, VR};
 
 use super::functional_groups::{self, Frame, FramesError};
 use super::{keywords, vendor};
 use crate::digest::Digest;
-use crate::prescan::{EXPLICIT_BE, Limits, PixelBytes, Prescan, Refusal, prescan};
+use crate::prescan::{DEFLATED_LE, EXPLICIT_BE, Limits, PixelBytes, Prescan, Refusal, prescan};
 use crate::rows::{InstanceFacts, PatientKey};
 use crate::volume::Encoded;
 
@@ -45,6 +46,13 @@ const PIXEL_FORMAT: [Tag; 8] = [
     Tag(0x0028, 0x0120), // PixelPaddingValue
 ];
 
+/// Bytes that pixels may have beyond what is needed, however small the image is.
+const PIXEL_SLACK: usize = 1 << 20;
+
+/// A megabyte that came deflated may be half a gigabyte: whoever reads such facts does it alone, so that the memory of
+/// any number of senders is that of one.
+static INFLATING: Mutex<()> = Mutex::new(());
+
 /// Why an instance is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FactsError {
@@ -57,6 +65,14 @@ pub enum FactsError {
     /// A UID is too long or has other characters than digits and dots.
     #[error("{0} is no UID (digits and dots, at most 64 characters); the sender must correct it")]
     BadUid(&'static str),
+    /// PixelData is far longer than the image that it is of.
+    #[error("PixelData has {present} bytes where the image needs {needed}; send the object again")]
+    PixelsTooLong {
+        /// Bytes of PixelData.
+        present: usize,
+        /// Rows x Columns x SamplesPerPixel x NumberOfFrames x BitsAllocated / 8.
+        needed: usize,
+    },
     /// The frames contradict each other.
     #[error(transparent)]
     Frames(#[from] FramesError),
@@ -67,13 +83,15 @@ pub enum FactsError {
 /// # Errors
 /// [`FactsError`], with a hint for whoever sent it. The bytes should be kept in quarantine.
 pub fn facts(encoded: Encoded<'_>, source: &str) -> Result<InstanceFacts, FactsError> {
+    let _alone =
+        (encoded.transfer_syntax == DEFLATED_LE).then(|| INFLATING.lock().unwrap_or_else(PoisonError::into_inner));
     let scan = prescan(encoded, &Limits::default())?;
+    check_pixel_length(&scan)?;
     let frames = functional_groups::frames(&scan)?;
     let enhanced = functional_groups::is_enhanced(&scan);
     let keywords = keywords::keywords(&scan);
     let (expected_instances, counted_by) =
         Some(&scan).filter(|_| !enhanced).and_then(vendor::expected_instances).unzip();
-    let issuer = scan.text(Tag(0x0010, 0x0021));
     let frame_of_reference_uid = scan.text(Tag(0x0020, 0x0052));
 
     Ok(InstanceFacts {
@@ -85,10 +103,7 @@ pub fn facts(encoded: Encoded<'_>, source: &str) -> Result<InstanceFacts, FactsE
         data_set_digest: Digest::of(encoded.data_set),
         content_digest: content_digest(&scan, &frames, &frame_of_reference_uid),
         demographics_digest: demographics_digest(&scan),
-        patient: PatientKey {
-            issuer: if issuer.is_empty() { format!("source:{source}") } else { issuer },
-            id: scan.text(Tag(0x0010, 0x0020)),
-        },
+        patient: patient(&scan, source),
         instance_number: scan.number(Tag(0x0020, 0x0013)).map(|number| number as i64),
         frame_of_reference_uid,
         matrix: [Tag(0x0028, 0x0011), Tag(0x0028, 0x0010)].map(|tag| scan.count(tag).unwrap_or(0)),
@@ -101,6 +116,36 @@ pub fn facts(encoded: Encoded<'_>, source: &str) -> Result<InstanceFacts, FactsE
         acquisition: acquisition(&scan),
         keywords,
     })
+}
+
+/// Refuses uncompressed pixels of more than twice the bytes that an image of this size needs, so that an object that
+/// lies is not read again by every later step.
+fn check_pixel_length(scan: &Prescan<'_>) -> Result<(), FactsError> {
+    let Some(PixelBytes::Native(range)) = scan.pixels() else { return Ok(()) };
+    let number = |element, otherwise| scan.count(Tag(0x0028, element)).unwrap_or(otherwise) as usize;
+    let [Some(rows), Some(columns)] = [0x0010, 0x0011].map(|element| scan.count(Tag(0x0028, element))) else {
+        return Ok(());
+    };
+    let factors = [rows as usize, columns as usize, number(0x0002, 1), number(0x0008, 1).max(1), number(0x0100, 16)];
+    let needed = factors.into_iter().fold(1, usize::saturating_mul).div_ceil(8);
+    if range.len() > needed.saturating_mul(2).saturating_add(PIXEL_SLACK) {
+        return Err(FactsError::PixelsTooLong { present: range.len(), needed });
+    }
+    Ok(())
+}
+
+/// Whose scan it is: PatientID within IssuerOfPatientID, or within the source where no issuer is given. Without a
+/// PatientID, PatientName and PatientBirthDate within issuer and source are all that tells one person from another: a
+/// short digest of them is the issuer of the empty id.
+fn patient(scan: &Prescan<'_>, source: &str) -> PatientKey {
+    let [id, issuer, name, birth_date] =
+        [0x0020, 0x0021, 0x0010, 0x0030].map(|element| scan.text(Tag(0x0010, element)));
+    if id.is_empty() {
+        let parts = [source, &issuer, &name, &birth_date].map(str::as_bytes);
+        let digest = Digest::of_parts("sulcus person without id", parts);
+        return PatientKey { issuer: format!("demographics:{}", digest.short()), id };
+    }
+    PatientKey { issuer: if issuer.is_empty() { format!("source:{source}") } else { issuer }, id }
 }
 
 fn uid(scan: &Prescan<'_>, tag: Tag, name: &'static str) -> Result<String, FactsError> {

@@ -1,10 +1,12 @@
 //! Promises of headers, on real files and on small objects written by dicom-rs.
 #![allow(clippy::unwrap_used)]
 
+use dicom_core::value::DataSetSequence;
 use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_object::InMemDicomObject;
 
 use super::*;
+use crate::prescan::DEFLATED_LE;
 use crate::scanner_files::scanner_files;
 use crate::series::{InstanceRow, summarise, usable_stack};
 
@@ -93,6 +95,93 @@ fn an_instance_without_legal_uids_is_refused() {
             assert!(matches!(facts_of(&object), Err(FactsError::BadUid(_))), "{bad}");
         }
     }
+}
+
+#[test]
+fn two_persons_without_an_id_are_two() {
+    let person = |name: &str, birth_date: &str, source: &str| {
+        let mut object = slice();
+        object.remove_element(Tag(0x0010, 0x0020));
+        object.put(text(Tag(0x0010, 0x0010), VR::PN, name));
+        object.put(text(Tag(0x0010, 0x0030), VR::DA, birth_date));
+        facts(encoded(&encode(&object)), source).unwrap().patient
+    };
+    let someone = person("Name^A", "19700101", "scanner");
+    assert!(someone.issuer.starts_with("demographics:") && someone.id.is_empty());
+    assert_eq!(someone, person("Name^A", "19700101", "scanner"));
+    let others = [
+        person("Name^B", "19700101", "scanner"),
+        person("Name^A", "19990101", "scanner"),
+        person("Name^A", "19700101", "b"),
+    ];
+    assert!(others.iter().all(|other| *other != someone));
+}
+
+#[test]
+fn a_rescale_that_is_no_number_is_refused_wherever_it_stands() {
+    let enhanced = |shared: &str, of_frame: Option<&str>| {
+        let rescale = |slope: &str| {
+            let values = InMemDicomObject::from_element_iter([
+                text(Tag(0x0028, 0x1052), VR::DS, "0"),
+                text(Tag(0x0028, 0x1053), VR::DS, slope),
+            ]);
+            let sequence = DataElement::new(Tag(0x0028, 0x9145), VR::SQ, DataSetSequence::from(vec![values]));
+            InMemDicomObject::from_element_iter([sequence])
+        };
+        let frame = of_frame.map_or_else(InMemDicomObject::new_empty, rescale);
+        let mut object = slice();
+        object.put(DataElement::new(Tag(0x5200, 0x9229), VR::SQ, DataSetSequence::from(vec![rescale(shared)])));
+        object.put(DataElement::new(Tag(0x5200, 0x9230), VR::SQ, DataSetSequence::from(vec![frame])));
+        facts_of(&object)
+    };
+    assert!(enhanced("2.5", None).is_ok() && enhanced("2.5", Some("3")).is_ok());
+    for bad in ["2,5", "NaN", "0", "inf"] {
+        assert!(matches!(enhanced(bad, None), Err(FactsError::Frames(FramesError::Rescale { .. }))), "{bad}");
+        assert!(matches!(enhanced("1", Some(bad)), Err(FactsError::Frames(FramesError::Rescale { .. }))), "{bad}");
+        let mut object = slice();
+        object.put(text(Tag(0x0028, 0x1053), VR::DS, bad));
+        let said = facts_of(&object).unwrap_err().to_string();
+        assert!(said.contains(&format!("RescaleSlope is \"{bad}\"")), "{said}");
+    }
+}
+
+#[test]
+fn pixels_far_longer_than_the_image_are_refused() {
+    let with = |bytes: usize| {
+        let mut object = slice();
+        object.put(DataElement::new(Tag(0x7FE0, 0x0010), VR::OW, PrimitiveValue::from(vec![0u8; bytes])));
+        facts_of(&object)
+    };
+    assert!(with(12).is_ok() && with(100_000).is_ok(), "a small image may have padding");
+    assert_eq!(with(2 << 20).unwrap_err(), FactsError::PixelsTooLong { present: 2 << 20, needed: 12 });
+}
+
+#[test]
+fn deflated_objects_of_many_senders_need_the_memory_of_one() {
+    let deflated = |bytes: usize| {
+        let object = encode(&slice());
+        let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, &object).unwrap();
+        let header = [0xE0, 0x7F, 0x10, 0, b'O', b'W', 0, 0].into_iter().chain((bytes as u32).to_le_bytes());
+        std::io::Write::write_all(&mut encoder, &header.collect::<Vec<u8>>()).unwrap();
+        std::io::copy(&mut std::io::Read::take(std::io::repeat(0), bytes as u64), &mut encoder).unwrap();
+        encoder.finish().unwrap()
+    };
+    let read = |data_set: &[u8]| facts(Encoded { transfer_syntax: DEFLATED_LE, data_set }, "scanner");
+    assert!(read(&deflated(12)).is_ok());
+    assert!(matches!(read(&deflated(600 << 20)), Err(FactsError::Refused(Refusal::InflatesTooFar { .. }))));
+    let bomb = deflated(400 << 20);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| assert!(matches!(read(&bomb), Err(FactsError::PixelsTooLong { .. }))));
+        }
+    });
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let Some(peak) = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")) else {
+        println!("skipped: this system does not tell how much memory was held");
+        return;
+    };
+    assert!(peak.parse::<u64>().unwrap() < 1_400_000, "{peak} KiB were held");
 }
 
 #[test]

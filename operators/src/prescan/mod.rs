@@ -39,9 +39,10 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 32 levels (real objects have up to 8), a million elements, 1 GiB inflated.
+    /// 32 levels (real objects have up to 8), a million elements, 512 MiB inflated (the largest volume that is
+    /// converted, in 16 bits).
     fn default() -> Self {
-        Limits { depth: 32, elements: 1_000_000, inflated_bytes: 1 << 30 }
+        Limits { depth: 32, elements: 1_000_000, inflated_bytes: 512 << 20 }
     }
 }
 
