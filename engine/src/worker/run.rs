@@ -86,6 +86,7 @@ impl Worker {
         let data_sets = self.data_sets(instances)?;
         let volume = chosen_volume(&order.stack, instances, &data_sets)?;
         drop(data_sets);
+        refuse_blank(&volume)?;
         let session = self.session(package)?;
         let mut tell = |done, of| {
             // The engine is gone if this fails; then so is whoever waits for the result.
@@ -115,6 +116,18 @@ pub(super) fn chosen_volume(
 ) -> Result<Volume, Failure> {
     convert::volume(&encoded(instances, data_sets), stack)
         .map_err(|error| Failure::input(error, "the series cannot be converted; its bytes are kept"))
+}
+
+/// A volume without any contrast shows nothing: that no lesion is found in it would say nothing of the patient.
+fn refuse_blank(volume: &Volume) -> Result<(), Failure> {
+    let Some(first) = volume.voxels.first() else { return Ok(()) };
+    if volume.voxels.iter().any(|voxel| voxel != first) {
+        return Ok(());
+    }
+    Err(Failure::input(
+        format!("the image is blank: every voxel is {first}"),
+        "look at the series on the scanner and send it again; its bytes are kept",
+    ))
 }
 
 /// Keeps a label map in the results store: gzip of little-endian 16-bit labels, columns fastest.
@@ -149,4 +162,33 @@ pub fn load_labels(results: &ResultsStore, outcome: &RunOutcome) -> Result<Array
     GzDecoder::new(bytes.as_slice()).take(expected as u64 + 1).read_to_end(&mut raw).map_err(|error| lost(&error))?;
     let labels = raw.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
     Array3::from_shape_vec((slices, rows, columns), labels).map_err(|error| lost(&error))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use sulcus_operators::volume::Grid;
+
+    use super::*;
+    use crate::lanes::order::Cause;
+
+    #[test]
+    fn a_blank_image_is_refused_and_never_said_to_be_without_lesions() {
+        let volume = |voxels: Vec<f32>| Volume {
+            grid: Grid { size: [2, 2, 1], affine: [[0.0; 4]; 4] },
+            voxels: Array3::from_shape_vec((1, 2, 2), voxels).unwrap(),
+            frame_of_reference_uid: String::new(),
+            rescale: None,
+            intensity_scale: String::new(),
+            notes: Vec::new(),
+            frames: Vec::new(),
+            stack: String::new(),
+        };
+        for blank in [0.0, 100.0] {
+            let failure = refuse_blank(&volume(vec![blank; 4])).unwrap_err();
+            assert_eq!(failure.cause, Cause::Input);
+            assert_eq!(failure.reason, format!("the image is blank: every voxel is {blank}"));
+        }
+        assert!(refuse_blank(&volume(vec![0.0, 0.0, 1.0, 0.0])).is_ok());
+    }
 }
