@@ -141,6 +141,20 @@ fn what_makes_no_volume_is_named() {
 }
 
 #[test]
+fn an_orientation_that_is_not_square_gives_no_volume() {
+    let turned = |cosines: &str| {
+        let change = [(0x20, 0x37, cosines)];
+        convert(&[slice(1, "3", &change), slice(2, "6", &change), slice(3, "9", &change)])
+    };
+    for cosines in ["2\\0\\0\\0\\2\\0", "1\\0\\0\\0.5\\0.866025\\0", "1\\0\\0\\0.0002\\1\\0", "1\\0\\0\\0\\0.99\\0"] {
+        assert!(matches!(turned(cosines), Err(ConvertError::Skewed { .. })), "{cosines}");
+    }
+    for cosines in ["0.6\\0.8\\0\\-0.8\\0.6\\0", "0.7071\\0.7071\\0\\-0.7071\\0.7071\\0", "1\\0\\0\\0\\1.00009\\0"] {
+        assert!(turned(cosines).is_ok(), "{cosines}");
+    }
+}
+
+#[test]
 fn the_chosen_volume_converts_although_another_is_broken() {
     let mut slices = three();
     slices.push(slice(9, "6", &[(0x0008, 0x0008, "ORIGINAL\\PRIMARY\\P\\ND"), (0x0020, 0x0032, "")]));
@@ -156,20 +170,6 @@ fn mosaics_in_every_encoding_are_refused() {
     let Some(files) = scanner_files("transfer-syntaxes/In") else { return };
     for file in &files {
         assert_eq!(volumes(&[file.encoded()]).unwrap_err(), ConvertError::Mosaic);
-    }
-}
-
-#[test]
-fn an_orientation_that_is_not_square_gives_no_volume() {
-    let turned = |cosines: &str| {
-        let change = [(0x20, 0x37, cosines)];
-        convert(&[slice(1, "3", &change), slice(2, "6", &change), slice(3, "9", &change)])
-    };
-    for cosines in ["2\\0\\0\\0\\2\\0", "1\\0\\0\\0.5\\0.866025\\0", "1\\0\\0\\0.0002\\1\\0", "1\\0\\0\\0\\0.99\\0"] {
-        assert!(matches!(turned(cosines), Err(ConvertError::Skewed { .. })), "{cosines}");
-    }
-    for cosines in ["0.6\\0.8\\0\\-0.8\\0.6\\0", "0.7071\\0.7071\\0\\-0.7071\\0.7071\\0", "1\\0\\0\\0\\1.00009\\0"] {
-        assert!(turned(cosines).is_ok(), "{cosines}");
     }
 }
 
@@ -215,6 +215,46 @@ fn real_series_convert_and_survive_a_nifti_file() {
             }
         }
     }
+}
+
+#[test]
+fn a_sheared_volume_has_an_sform_and_no_qform() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("volume.nii");
+    let at = |number: u8, position: &str| slice(number, "0", &[(0x0020, 0x0032, position)]);
+    let sheared = [at(1, "10\\20\\3"), at(2, "10\\20.7\\6"), at(3, "10\\21.4\\9")];
+    for (slices, code) in [(&sheared[..], 0), (&three(), 1)] {
+        let volume = convert(slices).unwrap().remove(0);
+        nifti_file::write(&volume, &path).unwrap();
+        let header = ReaderOptions::new().read_file(&path).unwrap().header().clone();
+        assert_eq!((header.qform_code, header.sform_code), (code, 1));
+        let step = [header.srow_x[2], header.srow_y[2], header.srow_z[2]];
+        assert_eq!(step, if code == 0 { [0.0, -0.7, 3.0] } else { [0.0, 0.0, 3.0] });
+    }
+}
+
+#[test]
+fn a_nifti_file_is_whole_or_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut volume = convert(&three()).unwrap().remove(0);
+    let names = || {
+        let mut names: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    for name in ["a.nii", "a.nii.gz"] {
+        nifti_file::write(&volume, &folder.path().join(name)).unwrap();
+    }
+    nifti_file::write_sidecar(&serde_json::json!({"EchoTime": 3}), &folder.path().join("a.json")).unwrap();
+    assert_eq!(names(), ["a.json", "a.nii", "a.nii.gz"]);
+    // The name is taken by a folder, so that the last step fails.
+    std::fs::create_dir_all(folder.path().join("b.nii/in")).unwrap();
+    assert!(nifti_file::write(&volume, &folder.path().join("b.nii")).is_err());
+    assert!(nifti_file::write_sidecar(&serde_json::json!({}), &folder.path().join("b.nii")).is_err());
+    volume.grid.size[0] = 40_000;
+    assert!(nifti_file::write(&volume, &folder.path().join("c.nii")).is_err());
+    assert_eq!(names(), ["a.json", "a.nii", "a.nii.gz", "b.nii"]);
 }
 
 /// qform and sform of a header, part by part, in the arithmetic of nifti1.h.

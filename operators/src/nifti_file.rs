@@ -1,10 +1,12 @@
 //! Volumes as NIfTI-1 files, with a small BIDS sidecar.
 //!
 //! Written directly, since the header is 348 fixed bytes: axes stay those of the volume (column, row, slice), and both
-//! qform and sform carry the affine in RAS.
+//! qform and sform carry the affine in RAS; a sheared grid, which no quaternion can say, has its sform alone. A file is
+//! whole or it is not there.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::ffi::OsString;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -35,15 +37,40 @@ pub enum NiftiError {
 pub fn write(volume: &Volume, path: &Path) -> Result<(), NiftiError> {
     let samples = Samples::of(volume);
     let header = header(&volume.grid, samples).ok_or(NiftiError::TooLarge(volume.grid.size))?;
-    let file = File::create(path)?;
-    if path.extension().is_some_and(|extension| extension == "gz") {
-        let mut encoder = GzEncoder::new(BufWriter::with_capacity(1 << 20, file), Compression::fast());
-        write_to(&mut encoder, &header, volume, samples)?;
-        encoder.finish()?.flush()?;
-    } else {
-        write_to(&mut &file, &header, volume, samples)?;
-    }
+    whole(path, |file| {
+        if path.extension().is_some_and(|extension| extension == "gz") {
+            let mut encoder = GzEncoder::new(BufWriter::with_capacity(1 << 20, file), Compression::fast());
+            write_to(&mut encoder, &header, volume, samples)?;
+            encoder.finish()?.flush()
+        } else {
+            write_to(&mut &file, &header, volume, samples)
+        }
+    })?;
     Ok(())
+}
+
+/// Writes a sidecar, as readable JSON.
+///
+/// # Errors
+/// [`NiftiError::Write`] where the file cannot be written.
+pub fn write_sidecar(sidecar: &Value, path: &Path) -> Result<(), NiftiError> {
+    whole(path, |mut file| file.write_all(format!("{sidecar:#}").as_bytes()))?;
+    Ok(())
+}
+
+/// Fills a file under a hidden name beside its own and renames it once it is whole; removes it where that fails.
+fn whole(path: &Path, fill: impl FnOnce(File) -> io::Result<()>) -> io::Result<()> {
+    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
+    let mut hidden = OsString::from(".");
+    hidden.push(name);
+    hidden.push(".part");
+    let hidden = path.with_file_name(hidden);
+    let written = File::create(&hidden).and_then(fill).and_then(|()| fs::rename(&hidden, path));
+    if written.is_err() {
+        // What failed is said already; nothing more can be done where this fails too.
+        let _ = fs::remove_file(&hidden);
+    }
+    written
 }
 
 /// How voxels are written.
@@ -123,6 +150,7 @@ fn header(grid: &Grid, samples: Samples) -> Option<[u8; 352]> {
         grid.affine[row].map(|part| part * sign)
     });
     let (quaternion, handedness) = quaternion(&ras, spacing);
+    let square = is_square(&ras, spacing);
 
     put(0, &348i32.to_le_bytes());
     for (index, side) in [3, size[0], size[1], size[2], 1, 1, 1, 1].iter().enumerate() {
@@ -140,18 +168,31 @@ fn header(grid: &Grid, samples: Samples) -> Option<[u8; 352]> {
     put(108, &352f32.to_le_bytes());
     put(112, &(slope as f32).to_le_bytes());
     put(116, &(intercept as f32).to_le_bytes());
-    // Units: mm and seconds. Both transforms are to scanner coordinates.
+    // Units: mm and seconds. Both transforms are to scanner coordinates; qform_code 0 says that there is no qform.
     put(123, &[2 | 8]);
-    put(252, &1i16.to_le_bytes());
+    put(252, &i16::from(square).to_le_bytes());
     put(254, &1i16.to_le_bytes());
-    for (index, part) in quaternion.iter().chain(ras.iter().map(|row| &row[3])).enumerate() {
-        put(256 + 4 * index, &(*part as f32).to_le_bytes());
+    if square {
+        for (index, part) in quaternion.iter().chain(ras.iter().map(|row| &row[3])).enumerate() {
+            put(256 + 4 * index, &(*part as f32).to_le_bytes());
+        }
     }
     for (index, part) in ras.iter().flatten().enumerate() {
         put(280 + 4 * index, &(*part as f32).to_le_bytes());
     }
     put(344, b"n+1\0");
     Some(bytes)
+}
+
+/// Cosine of the angle between two axes up to which they count as being at right angles.
+const SHEAR_TOLERANCE: f64 = 1e-4;
+
+/// Whether the axes of an affine are at right angles, which alone a quaternion can say.
+fn is_square(affine: &[[f64; 4]; 3], spacing: [f64; 3]) -> bool {
+    [(0, 1), (0, 2), (1, 2)].into_iter().all(|(a, b)| {
+        let dot: f64 = affine.iter().map(|row| row[a] * row[b]).sum();
+        dot.abs() <= SHEAR_TOLERANCE * spacing[a] * spacing[b]
+    })
 }
 
 /// Quaternion (b, c, d) and qfac of the rotation in an affine (nifti1.h, method 2).
