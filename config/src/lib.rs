@@ -18,7 +18,7 @@ mod sources;
 pub use destinations::{Destination, DicomDestination, FolderDestination, Retry};
 pub use devices::{Device, Provider};
 pub use pipelines::Pipeline;
-pub use problems::{ConfigError, Problem};
+pub use problems::{ConfigError, Problem, nearest};
 pub use receiver::Receiver;
 pub use seconds::Seconds;
 pub use site::{Identity, Runtime, Site};

@@ -107,7 +107,7 @@ impl<'a> Checks<'a> {
 }
 
 /// The known word that a mistyped one is nearest to, if any is near.
-pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let score = |other: &str| strsim::jaro_winkler(&word.to_lowercase(), &other.to_lowercase());
     known.iter().copied().filter(|other| score(other) > 0.8).max_by(|a, b| score(a).total_cmp(&score(b)))
 }

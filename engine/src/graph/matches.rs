@@ -4,6 +4,8 @@
 //! keyword that a series lacks is an empty string. An expression that fails on a series which lacks one of its
 //! keywords does not apply to it; one that fails otherwise is a fault.
 
+mod expression;
+
 use std::{
     collections::{BTreeMap, HashMap},
     hash::{Hash, Hasher},
@@ -15,8 +17,11 @@ use differential_dataflow::Hashable;
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{
     digest::Digest,
+    header::KEYWORDS,
     rows::{Fault, SeriesState},
 };
+
+use sulcus_config::nearest;
 
 use super::{
     group::{Key, Row, Rows, each, join},
@@ -101,12 +106,18 @@ impl Hash for Described {
 /// Tells whether an expression can be used as a rule.
 ///
 /// # Errors
-/// What is wrong with it: it does not parse, names a function that does not exist, or gives no yes or no.
+/// What is wrong with it: it does not parse, is costly, names a keyword or a function that does not exist, or gives no
+/// yes or no.
 pub fn check(expression: &str) -> Result<(), String> {
     let program = compile(expression)?;
-    let sample = |name: &&str| if NUMBERS.contains(name) { Value::Float(1.0) } else { Value::from("") };
-    let references = program.references();
-    let values = references.variables().iter().map(|name| ((*name).to_owned(), sample(name))).collect::<Vec<_>>();
+    let sample = |name: &str| if NUMBERS.contains(&name) { Value::Float(1.0) } else { Value::from("") };
+    let names = expression::free_names(program.expression());
+    let known: Vec<&str> = KEYWORDS.iter().map(|(keyword, _)| *keyword).chain(["ImageType", "ImageTypeText"]).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
+        let near = nearest(unknown, &known).map_or(String::new(), |near| format!("; did you mean {near}?"));
+        return Err(format!("there is no keyword '{unknown}' that a rule may use{near}"));
+    }
+    let values = names.into_iter().map(|name| (name.to_owned(), sample(name))).collect::<Vec<_>>();
     match evaluate(&program, values) {
         Err(ExecutionError::UndeclaredReference(name)) => Err(format!("there is no function or keyword '{name}'")),
         Ok(Value::Bool(_)) | Err(_) => Ok(()),
@@ -117,11 +128,23 @@ pub fn check(expression: &str) -> Result<(), String> {
 /// Longest expression that is read, in bytes. The parser panics when it reports a column above 65,535.
 const LONGEST_EXPRESSION: usize = 4096;
 
+/// Loops that may lie in each other. An expression is the only source of lists, so one loop goes through some thousand
+/// steps of some thousand operations at most; two in each other would take minutes for each series.
+const DEEPEST_LOOP: usize = 1;
+
 fn compile(expression: &str) -> Result<Program, String> {
     if expression.len() > LONGEST_EXPRESSION {
         return Err(format!("the expression is longer than {LONGEST_EXPRESSION} bytes"));
     }
-    Program::compile(expression).map_err(|error| error.to_string())
+    let program = Program::compile(expression).map_err(|error| error.to_string())?;
+    if expression::loops(program.expression()) > DEEPEST_LOOP {
+        return Err(
+            "one of all, exists, exists_one, map and filter lies in another, which may take too long; use one \
+                    list, or matches() with a pattern"
+                .to_owned(),
+        );
+    }
+    Ok(program)
 }
 
 fn evaluate(program: &Program, values: Vec<(String, Value)>) -> Result<Value, ExecutionError> {
@@ -136,7 +159,7 @@ fn evaluate(program: &Program, values: Vec<(String, Value)>) -> Result<Value, Ex
 fn applies(program: &Program, keywords: &BTreeMap<String, String>) -> Result<bool, String> {
     let mut lacking = false;
     let mut values = Vec::new();
-    for name in program.references().variables() {
+    for name in expression::free_names(program.expression()) {
         let text = keywords.get(name).map(String::as_str).unwrap_or_default();
         lacking |= text.is_empty();
         let number = text.trim().parse::<f64>().ok().filter(|number| NUMBERS.contains(&name) && number.is_finite());
@@ -273,6 +296,31 @@ mod tests {
         assert_eq!(applies(&program, &keywords(&series)), Ok(true));
         let weaker = [("Modality", "MR"), ("SeriesDescription", "t1 MPRAGE sag"), ("MagneticFieldStrength", "1.5")];
         assert_eq!(applies(&program, &keywords(&weaker)), Ok(false));
+    }
+
+    #[test]
+    fn a_misspelt_keyword_is_refused_and_the_nearest_is_named() {
+        let said = check("Modality == \"MR\" && SeriesDescripton.contains(\"MPRAGE\")").unwrap_err();
+        assert!(said.contains("'SeriesDescripton'") && said.ends_with("did you mean SeriesDescription?"), "{said}");
+        assert!(check("xyzzy == \"1\"").unwrap_err().contains("'xyzzy'"));
+        assert!(check("[\"A\"].exists(n, SeriesDescription.contains(m))").unwrap_err().contains("'m'"));
+        assert!(check("n == \"\" || [\"A\"].exists(n, n == Modality)").unwrap_err().contains("'n'"));
+        for good in ["ImageType.contains(\"NORM\")", "ImageTypeText == \"M\"", "EchoTime in [1.0, 2.0]", "true"] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_loop_in_a_loop_is_refused() {
+        assert_eq!(check("[\"MPRAGE\", \"UNI\"].exists(n, SeriesDescription.contains(n))"), Ok(()));
+        assert_eq!(check("[1].all(a, a > 0) && [2].exists(a, a > 0)"), Ok(()));
+        for nested in [
+            "[1, 2].all(a, [1, 2].all(b, a + b > 0))",
+            "[1].map(a, a + a).map(a, a + a) == [4]",
+            "{1: [[1].map(a, a)].map(b, b)} == {}",
+        ] {
+            assert!(check(nested).unwrap_err().contains("lies in another"), "{nested}");
+        }
     }
 
     #[test]
