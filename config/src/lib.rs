@@ -2,7 +2,7 @@
 //!
 //! Owns the shape of a site's TOML file, every default in it, the messages for what is wrong in it, and its JSON
 //! Schema. Leaves to `engine` whether a pipeline's rule compiles and whether a model package can be read: this crate
-//! reads its own file and nothing else.
+//! reads its own file and nothing else, and of folders asks only where their links lead.
 
 mod destinations;
 mod devices;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -113,12 +113,13 @@ impl Site {
         })?;
         let root = DeValue::Table(table);
         let mut problems = Vec::new();
-        site.check(&mut Checks::new(text, &root, &mut problems));
+        let folder = origin.parent().unwrap_or(Path::new(""));
+        site.check(&mut Checks::new(text, &root, &mut problems), folder);
         if !problems.is_empty() {
             problems.sort_by_key(|problem| problem.line);
             return Err(invalid(problems));
         }
-        site.resolve(origin.parent().unwrap_or(Path::new("")));
+        site.resolve(folder);
         Ok(site)
     }
 
@@ -143,7 +144,8 @@ impl Site {
         self.destinations.iter().find(|destination| destination.name() == name)
     }
 
-    fn check(&self, checks: &mut Checks<'_>) {
+    /// `folder` is where relative paths count from.
+    fn check(&self, checks: &mut Checks<'_>, folder: &Path) {
         let mut at = checks.within("site");
         rules::name(&mut at, "name", &self.site.name);
         rules::path(&mut at, "data", &self.site.data);
@@ -165,11 +167,38 @@ impl Site {
         for (index, destination) in self.destinations.iter().enumerate() {
             destination.check(&mut checks.within("destination").within(index));
         }
+        self.check_folders(checks, folder);
         for (index, device) in self.devices.iter().enumerate() {
             device.check(&mut checks.within("device").within(index));
         }
         if self.devices.is_empty() {
             checks.problem("device", "device is an empty list; leave it out for one CPU device".to_owned());
+        }
+    }
+
+    /// A watched folder that holds results, or lies among them, would take them in as input.
+    fn check_folders(&self, checks: &mut Checks<'_>, folder: &Path) {
+        let results: Vec<(&str, PathBuf)> = self
+            .destinations
+            .iter()
+            .filter_map(|destination| match destination {
+                Destination::Folder(to) => Some((to.name.as_str(), place(folder, &to.path))),
+                Destination::Dicom(_) => None,
+            })
+            .collect();
+        for (index, source) in self.sources.iter().enumerate() {
+            let Source::Folder(source) = source else { continue };
+            let watched = place(folder, &source.path);
+            for (name, results) in &results {
+                if watched.starts_with(results) || results.starts_with(&watched) {
+                    checks.within("source").within(index).problem(
+                        "path",
+                        format!(
+                            "path is the folder of destination \"{name}\", holds it or lies in it; keep them apart"
+                        ),
+                    );
+                }
+            }
         }
     }
 
@@ -192,6 +221,24 @@ impl Site {
             }
         }
     }
+}
+
+/// Where a path leads: links followed as far as the path exists, then by its words.
+fn place(folder: &Path, path: &Path) -> PathBuf {
+    let joined = folder.join(path);
+    let absolute = std::path::absolute(&joined).unwrap_or(joined);
+    let mut place = PathBuf::new();
+    for part in absolute.components() {
+        match part {
+            Component::ParentDir => {
+                place.pop();
+            }
+            part => place.push(part),
+        }
+        // What does not exist yet is taken by its name.
+        place = std::fs::canonicalize(&place).unwrap_or(place);
+    }
+    place
 }
 
 /// Where the entry of a list stands that an error speaks of: an entry read by its `kind` is buffered by `serde`, which

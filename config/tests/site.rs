@@ -130,6 +130,40 @@ fn a_folder_without_path_is_refused() {
 }
 
 #[test]
+fn a_watched_folder_that_shares_its_place_with_results_is_refused() {
+    let site = |watched: &str, results: &str| {
+        format!(
+            "[[source]]\nname = \"in\"\nkind = \"folder\"\npath = \"{watched}\"\n\
+             [[destination]]\nname = \"out\"\nkind = \"folder\"\npath = \"{results}\"\n"
+        )
+    };
+    let expected = "4: path is the folder of destination \"out\", holds it or lies in it; keep them apart";
+    for (watched, results) in
+        [("a", "a"), ("a", "a/"), ("a", "./a/results"), ("a/in", "a"), ("/x/a/../b", "/x/b"), ("b/../a", "a/b/..")]
+    {
+        refused(&site(watched, results), &[expected]);
+    }
+    for (watched, results) in [("a", "ab"), ("a/in", "a/out"), ("/x/a", "a")] {
+        assert!(
+            Site::parse(&site(watched, results), Path::new("/etc/sulcus/site.toml")).is_ok(),
+            "{watched} {results}"
+        );
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_hides_no_shared_folder() {
+    let work = tempfile::tempdir().unwrap();
+    std::fs::create_dir(work.path().join("results")).unwrap();
+    std::os::unix::fs::symlink(work.path().join("results"), work.path().join("incoming")).unwrap();
+    let text = "[[source]]\nname = \"in\"\nkind = \"folder\"\npath = \"incoming/new\"\n\
+                [[destination]]\nname = \"out\"\nkind = \"folder\"\npath = \"results\"\n";
+    let said = Site::parse(text, &work.path().join("site.toml")).unwrap_err().to_string();
+    assert!(said.contains("keep them apart"), "{said}");
+}
+
+#[test]
 fn a_bad_address_is_refused() {
     refused("[receiver]\naddress = \"localhost\"\n", &["2: invalid socket address syntax"]);
     for address in ["host", "host:", ":104", "host:0", "host:70000", "http://h:1", "::1:104"] {
