@@ -116,13 +116,13 @@ impl Convert {
             CommandError::work(format!("{} cannot be made: {error}", self.output.display()), "choose another folder")
         })?;
         let mut taken = BTreeSet::new();
-        let named: Vec<(String, Series)> =
-            series.into_iter().map(|series| (name(&series, &mut taken), series)).collect();
-        let outcomes: Vec<Outcome> = named.into_par_iter().map(|(stem, series)| self.series(&stem, series)).collect();
+        let named: Vec<(Vec<String>, Series)> =
+            series.into_iter().map(|series| (names(&series, &mut taken), series)).collect();
+        let outcomes: Vec<Outcome> = named.into_par_iter().map(|(names, series)| self.series(&names, series)).collect();
         self.report(&outcomes, &refused)
     }
 
-    fn series(&self, stem: &str, mut series: Series) -> Outcome {
+    fn series(&self, names: &[String], mut series: Series) -> Outcome {
         // The first by UID names the series, whatever the order of files.
         series.sort_by(|(a, _), (b, _)| a.sop_instance_uid.cmp(&b.sop_instance_uid));
         series.dedup_by(|(a, _), (b, _)| {
@@ -136,21 +136,21 @@ impl Convert {
         let description = keyword(facts, "SeriesDescription").to_owned();
         let mut outcome =
             Outcome { series_uid: facts.series_uid.clone(), description, written: Vec::new(), error: None };
+        if let Err(error) = of_one_patient(&series) {
+            outcome.error = Some(error);
+            return outcome;
+        }
         match convert::volumes(&encoded) {
             Err(error) => outcome.error = Some(chain(&error)),
             Ok(volumes) => {
-                for (index, volume) in volumes.iter().enumerate() {
-                    let part = if volumes.len() > 1 { format!("{stem}_{}", index + 1) } else { stem.to_owned() };
-                    let path = self.output.join(format!("{part}.nii{}", if self.gzip { ".gz" } else { "" }));
-                    let written = nifti_file::write(volume, &path).map_err(|error| chain(&error)).and_then(|()| {
-                        let sidecar = nifti_file::sidecar(&facts.keywords, volume);
-                        let text = serde_json::to_string_pretty(&sidecar).map_err(|error| error.to_string())?;
-                        std::fs::write(self.output.join(format!("{part}.json")), text)
-                            .map_err(|error| error.to_string())
-                    });
+                for (volume, name) in volumes.iter().zip(names) {
+                    let path = self.output.join(format!("{name}.nii{}", if self.gzip { ".gz" } else { "" }));
+                    let sidecar = nifti_file::sidecar(&facts.keywords, volume);
+                    let written = nifti_file::write(volume, &path)
+                        .and_then(|()| nifti_file::write_sidecar(&sidecar, &self.output.join(format!("{name}.json"))));
                     match written {
                         Ok(()) => outcome.written.push(path),
-                        Err(error) => outcome.error = Some(format!("{}: {error}", path.display())),
+                        Err(error) => outcome.error = Some(format!("{}: {}", path.display(), chain(&error))),
                     }
                 }
             }
@@ -198,16 +198,41 @@ fn keyword<'a>(facts: &'a InstanceFacts, name: &str) -> &'a str {
     facts.keywords.get(name).map_or("", String::as_str)
 }
 
-/// A file name that no other series has taken.
-fn name(series: &Series, taken: &mut BTreeSet<String>) -> String {
+/// Tells whether all instances of a series name the same patient.
+fn of_one_patient(series: &Series) -> Result<(), String> {
+    let patients: BTreeSet<_> = series.iter().map(|(facts, _)| &facts.patient).collect();
+    if patients.len() < 2 {
+        return Ok(());
+    }
+    let ids: Vec<String> = patients.iter().map(|patient| format!("\"{}\"", patient.id)).collect();
+    Err(format!("its images name {} patients (PatientID {}); convert each patient alone", ids.len(), ids.join(", ")))
+}
+
+/// File names, without extension, that no other series has taken: one for each volume that the series may have.
+fn names(series: &Series, taken: &mut BTreeSet<String>) -> Vec<String> {
     let stem = series.first().map_or_else(String::new, |(facts, _)| {
         stem(keyword(facts, "SeriesNumber"), keyword(facts, "SeriesDescription"))
     });
-    let name =
-        (1..).map(|n| if n == 1 { stem.clone() } else { format!("{stem}_{n}") }).find(|name| !taken.contains(name));
-    let name = name.unwrap_or(stem);
-    taken.insert(name.clone());
-    name
+    let stacks: BTreeSet<&str> =
+        series.iter().flat_map(|(facts, _)| &facts.frames).map(|frame| frame.stack.as_str()).collect();
+    free_names(&stem, stacks.len(), taken)
+}
+
+/// `count` names that begin with `stem` and of which none is taken; takes them. Some file systems hold `a` and `A` to
+/// be one name.
+fn free_names(stem: &str, count: usize, taken: &mut BTreeSet<String>) -> Vec<String> {
+    let with = |stem: &str| match count {
+        0 | 1 => vec![stem.to_owned()],
+        _ => (1..=count).map(|part| format!("{stem}_{part}")).collect(),
+    };
+    let mut names = with(stem);
+    let mut number = 1;
+    while names.iter().any(|name| taken.contains(&name.to_ascii_lowercase())) {
+        number += 1;
+        names = with(&format!("{stem}_{number}"));
+    }
+    taken.extend(names.iter().map(|name| name.to_ascii_lowercase()));
+    names
 }
 
 /// A file name without anything that names a patient: series number and description, in letters, digits, dashes.
@@ -221,7 +246,20 @@ fn stem(series_number: &str, description: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::stem;
+    use super::*;
+
+    #[test]
+    fn no_two_volumes_have_one_name() {
+        let mut taken = BTreeSet::new();
+        let mut names = |stem: &str, count: usize| free_names(stem, count, &mut taken);
+        assert_eq!(names("5_foo", 2), ["5_foo_1", "5_foo_2"]);
+        assert_eq!(names("5_foo", 1), ["5_foo"]);
+        assert_eq!(names("5_foo", 1), ["5_foo_3"]);
+        assert_eq!(names("5_Foo", 1), ["5_Foo_4"]);
+        assert_eq!(names("5_foo", 3), ["5_foo_2_1", "5_foo_2_2", "5_foo_2_3"]);
+        assert_eq!(names("5_foo_2", 2), ["5_foo_2_2_1", "5_foo_2_2_2"]);
+        assert_eq!(names("5_foo", 0), ["5_foo_5"]);
+    }
 
     #[test]
     fn a_hostile_description_cannot_leave_the_folder() {
