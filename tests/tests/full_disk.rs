@@ -1,8 +1,14 @@
-//! A file system that is really full under a receiver: refused with a status, nothing acknowledged is lost, and it
-//! goes on when there is room. Needs root to mount a small tmpfs; skips plainly without.
+//! A file system that is really full. Under a receiver: refused with a status, nothing acknowledged is lost, and it
+//! goes on when there is room. Under a command: it ends with the reason and leaves no half file. Needs root to mount a
+//! small tmpfs; skips plainly without.
 #![allow(clippy::unwrap_used)]
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use sulcus_connectors::inbox::{Inbox, Stored};
 use sulcus_engine::{
@@ -11,21 +17,34 @@ use sulcus_engine::{
     spool::read::SpoolReader,
 };
 use sulcus_tests::made_up;
+use sulcus_tests::places::{root, sulcus};
+use sulcus_tests::slices::{Slices, write_series};
 
 /// A tmpfs of 8 MiB, unmounted at the end.
-struct Small<'a>(&'a Path);
+struct Small(PathBuf);
 
-impl<'a> Small<'a> {
-    fn mount(at: &'a Path) -> Option<Self> {
+impl Small {
+    fn mount(at: &Path) -> Option<Self> {
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"]).arg(at).output();
-        mounted.is_ok_and(|mounted| mounted.status.success()).then_some(Small(at))
+        mounted.is_ok_and(|mounted| mounted.status.success()).then_some(Small(at.to_owned()))
     }
 }
 
-impl Drop for Small<'_> {
+impl Drop for Small {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.0).status();
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
     }
+}
+
+/// A folder with a series and a small file system beside it.
+fn scans(work: &Path, rows: u16) -> Option<Small> {
+    write_series(&work.join("scans"), Slices { count: 20, rows, columns: rows, seed: 61 }).unwrap();
+    fs::create_dir(work.join("small")).unwrap();
+    let small = Small::mount(&work.join("small"));
+    if small.is_none() {
+        println!("skipped: a tmpfs cannot be mounted here (it needs root)");
+    }
+    small
 }
 
 fn open(folder: &Path) -> Receiver {
@@ -71,4 +90,32 @@ fn a_full_file_system_refuses_keeps_what_it_acknowledged_and_goes_on_when_there_
         assert!(bytes.starts_with(format!("1 {number} ").as_bytes()));
     }
     assert_eq!(reader.verify(&spool_path(&folder)).unwrap().faults, []);
+}
+
+#[test]
+fn a_conversion_onto_a_full_file_system_leaves_no_half_file() {
+    let work = tempfile::tempdir().unwrap();
+    let Some(_small) = scans(work.path(), 512) else { return };
+    let output = work.path().join("small/out");
+    for arguments in [&[][..], &["--gzip"]] {
+        let mut convert = Command::new(sulcus().unwrap());
+        let ran = convert.arg("convert").args([&work.path().join("scans"), &output]).args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(1), "{said}");
+        assert!(said.contains("free space"), "{said}");
+        assert_eq!(fs::read_dir(&output).unwrap().count(), 0, "a file is whole or it is not there");
+    }
+}
+
+#[test]
+fn a_run_onto_a_full_file_system_ends_with_the_reason() {
+    let work = tempfile::tempdir().unwrap();
+    let Some(_small) = scans(work.path(), 64) else { return };
+    assert!(fs::write(work.path().join("small/ballast"), vec![1; 9 << 20]).is_err(), "it is full now");
+    let mut run = Command::new(sulcus().unwrap());
+    run.arg("run").args([&work.path().join("scans"), &work.path().join("small/out")]);
+    let ran = run.arg("--model").arg(root().join("models/blob-filter")).output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(1), "{said}");
+    assert!(said.contains("gave up after") && said.contains("No space left"), "{said}");
 }

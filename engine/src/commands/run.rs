@@ -3,13 +3,13 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use clap::Args;
 use crossbeam::channel::{Receiver, bounded};
 use sulcus_config::{
-    Destination, Device, FolderDestination, FolderSource, Identity, Pipeline, Retry, Seconds, Site, Source,
+    Destination, Device, DicomSource, FolderDestination, Identity, Pipeline, Retry, Seconds, Site, Source,
 };
 use sulcus_connectors::folder::{self, FolderLimits, FolderPass};
 use sulcus_operators::rows::{Fault, Seq};
@@ -34,6 +34,8 @@ const SOON: f64 = 0.2;
 /// Anatomical images: no single inversion, no T1 map.
 const ANATOMICAL: &str =
     r#"Modality == "MR" && !SeriesDescription.matches("(?i)(inv[-_ ]?[0-9]|t1[-_ ]?(map|images))")"#;
+/// Where a disk is full or a folder cannot be written, the command waits this long for a cure, then ends with the reason.
+const PATIENCE: Duration = Duration::from_secs(30);
 const SOURCE: &str = "input";
 const PIPELINE: &str = "run";
 
@@ -88,13 +90,19 @@ impl Run {
         let receiver = intake::open(&site)?;
         let pass = folder::deliver(&self.input, SOURCE, &receiver, &FolderLimits::default())
             .map_err(|error| CommandError::work(chain(&error), "name a folder or a zip that can be read"))?;
+        if let Some(reason) = &pass.first_failure {
+            return Err(CommandError::work(
+                format!("{} files could not be taken in: {reason}", pass.failed),
+                "make room in the folder for temporary files (`TMPDIR` names another)",
+            ));
+        }
         if pass.stored == 0 {
             return Err(CommandError::work(
                 format!("{} holds no DICOM image that can be read: {}", self.input.display(), describe(&pass)),
                 "name a folder or a zip of DICOM files",
             ));
         }
-        let stop = StopFlag::default();
+        let stop = StopFlag::with_patience(PATIENCE);
         let program = WorkerProgram { program: std::env::current_exe().map_err(CommandError::plain)?, config };
         let (rested, at_rest) = bounded(1);
         let sign = woken(&site.site.data, &stop)?;
@@ -108,6 +116,12 @@ impl Run {
         stop.stop();
         let ended =
             thread.join().map_err(|_| Hinted::work("the engine ended by a panic", "report this with the log"))?;
+        if let Some(reason) = stop.given_up() {
+            return Err(CommandError::work(
+                format!("gave up after {} s: {reason}", PATIENCE.as_secs()),
+                "make room or name another folder, then run it again",
+            ));
+        }
         ended?;
         let faults = faults.ok_or_else(|| Hinted::work("the engine ended early", "see the log"))?;
         self.report(&output, &faults, &pass, begun)
@@ -163,9 +177,11 @@ impl Run {
         let name = || "results".to_owned();
         Ok(Site {
             site: Identity { name: "run".to_owned(), data: data.join("data") },
-            sources: vec![Source::Folder(FolderSource {
+            // Nothing is listened to or watched: the entry says how long to wait.
+            sources: vec![Source::Dicom(DicomSource {
                 name: SOURCE.to_owned(),
-                path: data.join("unused"),
+                ae_titles: Vec::new(),
+                addresses: Vec::new(),
                 settle_seconds: Seconds(AT_ONCE),
                 idle_seconds: Seconds(SOON),
             })],

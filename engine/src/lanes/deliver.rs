@@ -53,7 +53,8 @@ pub fn deliver(
         Ok(bytes) => hand_over(row, destination, &bytes),
         Err(error) => Err(format!("the stored object cannot be read: {error}")),
     };
-    port.append(&[match outcome {
+    let mut failed = None;
+    let seq = port.append(&[match outcome {
         Ok(receipt) => {
             tracing::info!(object = object.short(), destination = name, revision = row.revision, "delivered");
             Event::DeliverySettled { object, destination: name, receipt }
@@ -61,6 +62,7 @@ pub fn deliver(
         Err(reason) => {
             let wait = back_off(destination, object, attempt);
             tracing::warn!(object = object.short(), destination = name, attempt, reason, ?wait, "delivery failed");
+            failed = Some(format!("{name} does not take the results: {reason}"));
             Event::DeliveryFailed {
                 object,
                 destination: name,
@@ -69,7 +71,11 @@ pub fn deliver(
                 retry_at: now() + wait.as_millis() as Millis,
             }
         }
-    }])
+    }])?;
+    if let Some(reason) = failed {
+        port.stop().wait_is(destination.retry().pause(attempt), &reason);
+    }
+    Ok(seq)
 }
 
 /// Time to the next attempt: doubled with each up to the destination's limit, less up to a fifth so that many

@@ -3,11 +3,11 @@
 use std::{
     path::Path,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     thread::sleep,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sulcus_operators::rows::Seq;
@@ -28,24 +28,49 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 #[error("the engine is stopping")]
 pub struct Stopping;
 
-/// A flag that stops every lane.
+/// A flag that stops every lane. A service waits for a cure for as long as it takes; a command has only so much
+/// patience, then stops by itself and keeps the reason.
 #[derive(Clone, Debug, Default)]
-pub struct StopFlag(Arc<AtomicBool>);
+pub struct StopFlag {
+    set: Arc<AtomicBool>,
+    patience: Option<Duration>,
+    given_up: Arc<OnceLock<String>>,
+}
 
 impl StopFlag {
+    /// A flag that is set by itself where something would have to be waited for longer than this.
+    pub fn with_patience(patience: Duration) -> Self {
+        StopFlag { patience: Some(patience), ..StopFlag::default() }
+    }
+
     /// Stops whoever looks at it.
     pub fn stop(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.set.store(true, Ordering::Relaxed);
     }
 
     /// The flag itself, for those who only look.
     pub fn flag(&self) -> &Arc<AtomicBool> {
-        &self.0
+        &self.set
     }
 
     /// True once stopped.
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.set.load(Ordering::Relaxed)
+    }
+
+    /// Stops everything where a wait, past or to come, is longer than there is patience; `reason` is what is waited
+    /// for.
+    pub fn wait_is(&self, wait: Duration, reason: &str) {
+        if self.patience.is_some_and(|patience| wait > patience) {
+            // The first reason stands.
+            let _ = self.given_up.set(reason.to_owned());
+            self.stop();
+        }
+    }
+
+    /// Why it stopped by itself, if so.
+    pub fn given_up(&self) -> Option<&str> {
+        self.given_up.get().map(String::as_str)
     }
 
     /// Makes an attempt, and makes it again with growing pauses for as long as only the surroundings fail it.
@@ -58,6 +83,7 @@ impl StopFlag {
             match attempt() {
                 Err(failure) if failure.cause == Cause::Surroundings => {
                     tracing::error!(reason = failure.reason, hint = failure.hint, again_in = ?pause, "waiting for a cure");
+                    self.wait_is(pause, &failure.reason);
                     self.nap(pause)?;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
@@ -99,14 +125,48 @@ impl Port {
     /// away it keeps trying. An append whose answer was lost is made again: every outcome may stand twice in the
     /// ledger, and the graph takes each only once.
     pub fn append(&mut self, events: &[Event]) -> Result<Seq, Stopping> {
+        let begun = Instant::now();
         loop {
             match self.client.append(events.to_vec()) {
                 Ok(seqs) => return Ok(seqs.last().copied().unwrap_or_default()),
                 Err(error) => {
                     tracing::debug!(%error, "the receiver is away");
+                    self.stop.wait_is(begun.elapsed(), &format!("the ledger takes nothing: {error}"));
                     self.stop.nap(RECONNECT)?;
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn full() -> Failure {
+        Failure::surroundings("the disk is full", "make room")
+    }
+
+    #[test]
+    fn a_command_gives_up_what_cannot_be_cured_and_says_why() {
+        let stop = StopFlag::with_patience(Duration::from_millis(500));
+        assert!(stop.until_cured::<()>(|| Err(full())).is_err());
+        assert_eq!((stop.is_set(), stop.given_up()), (true, Some("the disk is full")));
+        let folder = tempfile::tempdir().unwrap();
+        let stop = StopFlag::with_patience(Duration::from_millis(100));
+        let nobody = Port::new(folder.path(), stop.clone()).append(&[]);
+        assert!(nobody.is_err() && stop.given_up().is_some_and(|reason| reason.contains("ledger")));
+    }
+
+    #[test]
+    fn a_service_waits_for_a_cure() {
+        let stop = StopFlag::default();
+        let mut tries = 0;
+        let cured = stop.until_cured(|| {
+            tries += 1;
+            if tries < 2 { Err(full()) } else { Ok(()) }
+        });
+        assert!(matches!(cured, Ok(Ok(()))) && !stop.is_set() && stop.given_up().is_none());
     }
 }
