@@ -56,6 +56,8 @@ pub enum ConvertError {
     Missing { stack: String, count: u32 },
     #[error("volume '{stack}': the slices do not lie on one regular grid; send a volume with parallel, even slices")]
     Irregular { stack: String },
+    #[error("the deflated images exceed {MOST_INFLATED} bytes together; send them in another transfer syntax")]
+    InflatesTooFar,
     #[error("volume '{stack}' has more than {LARGEST_VOLUME} voxels, which is refused to protect memory")]
     TooLarge { stack: String },
 }
@@ -117,14 +119,19 @@ fn sources<'a>(instances: &[Encoded<'a>]) -> Result<Vec<Source<'a>>, ConvertErro
 }
 
 /// Looks at an instance, within the limits and within what the series may yet inflate to.
-fn scan<'a>(encoded: Encoded<'a>, inflatable: &Mutex<u64>) -> Result<Prescan<'a>, Refusal> {
+fn scan<'a>(encoded: Encoded<'a>, inflatable: &Mutex<u64>) -> Result<Prescan<'a>, ConvertError> {
     let limits = Limits::default();
     if encoded.transfer_syntax != DEFLATED_LE {
-        return prescan(encoded, &limits);
+        return Ok(prescan(encoded, &limits)?);
     }
     // One at a time, so that each knows what is left.
     let mut left = inflatable.lock().unwrap_or_else(PoisonError::into_inner);
-    let scan = prescan(encoded, &Limits { inflated_bytes: limits.inflated_bytes.min(*left), ..limits })?;
+    let of_series = *left < limits.inflated_bytes;
+    let scan = prescan(encoded, &Limits { inflated_bytes: limits.inflated_bytes.min(*left), ..limits });
+    let scan = scan.map_err(|refusal| match refusal {
+        Refusal::InflatesTooFar { .. } if of_series => ConvertError::InflatesTooFar,
+        refusal => refusal.into(),
+    })?;
     *left = left.saturating_sub(scan.bytes().len() as u64);
     Ok(scan)
 }

@@ -141,6 +141,25 @@ fn what_makes_no_volume_is_named() {
 }
 
 #[test]
+fn deflated_images_share_one_bound() {
+    // 400 MB of zeros in a private element before the image, which each may be and three may not.
+    let mut bytes = [&[9, 0, 0x10, 0, b'L', b'O', 4, 0][..], b"TEST", &[9, 0, 1, 0x10, b'O', b'B', 0, 0]].concat();
+    bytes.extend(400_000_000u32.to_le_bytes());
+    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, &bytes).unwrap();
+    std::io::copy(&mut std::io::Read::take(std::io::repeat(0), 400_000_000), &mut encoder).unwrap();
+    // Rows, so that it counts as an image.
+    std::io::Write::write_all(&mut encoder, &[0x28, 0, 0x10, 0, b'U', b'S', 2, 0, 2, 0]).unwrap();
+    std::io::Write::write_all(&mut encoder, &[0xE0, 0x7F, 0x10, 0, b'O', b'W', 0, 0, 2, 0, 0, 0, 7, 0]).unwrap();
+    let data_set = encoder.finish().unwrap();
+    let left = Mutex::new(MOST_INFLATED);
+    let encoded = Encoded { transfer_syntax: DEFLATED_LE, data_set: &data_set };
+    let held: Vec<_> = (0..2).map(|_| scan(encoded, &left).unwrap()).collect();
+    assert!(held.iter().all(|scan| scan.bytes().len() > 400_000_000));
+    assert_eq!(scan(encoded, &left).unwrap_err(), ConvertError::InflatesTooFar);
+}
+
+#[test]
 fn an_orientation_that_is_not_square_gives_no_volume() {
     let turned = |cosines: &str| {
         let change = [(0x20, 0x37, cosines)];
