@@ -117,5 +117,5 @@ fn a_run_onto_a_full_file_system_ends_with_the_reason() {
     let ran = run.arg("--model").arg(root().join("models/blob-filter")).output().unwrap();
     let said = String::from_utf8_lossy(&ran.stderr);
     assert_eq!(ran.status.code(), Some(1), "{said}");
-    assert!(said.contains("gave up after") && said.contains("No space left"), "{said}");
+    assert!(said.contains("gave up: ") && said.contains("No space left"), "{said}");
 }

@@ -118,7 +118,7 @@ impl Run {
             thread.join().map_err(|_| Hinted::work("the engine ended by a panic", "report this with the log"))?;
         if let Some(reason) = stop.given_up() {
             return Err(CommandError::work(
-                format!("gave up after {} s: {reason}", PATIENCE.as_secs()),
+                format!("gave up: {reason}"),
                 "make room or name another folder, then run it again",
             ));
         }
