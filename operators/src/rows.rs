@@ -19,7 +19,8 @@ pub type Millis = i64;
 /// of two sites never merge.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PatientKey {
-    /// IssuerOfPatientID, else `source:` and the name of the source.
+    /// IssuerOfPatientID, else `source:` and the name of the source; without PatientID, `demographics:` and digits that
+    /// tell persons apart by name and birth date.
     pub issuer: String,
     /// PatientID; may be empty.
     pub id: String,

@@ -97,7 +97,8 @@ pub enum Status {
 pub struct Patient {
     /// PatientID.
     pub id: String,
-    /// IssuerOfPatientID, else `source:` and the name of the source.
+    /// IssuerOfPatientID, else `source:` and the name of the source; without PatientID, `demographics:` and digits that
+    /// tell persons apart by name and birth date.
     pub issuer: String,
 }
 
