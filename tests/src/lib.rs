@@ -11,6 +11,7 @@ pub mod dcmtk;
 mod http;
 #[path = "../../engine/src/testing.rs"]
 pub mod made_up;
+pub mod memory;
 pub mod npy;
 pub mod orthanc;
 mod peer;

@@ -26,7 +26,8 @@ usage: cargo xtask TASK
   setup         fetch ONNX Runtime, build tools and the peers that tests talk to, into runtime/
   oracle        write nnU-Net's own answers to larger cases, and compare (fetches nnU-Net and torch, 6 GB)
   tidy          check layers, file lengths, names, links, licences
-  bench NAME    measure against peers and write bench/NAME.json into the target folder (receive, convert)";
+  bench NAME    measure against peers and write bench/NAME.json into the target folder (receive, convert,
+                predict)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
