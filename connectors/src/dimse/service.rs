@@ -129,7 +129,11 @@ impl<'a> Service<'a> {
             self.kept += 1;
         } else {
             self.refused += 1;
-            tracing::warn!(source = self.accepted.source, status = format_args!("{status:#06x}"), "object not kept");
+            let (Stored::OutOfResources { reason } | Stored::Failed { reason }) = &stored else {
+                return (status, comment);
+            };
+            let source = &self.accepted.source;
+            tracing::warn!(source, status = format_args!("{status:#06x}"), reason, "object not kept");
         }
         if let Stored::Kept { series_uid } | Stored::Repeated { series_uid } = stored {
             self.series.insert(series_uid);

@@ -16,7 +16,7 @@ use sulcus_operators::{
     phantom::{
         Field, Phantom, PhantomSpec, Sequence,
         dicom::{Encoding, PhantomInstance, PhantomSeries, ScanSpec, Vendor, study},
-        score::{Score, score},
+        score::{ENOUGH_OVERLAP, Score, score},
     },
     rows::{Millis, Role, RunOutcome},
 };
@@ -278,7 +278,10 @@ fn print_score(score: &Score, outcome: &RunOutcome) {
         let [x, y, z] = row.centre_mm;
         let (found, found_volume, overlap) = match &row.found {
             None => ("missed".to_owned(), String::new(), String::new()),
-            Some(found) => (format!("lesion {}", found.label), volume(found.label), format!("{:.2}", found.overlap)),
+            Some(found) => {
+                let small = if found.overlap < ENOUGH_OVERLAP { ", too small" } else { "" };
+                (format!("lesion {}{small}", found.label), volume(found.label), format!("{:.2}", found.overlap))
+            }
         };
         table.row([
             row.lesion.to_string(),
@@ -292,7 +295,8 @@ fn print_score(score: &Score, outcome: &RunOutcome) {
     }
     table.print();
     println!(
-        "{} lesions found: {} true, {} too small beside a true one, {} false; {} of {} true lesions missed; F1 {:.2}",
+        "{} lesions found: {} true, {} too small, {} false; {} of {} true lesions missed; F1 {:.2}\n\
+         (overlap is shared volume over joint volume; below {ENOUGH_OVERLAP} a find is too small, and counts as an error)",
         outcome.lesions.len(),
         score.true_positives,
         score.under_segmented,

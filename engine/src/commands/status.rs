@@ -1,14 +1,18 @@
 //! `sulcus status`: what a site has received, what it waits for, what failed, what is delivered. Only reads: it
 //! replays the ledger into a graph of its own.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use serde::Serialize;
-use sulcus_operators::rows::{Completeness, Fault, ReportRow, Seq, Verdict};
+use sulcus_operators::rows::{Completeness, Fault, ReportRow, ReportStatus, Seq, Verdict};
 
 use super::{CommandError, SiteFile, table::Table};
 use crate::{
     dispatch::{Standing, open_reader, replay},
     graph::{DeliveryToDo, Graph, RunToDo},
+    ledger::event::{Entry, Event},
+    wanted::Rows,
 };
 
 #[derive(Args)]
@@ -24,10 +28,48 @@ pub(super) struct Status {
 struct Picture<'a> {
     ledger: Seq,
     series: Vec<Series<'a>>,
-    reports: Vec<&'a ReportRow>,
+    reports: Vec<Report<'a>>,
     runs_to_do: Vec<&'a RunToDo>,
     deliveries_to_do: Vec<&'a DeliveryToDo>,
     faults: Vec<&'a Fault>,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    study_uid: &'a str,
+    pipeline: &'a str,
+    /// The newest revision that was issued; 0 before the first.
+    revision: u32,
+    /// How it should stand; none while that is held, since more of the study may come.
+    row: Option<&'a ReportRow>,
+}
+
+/// All reports: those that were issued, and those that are about to be.
+fn reports<'a>(entries: &'a [Entry], standing: &'a Rows<ReportRow>) -> Vec<Report<'a>> {
+    let mut reports: BTreeMap<(&str, &str), (u32, Option<&ReportRow>)> = BTreeMap::new();
+    for entry in entries {
+        if let Event::RevisionIssued { key, .. } = &entry.event {
+            let (revision, _) = reports.entry((&key.study_uid, &key.pipeline)).or_default();
+            *revision = key.revision.max(*revision);
+        }
+    }
+    for row in standing.iter() {
+        reports.entry((&row.study_uid, &row.pipeline)).or_default().1 = Some(row);
+    }
+    let report = |((study_uid, pipeline), (revision, row))| Report { study_uid, pipeline, revision, row };
+    reports.into_iter().map(report).collect()
+}
+
+impl Report<'_> {
+    /// What a person is told of it.
+    fn says(&self) -> String {
+        let says = match self.row.map(|row| &row.status) {
+            None => "held, since more of the study may come; what was issued stands".to_owned(),
+            Some(ReportStatus::Final) => "final".to_owned(),
+            Some(ReportStatus::Withdrawn(reason)) => format!("withdrawn: {reason}"),
+        };
+        format!("{} by {}, revision {}: {says}", self.study_uid, self.pipeline, self.revision)
+    }
 }
 
 #[derive(Serialize)]
@@ -45,6 +87,7 @@ impl Status {
         let reader = open_reader(&site.site.data)?;
         let (mut graph, mut standing, mut cursor) = (Graph::new(), Standing::default(), 0);
         replay(&reader, &mut graph, &mut standing, &mut cursor)?;
+        let entries = reader.entries_after(0, usize::MAX >> 1).map_err(CommandError::plain)?;
         let picture = Picture {
             ledger: cursor,
             series: standing
@@ -58,7 +101,7 @@ impl Status {
                     completeness: standing.completeness.iter().find(|row| row.series_uid == series.series_uid),
                 })
                 .collect(),
-            reports: standing.reports.iter().collect(),
+            reports: reports(&entries, &standing.reports),
             runs_to_do: standing.runs.iter().collect(),
             deliveries_to_do: standing.deliveries.iter().collect(),
             faults: standing.faults.iter().collect(),
@@ -90,7 +133,8 @@ impl Picture<'_> {
             ]);
         }
         table.print();
-        println!("{} reports stand", self.reports.len());
+        println!("reports: {}", self.reports.len());
+        self.reports.iter().for_each(|report| println!("  {}", report.says()));
         println!("{} runs to do, {} deliveries to do", self.runs_to_do.len(), self.deliveries_to_do.len());
         for delivery in &self.deliveries_to_do {
             println!(
@@ -98,7 +142,7 @@ impl Picture<'_> {
                 delivery.row.revision, delivery.row.study_uid, delivery.row.destination, delivery.attempt
             );
         }
-        println!("{} faults", self.faults.len());
+        println!("faults: {}", self.faults.len());
         for fault in &self.faults {
             println!("  {}: {}: {}\n    {}", fault.stage, fault.key, fault.reason, fault.hint);
         }
