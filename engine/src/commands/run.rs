@@ -31,7 +31,7 @@ use crate::{
 const AT_ONCE: f64 = 0.01;
 /// and one that does not, a little longer, so that it is never the one that is called whole by the idle timer alone.
 const SOON: f64 = 0.2;
-/// Anatomical images: no single inversion, no T1 map.
+/// Whatever is no single inversion and no T1 map of an MP2RAGE; of that, the largest series is preferred.
 const ANATOMICAL: &str =
     r#"Modality == "MR" && !SeriesDescription.matches("(?i)(inv[-_ ]?[0-9]|t1[-_ ]?(map|images))")"#;
 /// Where a disk is full or a folder cannot be written, the command waits this long for a cure, then ends with the reason.
@@ -49,7 +49,7 @@ pub(super) struct Run {
     #[arg(long, value_name = "FOLDER", default_value = "models/blob-filter")]
     model: PathBuf,
     /// Which series it is for: a CEL expression over DICOM keywords. The default leaves out the inversion images and
-    /// maps that come beside an MP2RAGE's uniform image.
+    /// maps of an MP2RAGE; the largest series of the rest is run.
     #[arg(long, value_name = "CEL", default_value = ANATOMICAL)]
     when: String,
     /// What computes.

@@ -158,9 +158,10 @@ fn run_key(state: &SeriesState, stack: &str, model: Digest) -> Digest {
     )
 }
 
-/// Smaller is preferred: prescan-normalised, then corrected for distortion, then larger, then the smaller UID.
-fn preference(state: &SeriesState) -> (bool, u8, Reverse<u32>, &str) {
-    (!has(state, "NORM"), distortion(state), Reverse(state.instances), &state.series_uid)
+/// Smaller is preferred: the larger series, then prescan-normalised, then corrected for distortion, then the smaller
+/// UID. Reconstructions of one acquisition have equal sizes; a localizer is never preferred to what it was made for.
+fn preference(state: &SeriesState) -> (Reverse<u32>, bool, u8, &str) {
+    (Reverse(state.instances), !has(state, "NORM"), distortion(state), &state.series_uid)
 }
 
 /// True where ImageType, or the type that a volume's name carries, has this value.
@@ -178,12 +179,12 @@ fn passed_over(other: &SeriesState, used: &SeriesState) -> String {
     let same = !used.acquisition.is_empty()
         && used.acquisition == other.acquisition
         && used.frame_of_reference_uid == other.frame_of_reference_uid;
-    let why = if has(used, "NORM") && !has(other, "NORM") {
+    let why = if used.instances > other.instances {
+        "which has more instances"
+    } else if has(used, "NORM") && !has(other, "NORM") {
         "which is prescan-normalised"
     } else if distortion(used) < distortion(other) {
         "which is better corrected for distortion"
-    } else if used.instances > other.instances {
-        "which has more instances"
     } else {
         "which comes first by UID"
     };
