@@ -216,6 +216,13 @@ impl Architecture {
             tracing::debug!("dropout does nothing at inference");
         }
         let stages = kwargs.n_stages.min(MOST_STAGES + 1);
+        if kwargs.kernel_sizes.len() != stages {
+            let kernels = kwargs.kernel_sizes.len();
+            return wrong(
+                "architecture.arch_kwargs.n_stages",
+                format!("{stages} stages, and kernel_sizes of {kernels}"),
+            );
+        }
         Ok(Architecture {
             encoder,
             axes,

@@ -1,0 +1,150 @@
+//! Trainings and images that cannot be used: named by file and field, and nothing is left half-written.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ndarray::Array3;
+use nifti::writer::WriterOptions;
+use sulcus_tests::places::{root, sulcus};
+
+/// A copy of a small training, and a place for its package.
+struct Training {
+    work: tempfile::TempDir,
+}
+
+impl Training {
+    fn new() -> Self {
+        let work = tempfile::tempdir().unwrap();
+        copy(&root().join("tests/oracle/cases/iso/results"), &work.path().join("results"));
+        Training { work }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.work.path().join(name)
+    }
+
+    fn change(&self, file: &str, from: &str, to: &str) {
+        let path = self.path("results").join(file);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{file} has no {from}");
+        fs::write(path, text.replacen(from, to, 1)).unwrap();
+    }
+
+    fn import(&self, more: &[&str]) -> (bool, String) {
+        let mut command = Command::new(sulcus().unwrap());
+        command.args(["model", "import"]).args(more);
+        if !more.contains(&"--lesion") {
+            command.args(["--lesion", "core"]);
+        }
+        command.arg("--output").arg(self.path("package")).arg(self.path("results"));
+        said(&mut command)
+    }
+
+    /// It fails, says all of `words`, and leaves nothing behind.
+    fn refused(&self, more: &[&str], words: &[&str]) {
+        let (well, text) = self.import(more);
+        assert!(!well, "{text}");
+        words.iter().for_each(|word| assert!(text.contains(word), "{word} is not in: {text}"));
+        let left: Vec<_> = fs::read_dir(self.work.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+        assert_eq!(left, ["results"], "something is left");
+    }
+
+    fn predict(&self) -> (bool, String) {
+        let mut command = Command::new(sulcus().unwrap());
+        command.args(["predict", "--device", "cpu", "--disable_tta", "-i"]).arg(self.path("images"));
+        said(command.arg("-o").arg(self.path("labels")).arg("-m").arg(self.path("package")))
+    }
+}
+
+fn said(command: &mut Command) -> (bool, String) {
+    let output = command.output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    // Long lines are wrapped for people.
+    (output.status.success(), text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_training_that_cannot_be_imported_is_refused_by_name() {
+    Training::new().refused(&["--folds", "3"], &["checkpoint_final.pth of fold 3", "it has 0"]);
+    Training::new().refused(&["--checkpoint", "best"], &["checkpoint_best.pth"]);
+    Training::new().refused(&["--lesion", "tumour"], &["tumour", "wall, core"]);
+    for (file, from, to, words) in [
+        ("plans.json", "PlainConvUNet", "SwinUNETR", &["plans.json", "network_class_name", "SwinUNETR"][..]),
+        ("plans.json", "ZScoreNormalization", "MyNormalization", &["plans.json", "MyNormalization"]),
+        ("plans.json", "\"n_stages\": 3", "\"n_stages\": 4", &["plans.json", "n_stages"]),
+        ("plans.json", "\"conv_bias\": true", "\"conv_bias\": false", &["checkpoint_final.pth", "bias", "no place"]),
+        ("dataset.json", "\"core\": 2", "\"core\": 3", &["dataset.json", "labels", "value 2"]),
+        ("dataset.json", "\"wall\": 1,", "\"wall\": 1, \"more\": 3,", &["checkpoint_final.pth", "seg_layers", "shape"]),
+    ] {
+        let training = Training::new();
+        training.change(file, from, to);
+        training.refused(&[], words);
+    }
+    let training = Training::new();
+    let checkpoint = training.path("results/fold_0/checkpoint_final.pth");
+    let bytes = fs::read(&checkpoint).unwrap();
+    fs::write(&checkpoint, &bytes[..bytes.len() / 2]).unwrap();
+    training.refused(&[], &["checkpoint_final.pth", "copy it again"]);
+}
+
+#[test]
+fn a_package_is_never_written_over() {
+    let training = Training::new();
+    assert!(training.import(&[]).0);
+    let (well, text) = training.import(&[]);
+    assert!(!well && text.contains("exists already"), "{text}");
+}
+
+#[test]
+fn an_image_that_cannot_be_predicted_keeps_no_other_from_it() {
+    let training = Training::new();
+    assert!(training.import(&["--name", "small"]).0);
+    fs::create_dir(training.path("images")).unwrap();
+    let image = |case: &str, shape: [usize; 3], voxel: fn((usize, usize, usize)) -> f32| {
+        let path = training.path("images").join(format!("{case}_0000.nii.gz"));
+        WriterOptions::new(path).write_nifti(&Array3::from_shape_fn(shape, voxel)).unwrap();
+    };
+    let ramp = |(x, y, z): (usize, usize, usize)| (x * 7 % 5 + y + z) as f32;
+    image("constant", [20, 18, 16], |_| 100.0);
+    image("nan", [20, 18, 16], |(x, y, z)| if x + y + z == 0 { f32::NAN } else { 1.0 });
+    image("slice", [20, 18, 1], ramp);
+    image("zero", [20, 18, 16], |_| 0.0);
+    fs::write(training.path("images/text_0000.nii.gz"), "no image").unwrap();
+    let (well, text) = training.predict();
+    assert!(!well && text.contains("case nan was not predicted") && text.contains("not a number"), "{text}");
+    assert!(text.contains("case text was not predicted") && text.contains("text_0000.nii.gz"), "{text}");
+    let mut written: Vec<String> = fs::read_dir(training.path("labels"))
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    written.sort();
+    assert_eq!(written, ["constant.nii.gz", "slice.nii.gz", "zero.nii.gz"]);
+}
+
+#[test]
+fn a_missing_channel_is_named() {
+    let training = Training::new();
+    fs::remove_dir_all(training.path("results")).unwrap();
+    let case = root().join("tests/oracle/cases/channels");
+    copy(&case.join("results"), &training.path("results"));
+    assert!(training.import(&[]).0);
+    copy(&case.join("images"), &training.path("images"));
+    fs::remove_file(training.path("images/case_0001.nii.gz")).unwrap();
+    let (well, text) = training.predict();
+    assert!(!well && text.contains("case_0001.nii.gz"), "{text}");
+}
