@@ -76,6 +76,8 @@ fn a_withdrawn_series_takes_its_result_back_and_sent_again_it_stands_again() {
     let uid = small_series_uid(12);
     let unknown = serving.command(&["withdraw", "--series", "2.25.999", "--reason", "a slip"]).unwrap();
     assert!(!unknown.1 && unknown.0.contains("holds nothing"), "{unknown:?}");
+    let (said, done) = serving.command(&["withdraw", "--study", &uid, "--reason", "wrong patient"]).unwrap();
+    assert!(!done && said.contains("--series"), "a UID of another level takes nothing back: {said}");
     let (said, done) = serving.command(&["withdraw", "--series", &uid, "--reason", "wrong patient"]).unwrap();
     assert!(done, "{said}");
     serving.wait_for("no withdrawal", PATIENCE, |entries| settled(entries, 4)).unwrap();

@@ -235,6 +235,13 @@ fn a_zip_gives_what_its_folder_gives() {
     let (of_folder, of_zip) = (run(&folder, "of-folder"), run(&zip, "of-zip"));
     assert_eq!(of_folder.run, of_zip.run);
     assert_eq!(of_folder.result, "No lesion was found.");
+    let again = Command::new(sulcus().unwrap())
+        .args(["run", "--model"])
+        .args([&root().join("models/blob-filter"), &folder, &work.path().join("of-zip")])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(again.status.code() == Some(2) && said.contains("is not empty"), "no result is taken for another: {said}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What the graph promises of results that are doubtful, outdated, or left behind.
 
 use sulcus_engine::ledger::event::{Event, Scope, TimerKind};
-use sulcus_operators::rows::{ReportStatus, Role};
+use sulcus_operators::rows::{ReportStatus, Role, Verdict};
 
 use crate::site::{End, Site, Slice, is_withdrawn, series_uid, study_uid};
 
@@ -40,6 +40,34 @@ fn a_series_that_only_the_idle_timer_closed_is_doubtful() {
     let said = doubts(0).concat();
     assert!(said.contains("5 instances came") && said.contains("never said") && said.contains("from 1"), "{said}");
     assert_eq!(doubts(1), Vec::<String>::new());
+}
+
+#[test]
+fn every_second_slice_is_no_series() {
+    let mut site = Site::with_rules();
+    let spaced = |study: u8, number: i64| Slice { spacing: "1", ..Slice::new(study, 0, number) };
+    (1..=5).for_each(|place| site.slice(&spaced(0, 2 * place - 1)));
+    (1..=5).for_each(|place| site.slice(&spaced(1, place)));
+    site.close();
+    site.fire(&series_uid(0, 0), TimerKind::Idle);
+    site.fire(&series_uid(1, 0), TimerKind::Idle);
+    site.close();
+    assert_eq!(site.verdict(&series_uid(0, 0)), Some(Verdict::Stalled), "steps of 2 mm where the header says 1");
+    assert_eq!(site.verdict(&series_uid(1, 0)), Some(Verdict::Complete));
+}
+
+#[test]
+fn a_localizer_is_not_preferred_to_what_it_was_made_for() {
+    let mut site = Site::with_rules();
+    for number in 1..=3 {
+        let image_type = "ORIGINAL\\PRIMARY\\M\\NORM";
+        site.slice(&Slice { image_type, expected: Some(3), ..Slice::new(0, 0, number) });
+    }
+    site.slices(0, 1, 1..=5, Some(5));
+    site.work();
+    let report = site.reports().remove(0);
+    assert_eq!(report.run.unwrap().series_uid, series_uid(0, 1));
+    assert!(report.not_used[0].1.contains("more instances"), "{:?}", report.not_used);
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub struct Slice {
     pub enhanced: bool,
     pub modality: &'static str,
     pub image_type: &'static str,
+    /// SpacingBetweenSlices, mm; slices lie as far apart as their numbers.
+    pub spacing: &'static str,
     pub acquisition: String,
 }
 
@@ -45,6 +47,7 @@ impl Slice {
             enhanced: false,
             modality: "MR",
             image_type: "ORIGINAL\\PRIMARY\\M\\ND",
+            spacing: "",
             acquisition: format!("20200101 12000{series}"),
         }
     }
@@ -64,6 +67,7 @@ impl Slice {
             ("SeriesDescription", "t1_mprage"),
             ("ImageType", self.image_type),
             ("MagneticFieldStrength", "3"),
+            ("SpacingBetweenSlices", self.spacing),
         ];
         InstanceFacts {
             sop_class_uid: sop_class.into(),
