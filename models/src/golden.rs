@@ -20,7 +20,7 @@ pub enum GoldenError {
     #[error(transparent)]
     Session(#[from] SessionError),
     /// The package has no golden outputs.
-    #[error("the package holds no golden outputs to compare with; import it again")]
+    #[error("the package holds no golden outputs to compare with; only imported packages do")]
     None,
     /// The outputs differ.
     #[error(

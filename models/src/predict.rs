@@ -162,13 +162,13 @@ pub fn predict_image(
     let Prepared { image, spacing, bounds, full } = prepare(&package, image, spacing)?;
     let mirror_axes = if options.mirror { plans.mirror_axes(&manifest.mirror_axes) } else { Vec::new() };
     let tiles = Tiles {
-        starts: Vec::new(),
         patch: plans.patch_size,
+        step: options.step,
         mirrorings: tiles::mirrorings(&mirror_axes),
         outputs: manifest.outputs(),
         precision: options.precision,
     };
-    let logits = logits(session, image, tiles, options.step, progress)?;
+    let logits = logits(session, image, &tiles, progress)?;
     let separate = separate_axis(plans.target(spacing), spacing, plans.force_separate_z_logits);
     Ok(Predicted { package, logits, separate, precision: options.precision, bounds, full })
 }
@@ -268,8 +268,8 @@ pub fn prepare(package: &Package, image: Array4<f32>, spacing: [f64; 3]) -> Resu
 
 /// Which tiles are looked at, and how.
 struct Tiles {
-    starts: Vec<[usize; 3]>,
     patch: [usize; 3],
+    step: f64,
     mirrorings: Vec<Vec<usize>>,
     outputs: usize,
     precision: Precision,
@@ -279,20 +279,19 @@ struct Tiles {
 fn logits(
     session: &mut Session,
     prepared: Array4<f32>,
-    tiles: Tiles,
-    step: f64,
+    tiles: &Tiles,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Array4<f32>, PredictError> {
     let dim = prepared.raw_dim();
     let (image, front) = tiles::pad_to_patch(prepared, tiles.patch);
     let padded = [image.dim().1, image.dim().2, image.dim().3];
-    let tiles = Tiles { starts: tiles::tile_starts(padded, tiles.patch, step), ..tiles };
-    let (folds, count) = (session.folds(), tiles.starts.len());
+    let starts = tiles::tile_starts(padded, tiles.patch, tiles.step);
+    let (folds, count) = (session.folds(), starts.len());
     progress(0, folds * count);
     let mut sum: Option<Array4<f32>> = None;
     for fold in 0..folds {
-        let logits =
-            fold_logits(session, fold, image.view(), &tiles, &mut |done| progress(fold * count + done, folds * count))?;
+        let mut done = |done| progress(fold * count + done, folds * count);
+        let logits = fold_logits(session, fold, image.view(), tiles, &starts, &mut done)?;
         match &mut sum {
             None => sum = Some(logits),
             Some(sum) => sum.zip_mut_with(&logits, |sum, logit| *sum = tiles.precision.round(*sum + logit)),
@@ -312,13 +311,14 @@ fn fold_logits(
     fold: usize,
     image: ArrayView4<'_, f32>,
     tiles: &Tiles,
+    starts: &[[usize; 3]],
     progress: &mut dyn FnMut(usize),
 ) -> Result<Array4<f32>, PredictError> {
     let weights = tiles::gaussian(tiles.patch);
     let mut sums = Accumulator::new(tiles.outputs, [image.dim().1, image.dim().2, image.dim().3], tiles.precision);
     // Outside the head all tiles are alike, and one computation serves them.
     let mut empty: Option<Array4<f32>> = None;
-    for (done, &start) in tiles.starts.iter().enumerate() {
+    for (done, &start) in starts.iter().enumerate() {
         let [z, y, x] = [0, 1, 2].map(|axis| start[axis]..start[axis] + tiles.patch[axis]);
         let tile = image.slice(s![.., z, y, x]);
         if tile.iter().any(|&value| value != 0.0) {

@@ -80,6 +80,9 @@ fn copy(from: &Path, to: &Path) {
 #[test]
 fn a_training_that_cannot_be_imported_is_refused_by_name() {
     Training::new().refused(&["--folds", "3"], &["checkpoint_final.pth of fold 3", "it has 0"]);
+    let twice = Training::new();
+    copy(&twice.path("results/fold_0"), &twice.path("results/fold_all"));
+    twice.refused(&["--folds", "all,0"], &["number 0", "alone"]);
     Training::new().refused(&["--checkpoint", "best"], &["checkpoint_best.pth"]);
     Training::new().refused(&["--lesion", "tumour"], &["tumour", "wall, core"]);
     for (file, from, to, words) in [

@@ -237,7 +237,10 @@ impl Predict {
             probabilities::write_properties(&path(".pkl"), &first, &predicted).map_err(|error| error.to_string())?;
         }
         let labels = predicted.labels().map_err(|error| chain(&error))?.labels;
-        let labels = way.map_or(labels.clone(), |way| way.backward(labels.view()));
+        let labels = match way {
+            None => labels,
+            Some(way) => way.backward(labels.view()),
+        };
         nifti_image::write_labels(labels.view(), &first, &path(".nii.gz")).map_err(|error| chain(&error))?;
         Ok(begun.elapsed().as_secs_f64())
     }

@@ -101,12 +101,7 @@ fn a_study_that_comes_to_hold_two_patients_takes_its_result_back() {
 #[test]
 fn an_object_that_cannot_be_encoded_is_a_fault_after_three_attempts() {
     let mut site = Site::with_rules();
-    site.slices(0, 0, 1..=5, Some(5));
-    site.close();
-    let run = site.runs().remove(0);
-    site.run(&run, End::Done);
-    site.close();
-    site.issue();
+    site.issued_once();
     for _ in 0..3 {
         site.close();
         let [object] = &site.objects()[..] else { panic!("the report waits: {:?}", site.objects()) };

@@ -212,12 +212,7 @@ fn a_permanent_failure_is_not_tried_again() {
 #[test]
 fn a_destination_that_is_down_is_tried_again_and_named() {
     let mut site = Site::with_rules();
-    site.slices(0, 0, 1..=5, Some(5));
-    site.close();
-    let run = site.runs().remove(0);
-    site.run(&run, End::Done);
-    site.close();
-    site.issue();
+    site.issued_once();
     site.close();
     site.objects().iter().for_each(|object| site.encode(object, End::Done));
     for attempt in 1..=5 {
@@ -236,12 +231,7 @@ fn a_destination_that_is_down_is_tried_again_and_named() {
 #[test]
 fn a_removed_destination_or_pipeline_retracts_its_deliveries() {
     let mut site = Site::with_rules();
-    site.slices(0, 0, 1..=5, Some(5));
-    site.close();
-    let run = site.runs().remove(0);
-    site.run(&run, End::Done);
-    site.close();
-    site.issue();
+    site.issued_once();
     site.close();
     for _segmentation_then_report in 0..2 {
         site.objects().iter().for_each(|object| site.encode(object, End::Done));

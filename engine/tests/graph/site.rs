@@ -240,6 +240,16 @@ impl Site {
         }
     }
 
+    /// Receives a whole series, runs it, and issues the revision.
+    pub fn issued_once(&mut self) {
+        self.slices(0, 0, 1..=5, Some(5));
+        self.close();
+        let run = self.runs().remove(0);
+        self.run(&run, End::Done);
+        self.close();
+        self.issue();
+    }
+
     /// Attempts one encoding.
     pub fn encode(&mut self, object: &sulcus_engine::graph::ObjectToEncode, end: End) {
         let (key, role, attempt) = (object.key.clone(), object.role, object.attempt);

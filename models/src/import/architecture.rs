@@ -55,34 +55,19 @@ pub struct Architecture {
     pub slope: f32,
 }
 
+/// A number that is given once for all, or for each axis or stage.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Length {
-    Same(usize),
-    Axes(Vec<usize>),
-}
-
-impl Length {
-    fn axes(self, count: usize) -> Vec<usize> {
-        match self {
-            Length::Same(length) => vec![length; count],
-            Length::Axes(lengths) => lengths,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Count {
+enum Numbers {
     Same(usize),
     Each(Vec<usize>),
 }
 
-impl Count {
-    fn each(self, stages: usize) -> Vec<usize> {
+impl Numbers {
+    fn each(self, count: usize) -> Vec<usize> {
         match self {
-            Count::Same(count) => vec![count; stages],
-            Count::Each(counts) => counts,
+            Numbers::Same(number) => vec![number; count],
+            Numbers::Each(numbers) => numbers,
         }
     }
 }
@@ -96,13 +81,13 @@ struct New {
 #[derive(Deserialize)]
 struct Arguments {
     n_stages: usize,
-    features_per_stage: Count,
+    features_per_stage: Numbers,
     conv_op: String,
-    kernel_sizes: Vec<Length>,
-    strides: Vec<Length>,
+    kernel_sizes: Vec<Numbers>,
+    strides: Vec<Numbers>,
     #[serde(alias = "n_blocks_per_stage")]
-    n_conv_per_stage: Count,
-    n_conv_per_stage_decoder: Count,
+    n_conv_per_stage: Numbers,
+    n_conv_per_stage_decoder: Numbers,
     #[serde(default)]
     conv_bias: bool,
     norm_op: Option<String>,
@@ -227,8 +212,8 @@ impl Architecture {
             encoder,
             axes,
             features: kwargs.features_per_stage.each(stages),
-            kernels: kwargs.kernel_sizes.into_iter().map(|kernel| kernel.axes(axes)).collect(),
-            strides: kwargs.strides.into_iter().map(|stride| stride.axes(axes)).collect(),
+            kernels: kwargs.kernel_sizes.into_iter().map(|kernel| kernel.each(axes)).collect(),
+            strides: kwargs.strides.into_iter().map(|stride| stride.each(axes)).collect(),
             blocks: kwargs.n_conv_per_stage.each(stages),
             decoder_blocks: kwargs.n_conv_per_stage_decoder.each(stages.saturating_sub(1)),
             bias: kwargs.conv_bias,

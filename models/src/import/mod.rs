@@ -167,7 +167,10 @@ pub fn import(order: &Order, golden: impl FnOnce(Package) -> Result<Vec<u8>, Str
         };
         let model = unet::build(&told.architecture, &checkpoint.weights, &told.ports, order.half)
             .map_err(|reason| ImportError::Weights { path: path.clone(), reason })?;
-        networks.insert(format!("fold_{fold}.onnx"), model);
+        if networks.insert(format!("fold_{fold}.onnx"), model).is_some() {
+            let reason = format!("two of the folds would be number {fold} of the package; import `all` alone");
+            return Err(ImportError::Order(reason));
+        }
     }
     let Some(Told { architecture, ports, configuration, trainer, mirror_axes }) = told else {
         return Err(ImportError::Order("no fold was named".to_owned()));
