@@ -14,6 +14,12 @@ pub struct Device {
     pub name: String,
     /// Which of ONNX Runtime's execution providers computes.
     pub provider: Provider,
+    /// Which GPU, counted from 0; for `cuda` and `tensorrt` alone.
+    #[serde(default)]
+    pub gpu: u16,
+    /// Most memory of the GPU that a network may take, MiB; 0: all that is free.
+    #[serde(default)]
+    pub memory_mib: u32,
     /// Threads that one run may use; 0: as many as the machine has cores.
     #[serde(default)]
     pub threads: u16,
@@ -27,10 +33,25 @@ pub enum Provider {
     Openvino,
     /// ONNX Runtime's own CPU kernels; always there.
     Cpu,
+    /// An NVIDIA GPU by CUDA and cuDNN; needs ONNX Runtime's GPU build.
+    Cuda,
+    /// An NVIDIA GPU by TensorRT; needs ONNX Runtime's GPU build, and TensorRT.
+    Tensorrt,
 }
 
 impl Device {
+    /// A device with nothing set but its provider.
+    pub fn new(name: &str, provider: Provider) -> Device {
+        Device { name: name.to_owned(), provider, gpu: 0, memory_mib: 0, threads: 0 }
+    }
+
     pub(crate) fn check(&self, at: &mut Checks<'_>) {
         rules::between(at, "threads", u64::from(self.threads), 0, 1024);
+        let on_gpu = matches!(self.provider, Provider::Cuda | Provider::Tensorrt);
+        for (key, value) in [("gpu", u32::from(self.gpu)), ("memory_mib", self.memory_mib)] {
+            if value > 0 && !on_gpu {
+                at.problem(key, format!("{key} is {value}, and this provider has no GPU; drop it"));
+            }
+        }
     }
 }

@@ -76,7 +76,7 @@ impl Default for Site {
             sources: vec![Source::any_sender("any")],
             pipelines: Vec::new(),
             destinations: Vec::new(),
-            devices: vec![Device { name: "cpu".to_owned(), provider: Provider::Cpu, threads: 0 }],
+            devices: vec![Device::new("cpu", Provider::Cpu)],
         }
     }
 }

@@ -98,7 +98,11 @@ fn an_unknown_kind_or_provider_names_the_known_ones() {
     );
     refused(
         "[[device]]\nname = \"a\"\nprovider = \"openvno\"\n",
-        &["3: unknown value \"openvno\"; did you mean \"openvino\"? valid here: openvino, cpu"],
+        &["3: unknown value \"openvno\"; did you mean \"openvino\"? valid here: openvino, cpu, cuda, tensorrt"],
+    );
+    refused(
+        "[[device]]\nname = \"a\"\nprovider = \"cpu\"\ngpu = 1\n",
+        &["4: gpu is 1, and this provider has no GPU; drop it"],
     );
 }
 

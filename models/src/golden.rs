@@ -3,7 +3,7 @@
 //! Owns the tile and which logits are kept. Whether the network is the trained one is shown at import; this shows that
 //! it still gives the same here, on this device.
 
-use ndarray::Array4;
+use ndarray::Array5;
 use thiserror::Error;
 
 use crate::session::{Session, SessionError};
@@ -75,11 +75,11 @@ fn kept(session: &mut Session) -> Result<Vec<f32>, SessionError> {
     let [z, y, x] = package.plans().patch_size;
     let mut state = 1u32;
     // Numerical Recipes' generator: the same everywhere, and far from smooth.
-    let tile = Array4::from_shape_simple_fn((package.manifest().channels.len(), z, y, x), || {
+    let tile = Array5::from_shape_simple_fn((1, package.manifest().channels.len(), z, y, x), || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 8) as f32 / (1 << 23) as f32 - 1.0
     });
-    let logits = session.run(0, tile.view())?;
+    let logits = session.run(0, tile)?;
     let step = logits.len().div_ceil(KEPT).max(1);
     Ok(logits.iter().copied().step_by(step).collect())
 }

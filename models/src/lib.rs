@@ -3,6 +3,7 @@
 //! This room knows nothing of DICOM networking or of the dataflow; it reads packages and gives lesions.
 
 pub mod blob_filter;
+pub mod device;
 pub mod golden;
 pub mod import;
 pub mod onnx;
@@ -12,3 +13,4 @@ pub mod predict;
 pub mod reorient;
 pub mod runtime;
 pub mod session;
+mod sliding;

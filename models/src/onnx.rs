@@ -59,6 +59,8 @@ pub enum Attribute {
 
 /// Length of an axis that is only known at run time: the batch.
 pub const FREE: i64 = -1;
+/// What a free axis is called.
+pub const BATCH: &str = "batch";
 
 /// A graph with one input; inputs and outputs are f32, and of fixed shape but for [`FREE`] axes.
 #[derive(Clone, Debug)]
@@ -161,7 +163,7 @@ fn value_info(name: &str, shape: &[i64]) -> Message {
     for &length in shape {
         let mut dimension = Message::default();
         match length {
-            FREE => dimension.bytes(2, b"batch"),
+            FREE => dimension.bytes(2, BATCH.as_bytes()),
             length => dimension.int(1, length),
         }
         dimensions.message(1, &dimension);

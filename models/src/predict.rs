@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use ndarray::{Array3, Array4, ArrayView4, Axis, s};
+use ndarray::{Array3, Array4, Axis, s};
 use sulcus_operators::digest::Digest;
 use sulcus_operators::lesions::components::{self, Connectivity, LabelError};
 use sulcus_operators::lesions::measure::{self, MeasureError};
@@ -14,7 +14,7 @@ use sulcus_operators::nnunet::export::{
 };
 use sulcus_operators::nnunet::normalise::normalise;
 use sulcus_operators::nnunet::resample::{new_shape, resample, separate_axis};
-use sulcus_operators::nnunet::tiles::{self, Accumulator, Precision, TileError};
+use sulcus_operators::nnunet::tiles::{self, Precision, TileError};
 use sulcus_operators::rows::LesionRow;
 use sulcus_operators::volume::Volume;
 use thiserror::Error;
@@ -22,6 +22,7 @@ use thiserror::Error;
 use crate::package::Package;
 use crate::reorient::Reorientation;
 use crate::session::{Session, SessionError};
+use crate::sliding::{self, Tiles};
 
 /// Most voxels that an image may have at the network's spacing (a cube of 645).
 pub const MAX_VOXELS: usize = 1 << 28;
@@ -149,7 +150,7 @@ pub struct Predicted {
 }
 
 /// Runs a package's networks over an image (channels, z, y, x) of the given spacing (z, y, x; mm) as nnU-Net does
-/// (`nnUNetPredictor`), one tile at a time.
+/// (`nnUNetPredictor`).
 pub fn predict_image(
     session: &mut Session,
     image: Array4<f32>,
@@ -168,7 +169,7 @@ pub fn predict_image(
         outputs: manifest.outputs(),
         precision: options.precision,
     };
-    let logits = logits(session, image, &tiles, progress)?;
+    let logits = sliding::logits(session, image, &tiles, progress)?;
     let separate = separate_axis(plans.target(spacing), spacing, plans.force_separate_z_logits);
     Ok(Predicted { package, logits, separate, precision: options.precision, bounds, full })
 }
@@ -264,97 +265,4 @@ pub fn prepare(package: &Package, image: Array4<f32>, spacing: [f64; 3]) -> Resu
         out.index_axis_mut(Axis(0), channel).assign(&resample(voxels.view(), shape, plans.order, separate));
     }
     Ok(Prepared { image: out, spacing, bounds: cropped.bounds, full: cropped.full })
-}
-
-/// Which tiles are looked at, and how.
-struct Tiles {
-    patch: [usize; 3],
-    step: f64,
-    mirrorings: Vec<Vec<usize>>,
-    outputs: usize,
-    precision: Precision,
-}
-
-/// Logits (outputs, z, y, x) of a prepared image: the mean over folds of tiles under Gaussian weights.
-fn logits(
-    session: &mut Session,
-    prepared: Array4<f32>,
-    tiles: &Tiles,
-    progress: &mut dyn FnMut(usize, usize),
-) -> Result<Array4<f32>, PredictError> {
-    let dim = prepared.raw_dim();
-    let (image, front) = tiles::pad_to_patch(prepared, tiles.patch);
-    let padded = [image.dim().1, image.dim().2, image.dim().3];
-    let starts = tiles::tile_starts(padded, tiles.patch, tiles.step);
-    let (folds, count) = (session.folds(), starts.len());
-    progress(0, folds * count);
-    let mut sum: Option<Array4<f32>> = None;
-    for fold in 0..folds {
-        let mut done = |done| progress(fold * count + done, folds * count);
-        let logits = fold_logits(session, fold, image.view(), tiles, &starts, &mut done)?;
-        match &mut sum {
-            None => sum = Some(logits),
-            Some(sum) => sum.zip_mut_with(&logits, |sum, logit| *sum = tiles.precision.round(*sum + logit)),
-        }
-    }
-    let mut logits = sum.unwrap_or_default();
-    if folds > 1 {
-        logits.mapv_inplace(|sum| tiles.precision.round(sum / folds as f32));
-    }
-    let [z, y, x] = [0, 1, 2].map(|axis| front[axis]..front[axis] + dim[axis + 1]);
-    Ok(logits.slice_move(s![.., z, y, x]))
-}
-
-/// Logits of one fold's network over a padded image.
-fn fold_logits(
-    session: &mut Session,
-    fold: usize,
-    image: ArrayView4<'_, f32>,
-    tiles: &Tiles,
-    starts: &[[usize; 3]],
-    progress: &mut dyn FnMut(usize),
-) -> Result<Array4<f32>, PredictError> {
-    let weights = tiles::gaussian(tiles.patch);
-    let mut sums = Accumulator::new(tiles.outputs, [image.dim().1, image.dim().2, image.dim().3], tiles.precision);
-    // Outside the head all tiles are alike, and one computation serves them.
-    let mut empty: Option<Array4<f32>> = None;
-    for (done, &start) in starts.iter().enumerate() {
-        let [z, y, x] = [0, 1, 2].map(|axis| start[axis]..start[axis] + tiles.patch[axis]);
-        let tile = image.slice(s![.., z, y, x]);
-        if tile.iter().any(|&value| value != 0.0) {
-            sums.add(mirrored_mean(session, fold, tile, &tiles.mirrorings)?.view(), start, weights.view())?;
-        } else {
-            let logits = match empty.take() {
-                Some(logits) => logits,
-                None => mirrored_mean(session, fold, tile, &tiles.mirrorings)?,
-            };
-            sums.add(logits.view(), start, weights.view())?;
-            empty = Some(logits);
-        }
-        progress(done + 1);
-    }
-    Ok(sums.finish())
-}
-
-fn mirrored_mean(
-    session: &mut Session,
-    fold: usize,
-    tile: ArrayView4<'_, f32>,
-    mirrorings: &[Vec<usize>],
-) -> Result<Array4<f32>, SessionError> {
-    let mut sum: Option<Array4<f32>> = None;
-    for axes in mirrorings {
-        let logits = session.run(fold, tiles::mirrored(tile, axes))?;
-        let back = tiles::mirrored(logits.view(), axes);
-        sum = Some(match sum {
-            None => back.to_owned(),
-            Some(sum) => sum + back,
-        });
-    }
-    let count = mirrorings.len() as f32;
-    Ok(match sum {
-        Some(sum) if count > 1.0 => sum / count,
-        Some(sum) => sum,
-        None => Array4::zeros(tile.raw_dim()),
-    })
 }

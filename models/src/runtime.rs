@@ -132,4 +132,25 @@ mod tests {
             assert!(error.to_string().contains("cargo xtask setup"), "{error}");
         }
     }
+    #[test]
+    fn a_version_that_is_too_old_is_named_with_the_one_that_is_needed() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("old.c");
+        // The C interface's one entry point (onnxruntime_c_api.h), as a library of 2022 answers it.
+        let text = r#"
+            #include <stdint.h>
+            static const void *api(uint32_t version) { return 0; }
+            static const char *version(void) { return "1.12.1"; }
+            static const struct { const void *(*api)(uint32_t); const char *(*version)(void); } base = { api, version };
+            const void *OrtGetApiBase(void) { return &base; }
+        "#;
+        std::fs::write(&source, text).unwrap();
+        let library = folder.path().join("libonnxruntime.so.1.12.1");
+        let mut compiler = std::process::Command::new("cc");
+        assert!(compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status().unwrap().success());
+        let error = Runtime::load(Some(folder.path())).unwrap_err();
+        assert!(matches!(&error, RuntimeError::Load { .. }), "{error}");
+        let message = error.to_string();
+        assert!(message.contains("1.12.1") && message.contains("1.24"), "{message}");
+    }
 }

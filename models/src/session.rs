@@ -1,49 +1,19 @@
 //! The networks of one package ready to run on one device.
 //!
-//! Owns the choice of execution provider and that each network's input and output fit the package; which tiles they
-//! see is decided in `predict`.
+//! Owns that each network's input and output fit the package, and their memory; what computes is in `device`, and which
+//! tiles the networks see is decided in `predict`.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use ndarray::{Array4, ArrayView4};
-use ort::ep::{ExecutionProviderDispatch, OpenVINO};
-use ort::value::TensorRef;
+use ndarray::{Array5, Axis, Slice};
+use ort::session::IoBinding;
+use ort::value::Tensor;
 use thiserror::Error;
 
+use crate::device::{Device, Provider, out_of_memory};
+use crate::onnx::BATCH;
 use crate::package::Package;
 use crate::runtime::{Runtime, RuntimeError};
-
-/// What computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Provider {
-    /// OpenVINO on the CPU: about twice as fast as ONNX Runtime's own kernels.
-    OpenVino,
-    /// ONNX Runtime's own CPU kernels.
-    Cpu,
-}
-
-impl std::fmt::Display for Provider {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Provider::OpenVino => "openvino",
-            Provider::Cpu => "cpu",
-        })
-    }
-}
-
-/// Where and how a network runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Device {
-    /// The execution provider.
-    pub provider: Provider,
-    /// Threads of one network; 0 leaves the number to the provider.
-    pub threads: usize,
-    /// Where compiled networks are kept between starts; none: nowhere.
-    pub cache: Option<PathBuf>,
-    /// Whether the plain CPU may stand in where `provider` cannot be had. The session then says so.
-    pub fall_back: bool,
-}
 
 /// Why a network does not run.
 #[derive(Debug, Error)]
@@ -52,7 +22,7 @@ pub enum SessionError {
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
     /// The provider cannot be had or refuses the network.
-    #[error("cannot open model {model} on {provider}: {reason}; try `cpu` as the device, or run `cargo xtask setup`")]
+    #[error("cannot open model {model} on {provider}: {reason}; {}", provider.remedy())]
     Open {
         /// Name of the package.
         model: String,
@@ -71,6 +41,19 @@ pub enum SessionError {
         /// What does not fit.
         reason: String,
     },
+    /// The device's memory does not hold the network and its tiles.
+    #[error(
+        "model {model} does not fit into the memory of {provider}: {reason}; end what else uses the GPU, allow more \
+         with `memory_mib`, import the model with `--half`, or choose another device"
+    )]
+    Memory {
+        /// Name of the package.
+        model: String,
+        /// The provider in use.
+        provider: Provider,
+        /// What ONNX Runtime said.
+        reason: String,
+    },
     /// A tile failed.
     #[error("model {model} failed on a tile: {reason}")]
     Run {
@@ -81,11 +64,20 @@ pub enum SessionError {
     },
 }
 
+/// One network with its memory.
+struct Network {
+    session: ort::session::Session,
+    /// Holds input and output between runs, on the device where it has memory of its own.
+    binding: IoBinding,
+    input: String,
+}
+
 /// The loaded networks of a package, one a fold.
 pub struct Session {
-    networks: Vec<(ort::session::Session, String)>,
+    networks: Vec<Network>,
     provider: Provider,
     package: Arc<Package>,
+    batch: usize,
 }
 
 impl std::fmt::Debug for Session {
@@ -100,22 +92,61 @@ impl std::fmt::Debug for Session {
 impl Session {
     /// Opens a package's networks on a device.
     pub fn open(runtime: &Runtime, package: Arc<Package>, device: &Device) -> Result<Self, SessionError> {
-        let (networks, provider) = match start(runtime, &package, device, device.provider) {
+        let session = match Self::start(runtime, &package, device) {
             Err(error) if device.fall_back && device.provider != Provider::Cpu => {
                 tracing::warn!(%error, "falling back to the plain CPU");
-                (start(runtime, &package, device, Provider::Cpu)?, Provider::Cpu)
+                Self::start(runtime, &package, &Device { provider: Provider::Cpu, ..device.clone() })?
             }
-            started => (started?, device.provider),
+            started => started?,
         };
-        let with_input = |network| fitting_input(&network, &package).map(|input| (network, input));
-        let networks = networks.into_iter().map(with_input).collect::<Result<Vec<_>, _>>()?;
-        tracing::info!(model = package.manifest().name, %provider, threads = device.threads, "model ready");
-        Ok(Session { networks, provider, package })
+        let (provider, batch) = (session.provider, session.batch);
+        tracing::info!(model = package.manifest().name, %provider, threads = device.threads, batch, "model ready");
+        Ok(session)
+    }
+
+    fn start(runtime: &Runtime, package: &Arc<Package>, device: &Device) -> Result<Self, SessionError> {
+        let provider = device.provider;
+        let model = || package.manifest().name.clone();
+        let failed = |error: &dyn std::fmt::Display| {
+            let reason = said(error);
+            if out_of_memory(&reason) {
+                SessionError::Memory { model: model(), provider, reason }
+            } else {
+                SessionError::Open { model: model(), provider, reason }
+            }
+        };
+        let mut batch = provider.batch();
+        let mut networks = Vec::with_capacity(package.networks().len());
+        for network in package.networks() {
+            let mut builder = ort::session::Session::builder(runtime.environment()).map_err(|error| failed(&error))?;
+            if device.threads > 0 {
+                builder = builder.with_intra_threads(device.threads).map_err(|error| failed(&error))?;
+            }
+            if batch > 1 {
+                builder = builder.with_dimension_override(BATCH, batch as i64).map_err(|error| failed(&error))?;
+            }
+            let mut builder = builder.with_execution_providers(device.providers()).map_err(|error| failed(&error))?;
+            let session = builder.commit_from_memory(network).map_err(|error| failed(&error))?;
+            let Fitting { input, output, alone } = fitting(&session, package)?;
+            if alone {
+                batch = 1;
+            }
+            let mut binding = session.create_binding().map_err(|error| failed(&error))?;
+            let memory = provider.outputs().map_err(|error| failed(&error))?;
+            binding.bind_output_to_device(output, &memory).map_err(|error| failed(&error))?;
+            networks.push(Network { session, binding, input });
+        }
+        Ok(Session { networks, provider, package: package.clone(), batch })
     }
 
     /// How many folds there are.
     pub fn folds(&self) -> usize {
         self.networks.len()
+    }
+
+    /// How many tiles are run together at best.
+    pub fn batch(&self) -> usize {
+        self.batch
     }
 
     /// The provider in use.
@@ -128,31 +159,46 @@ impl Session {
         &self.package
     }
 
-    /// Logits (outputs, z, y, x) that a fold's network gives for one tile (channels, z, y, x) of the plans' patch size.
-    pub fn run(&mut self, fold: usize, tile: ArrayView4<'_, f32>) -> Result<Array4<f32>, SessionError> {
-        let manifest = self.package.manifest();
-        let failed = |reason: String| SessionError::Run { model: manifest.name.clone(), reason };
-        let (channels, z, y, x) = tile.dim();
-        let shapes = Shapes { planar: self.package.plans().planar, sides: [z, y, x] };
-        let count = self.networks.len();
-        let (network, input) = self
-            .networks
-            .get_mut(fold)
-            .ok_or_else(|| failed(format!("there are {count} folds, and no number {fold}")))?;
-        let tile = tile.as_standard_layout();
-        let flat = tile.as_slice().unwrap_or_default();
-        let shape = shapes.of(channels);
-        let tensor = TensorRef::from_array_view((shape, flat)).map_err(|error| failed(error.to_string()))?;
-        let outputs = network.run(ort::inputs![input.as_str() => tensor]).map_err(|error| failed(error.to_string()))?;
-        let (shape, values) = outputs[0].try_extract_tensor::<f32>().map_err(|error| failed(error.to_string()))?;
+    /// Logits (tile, outputs, z, y, x) that a fold's network gives for up to [`batch`](Self::batch) tiles (tile,
+    /// channels, z, y, x) of the plans' patch size.
+    pub fn run(&mut self, fold: usize, tiles: Array5<f32>) -> Result<Array5<f32>, SessionError> {
+        let Session { networks, provider, package, batch } = self;
+        let manifest = package.manifest();
+        let failed = |error: &dyn std::fmt::Display| {
+            let (model, reason) = (manifest.name.clone(), said(error));
+            if out_of_memory(&reason) {
+                SessionError::Memory { model, provider: *provider, reason }
+            } else {
+                SessionError::Run { model, reason }
+            }
+        };
+        let folds = networks.len();
+        let network =
+            networks.get_mut(fold).ok_or_else(|| failed(&format!("there are {folds} folds, and no number {fold}")))?;
+        let (count, channels, z, y, x) = tiles.dim();
+        let shapes = Shapes { planar: package.plans().planar, sides: [z, y, x] };
+        let mut values = tiles.as_standard_layout().into_owned().into_raw_vec_and_offset().0;
+        let filled = count.max(*batch);
+        values.resize(filled * channels * z * y * x, 0.0);
+        let tensor = Tensor::from_array((shapes.of(filled, channels), values)).map_err(|error| failed(&error))?;
+        network.binding.bind_input(&network.input, &tensor).map_err(|error| failed(&error))?;
+        let outputs = network.session.run_binding(&network.binding).map_err(|error| failed(&error))?;
+        let (shape, values) = outputs[0].try_extract_tensor::<f32>().map_err(|error| failed(&error))?;
         let wrong = |reason: String| SessionError::Shape { model: manifest.name.clone(), reason };
-        let wanted = shapes.of(manifest.outputs());
+        let wanted = shapes.of(filled, manifest.outputs());
         if !shape.iter().copied().eq(wanted.iter().map(|length| *length as i64)) {
             return Err(wrong(format!("it gave logits of shape {:?} where {wanted:?} is needed", &shape[..])));
         }
-        let logits = Array4::from_shape_vec((manifest.outputs(), z, y, x), values.to_vec());
-        logits.map_err(|error| wrong(error.to_string()))
+        let logits = Array5::from_shape_vec((filled, manifest.outputs(), z, y, x), values.to_vec());
+        let mut logits = logits.map_err(|error| wrong(error.to_string()))?;
+        logits.slice_axis_inplace(Axis(0), Slice::from(..count));
+        Ok(logits)
     }
+}
+
+/// What ONNX Runtime said, to be followed by what to do.
+fn said(error: &dyn std::fmt::Display) -> String {
+    error.to_string().trim_end_matches(['.', ' ', '\n']).to_owned()
 }
 
 /// Shapes of a network's tensors: (batch, channel, z, y, x), without z where planar.
@@ -162,47 +208,21 @@ struct Shapes {
 }
 
 impl Shapes {
-    fn of(&self, channels: usize) -> Vec<usize> {
+    fn of(&self, batch: usize, channels: usize) -> Vec<usize> {
         let sides = if self.planar { &self.sides[1..] } else { &self.sides };
-        [&[1, channels], sides].concat()
+        [&[batch, channels], sides].concat()
     }
 }
 
-fn start(
-    runtime: &Runtime,
-    package: &Package,
-    device: &Device,
-    provider: Provider,
-) -> Result<Vec<ort::session::Session>, SessionError> {
-    let failed = |reason: String| SessionError::Open { model: package.manifest().name.clone(), provider, reason };
-    let open = |network: &Vec<u8>| {
-        let mut builder =
-            ort::session::Session::builder(runtime.environment()).map_err(|error| failed(error.to_string()))?;
-        if device.threads > 0 {
-            builder = builder.with_intra_threads(device.threads).map_err(|error| failed(error.to_string()))?;
-        }
-        if provider == Provider::OpenVino {
-            builder =
-                builder.with_execution_providers([openvino(device)]).map_err(|error| failed(error.to_string()))?;
-        }
-        builder.commit_from_memory(network).map_err(|error| failed(error.to_string()))
-    };
-    package.networks().iter().map(open).collect()
+/// Names of a network's input and first output, and whether it takes one tile alone.
+struct Fitting {
+    input: String,
+    output: String,
+    alone: bool,
 }
 
-fn openvino(device: &Device) -> ExecutionProviderDispatch {
-    let mut provider = OpenVINO::default().with_device_type("CPU");
-    if device.threads > 0 {
-        provider = provider.with_num_threads(device.threads);
-    }
-    if let Some(cache) = &device.cache {
-        provider = provider.with_cache_dir(cache.display());
-    }
-    provider.build().error_on_failure()
-}
-
-/// The input's name, where the network has one input, and a first output, of the package's shape.
-fn fitting_input(session: &ort::session::Session, package: &Package) -> Result<String, SessionError> {
+/// What there is to bind, where the network has one input, and a first output, of the package's shape.
+fn fitting(session: &ort::session::Session, package: &Package) -> Result<Fitting, SessionError> {
     let wrong = |reason: String| SessionError::Shape { model: package.manifest().name.clone(), reason };
     let ([input], [output, ..]) = (session.inputs(), session.outputs()) else {
         let counts = (session.inputs().len(), session.outputs().len());
@@ -210,17 +230,19 @@ fn fitting_input(session: &ort::session::Session, package: &Package) -> Result<S
     };
     let plans = package.plans();
     let shapes = Shapes { planar: plans.planar, sides: plans.patch_size };
+    let mut alone = false;
     for (what, channels, found) in [
         ("input", package.manifest().channels.len(), input.dtype().tensor_shape()),
         ("output", package.manifest().outputs(), output.dtype().tensor_shape()),
     ] {
         let found = found.ok_or_else(|| wrong(format!("its {what} is not a tensor")))?;
-        let wanted = shapes.of(channels);
-        // A dimension of -1 is free.
+        let wanted = shapes.of(1, channels);
+        // A dimension of -1 is free; a batch may also have been set to what is wanted.
         let fit = |(found, wanted): (&i64, &usize)| *found == *wanted as i64 || *found == -1;
-        if found.len() != wanted.len() || !found.iter().zip(&wanted).all(fit) {
+        if found.len() != wanted.len() || !found.iter().zip(&wanted).skip(1).all(fit) || found[0] == 0 {
             return Err(wrong(format!("its {what} has the shape {:?} where {wanted:?} is needed", &found[..])));
         }
+        alone |= found[0] == 1;
     }
-    Ok(input.name().to_owned())
+    Ok(Fitting { input: input.name().to_owned(), output: output.name().to_owned(), alone })
 }

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ndarray::{Array3, Axis};
+use sulcus_models::device::{Device, Provider};
 use sulcus_models::package::Package;
 use sulcus_models::predict::{Found, PredictError, find_lesions, predict};
 use sulcus_models::runtime::{FOLDER, Runtime};
-use sulcus_models::session::{Device, Provider, Session};
+use sulcus_models::session::Session;
 use sulcus_operators::digest::Digest;
 use sulcus_operators::phantom::{Field, Phantom, PhantomSpec, Sequence};
 use sulcus_operators::volume::Volume;
@@ -31,14 +32,14 @@ fn runtime() -> Option<&'static Runtime> {
 
 fn session(runtime: &Runtime, provider: Provider) -> Session {
     let package = Package::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("blob-filter")).unwrap();
-    let device = Device { provider, threads: 2, cache: None, fall_back: false };
+    let device = Device { threads: 2, ..Device::new(provider) };
     Session::open(runtime, Arc::new(package), &device).unwrap()
 }
 
 /// OpenVINO where the library has it, as in the product.
 fn any_session(runtime: &Runtime) -> Session {
     let package = Package::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("blob-filter")).unwrap();
-    let device = Device { provider: Provider::OpenVino, threads: 2, cache: None, fall_back: true };
+    let device = Device { threads: 2, fall_back: true, ..Device::new(Provider::OpenVino) };
     Session::open(runtime, Arc::new(package), &device).unwrap()
 }
 
@@ -211,7 +212,7 @@ fn a_broken_network_is_an_error() {
         let lines = text.lines().map(|old| if old.starts_with("\"model.onnx\"") { line.as_str() } else { old });
         std::fs::write(&manifest, lines.collect::<Vec<_>>().join("\n")).unwrap();
         let package = Arc::new(Package::open(folder.path()).unwrap());
-        let device = Device { provider: Provider::Cpu, threads: 1, cache: None, fall_back: false };
+        let device = Device { threads: 1, ..Device::new(Provider::Cpu) };
         let message = Session::open(runtime, package, &device).unwrap_err().to_string();
         assert!(message.contains("blob-filter"), "{message}");
     }

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use sulcus_models::device::{Device, Provider};
 use sulcus_models::package::Package;
 use sulcus_models::predict::find_lesions;
 use sulcus_models::runtime::{FOLDER, Runtime};
-use sulcus_models::session::{Device, Provider, Session};
+use sulcus_models::session::Session;
 use sulcus_operators::convert;
 use sulcus_operators::digest::Digest;
 use sulcus_operators::part10;
@@ -54,7 +55,7 @@ fn a_real_head_passes_through_both_providers() {
     let package = Arc::new(Package::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("blob-filter")).unwrap());
     let cache = tempfile::tempdir().unwrap();
     for (provider, start) in [(Provider::OpenVino, "cold"), (Provider::OpenVino, "warm"), (Provider::Cpu, "plain")] {
-        let device = Device { provider, threads: 2, cache: Some(cache.path().to_owned()), fall_back: true };
+        let device = Device { provider, threads: 2, memory: 0, cache: Some(cache.path().to_owned()), fall_back: true };
         let clock = Instant::now();
         let mut session = Session::open(runtime, package.clone(), &device).unwrap();
         let opened = clock.elapsed();

@@ -52,8 +52,12 @@ impl Training {
     }
 
     fn predict(&self) -> (bool, String) {
+        self.predict_on("cpu")
+    }
+
+    fn predict_on(&self, device: &str) -> (bool, String) {
         let mut command = Command::new(sulcus().unwrap());
-        command.args(["predict", "--device", "cpu", "--disable_tta", "-i"]).arg(self.path("images"));
+        command.args(["predict", "--device", device, "--disable_tta", "-i"]).arg(self.path("images"));
         said(command.arg("-o").arg(self.path("labels")).arg("-m").arg(self.path("package")))
     }
 }
@@ -150,4 +154,25 @@ fn a_missing_channel_is_named() {
     fs::remove_file(training.path("images/case_0001.nii.gz")).unwrap();
     let (well, text) = training.predict();
     assert!(!well && text.contains("case_0001.nii.gz"), "{text}");
+}
+
+#[test]
+fn a_device_that_is_not_there_is_refused_and_no_other_stands_in() {
+    let training = Training::new();
+    assert!(training.import(&[]).0);
+    copy(&root().join("tests/oracle/cases/iso/images"), &training.path("images"));
+    let library = sulcus_models::runtime::Runtime::load(None).unwrap().library().to_owned();
+    for (device, file) in
+        [("cuda:0", "libonnxruntime_providers_cuda.so"), ("tensorrt:1", "libonnxruntime_providers_tensorrt.so")]
+    {
+        if library.with_file_name(file).is_file() {
+            println!("SKIPPED: this ONNX Runtime may have {device}");
+            continue;
+        }
+        let (well, text) = training.predict_on(device);
+        assert!(!well && text.contains(device) && text.contains("GPU build"), "{text}");
+        assert_eq!(fs::read_dir(training.path("labels")).unwrap().count(), 0);
+    }
+    let (well, text) = training.predict_on("gpu");
+    assert!(!well && text.contains("cuda:N"), "{text}");
 }

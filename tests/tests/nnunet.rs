@@ -7,13 +7,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ndarray::{Array3, Array4, ArrayD, Axis, Ix3, Ix4};
+use ndarray::{Array3, Array4, ArrayD, Axis, Ix3, Ix4, Ix5};
+use sulcus_models::device::{Device, Provider};
 use sulcus_models::golden;
 use sulcus_models::import::{Order, Which, import};
 use sulcus_models::package::Package;
 use sulcus_models::predict::{Options, predict_image, prepare};
 use sulcus_models::runtime::Runtime;
-use sulcus_models::session::{Device, Provider, Session};
+use sulcus_models::session::Session;
 use sulcus_operators::nifti_image;
 use sulcus_operators::nnunet::tiles::Precision;
 use sulcus_tests::npy;
@@ -29,10 +30,6 @@ struct Case {
     image: Array4<f32>,
     /// Of z, y, x.
     spacing: [f64; 3],
-}
-
-fn device(provider: Provider) -> Device {
-    Device { provider, threads: 0, cache: None, fall_back: false }
 }
 
 fn cases() -> Vec<PathBuf> {
@@ -67,7 +64,7 @@ impl Case {
             orientation: "LPS".to_owned(),
         };
         import(&order, |package| {
-            let mut session = Session::open(runtime, Arc::new(package), &device(Provider::Cpu)).unwrap();
+            let mut session = Session::open(runtime, Arc::new(package), &Device::new(Provider::Cpu)).unwrap();
             Ok(golden::golden(&mut session).unwrap())
         })
         .unwrap();
@@ -93,8 +90,8 @@ impl Case {
             tile.insert_axis_inplace(Axis(1));
             wanted.insert_axis_inplace(Axis(1));
         }
-        let found = session.run(0, tile.into_dimensionality::<Ix4>().unwrap().view()).unwrap();
-        difference(found.into_dyn().iter(), wanted.iter())
+        let tile = tile.insert_axis(Axis(0)).into_dimensionality::<Ix5>().unwrap();
+        difference(session.run(0, tile).unwrap().iter(), wanted.iter())
     }
 
     fn labels(&self, session: &mut Session, precision: Precision) -> Array3<u8> {
@@ -168,7 +165,7 @@ fn every_case_has_the_answers_of_nnunet() {
 
         let wanted = case.oracle("segmentation.npy").mapv(|value| value as u8).into_dimensionality::<Ix3>().unwrap();
         let package = Arc::new(case.package.clone());
-        let mut session = Session::open(runtime, package.clone(), &device(Provider::Cpu)).unwrap();
+        let mut session = Session::open(runtime, package.clone(), &Device::new(Provider::Cpu)).unwrap();
         let error = case.tile_difference(&mut session);
         assert!(error <= 1e-3, "{name}: logits of a tile differ by {error}");
         let found = case.labels(&mut session, Precision::Half);
@@ -179,7 +176,7 @@ fn every_case_has_the_answers_of_nnunet() {
         }
 
         let (single, _) = agreement(&case.labels(&mut session, Precision::Single), &wanted);
-        let openvino = Session::open(runtime, package, &device(Provider::OpenVino)).map(|mut session| {
+        let openvino = Session::open(runtime, package, &Device::new(Provider::OpenVino)).map(|mut session| {
             let error = case.tile_difference(&mut session);
             let (equal, dice) = agreement(&case.labels(&mut session, Precision::Half), &wanted);
             format!("OpenVINO: tile {error:.1e}, {:.4} %, Dice {dice:.4}", 100.0 * equal)

@@ -11,6 +11,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use sulcus_connectors::scanner::{self, AssociationPer, Order, ScannerSpec};
+use sulcus_models::device::Provider;
 use sulcus_operators::{
     part10,
     phantom::{
@@ -21,7 +22,7 @@ use sulcus_operators::{
     rows::{Millis, Role, RunOutcome},
 };
 
-use super::{CommandError, Compute, chain, outcome::newest_reports, progress::Progress, table::Table};
+use super::{CommandError, chain, outcome::newest_reports, progress::Progress, table::Table};
 use crate::{
     dispatch::{open_reader, open_results},
     ledger::event::Event,
@@ -55,8 +56,8 @@ pub(super) struct Demo {
     #[arg(long, default_value_t = 7)]
     seed: u64,
     /// What computes.
-    #[arg(long, value_enum, default_value = "cpu")]
-    device: Compute,
+    #[arg(long, default_value_t = Provider::Cpu, value_name = "cpu|openvino|cuda:N|tensorrt:N")]
+    device: Provider,
 }
 
 /// The site of the demo; dropped, it is stopped.
@@ -164,16 +165,15 @@ impl Demo {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
         let address = port.map_err(CommandError::plain)?;
         let model = std::path::absolute("models/blob-filter").map_err(CommandError::plain)?;
-        let provider = match self.device.provider() {
-            sulcus_config::Provider::Openvino => "openvino",
-            sulcus_config::Provider::Cpu => "cpu",
-        };
+        // The provider's name is what stands before the number of a GPU.
+        let named = self.device.to_string();
+        let (provider, gpu) = named.split_once(':').unwrap_or((&named, "0"));
         let text = format!(
             "# The site of `sulcus demo`.\n[site]\nname = \"demo\"\ndata = \"data\"\n\n[receiver]\naddress = \"{address}\"\nmin_free_mib = 64\n\n\
              [[source]]\nname = \"scanner\"\nkind = \"dicom\"\nsettle_seconds = 1.0\n\n\
              [[pipeline]]\nname = \"cortical-lesions\"\nwhen = 'SeriesDescription.matches(\"(?i)(mprage|uni)\")'\n\
              model = '{}'\ndestinations = [\"results\"]\n\n\
-             [[destination]]\nname = \"results\"\nkind = \"folder\"\npath = \"results\"\n\n[[device]]\nname = \"cpu\"\nprovider = \"{provider}\"\n",
+             [[destination]]\nname = \"results\"\nkind = \"folder\"\npath = \"results\"\n\n[[device]]\nname = \"device\"\nprovider = \"{provider}\"\ngpu = {gpu}\n",
             model.display()
         );
         fs::write(folder.join("site.toml"), text).map_err(CommandError::plain)?;

@@ -22,6 +22,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use miette::Diagnostic;
+use sulcus_models::device::Provider;
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 
@@ -138,31 +139,15 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// What computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Compute {
-    /// OpenVINO on the CPU: the faster one for a U-Net.
-    Openvino,
-    /// ONNX Runtime's own kernels: the faster one for blob-filter.
-    Cpu,
-}
-
-impl Compute {
-    fn provider(self) -> sulcus_config::Provider {
-        match self {
-            Compute::Openvino => sulcus_config::Provider::Openvino,
-            Compute::Cpu => sulcus_config::Provider::Cpu,
-        }
-    }
-}
-
-impl From<Compute> for sulcus_models::session::Provider {
-    fn from(compute: Compute) -> Self {
-        match compute {
-            Compute::Openvino => sulcus_models::session::Provider::OpenVino,
-            Compute::Cpu => sulcus_models::session::Provider::Cpu,
-        }
-    }
+/// The device of a site that computes with a provider.
+fn site_device(provider: Provider) -> sulcus_config::Device {
+    let (kind, gpu) = match provider {
+        Provider::OpenVino => (sulcus_config::Provider::Openvino, 0),
+        Provider::Cpu => (sulcus_config::Provider::Cpu, 0),
+        Provider::Cuda(gpu) => (sulcus_config::Provider::Cuda, gpu),
+        Provider::TensorRt(gpu) => (sulcus_config::Provider::Tensorrt, gpu),
+    };
+    sulcus_config::Device { gpu, ..sulcus_config::Device::new("device", kind) }
 }
 
 /// The configuration file of a site.

@@ -7,15 +7,16 @@ use std::{
 
 use clap::{Args, Subcommand, ValueEnum};
 use sulcus_models::{
+    device::{Device, Provider},
     golden,
     import::{self, Order, Which, architecture::Architecture, unet},
     package::Package,
     plans::Plans,
     runtime::Runtime,
-    session::{Device, Provider, Session},
+    session::Session,
 };
 
-use super::{CommandError, Compute};
+use super::CommandError;
 
 #[derive(Subcommand)]
 pub(super) enum Model {
@@ -77,8 +78,8 @@ pub(super) struct Check {
     /// The model package.
     package: PathBuf,
     /// What computes.
-    #[arg(long, value_enum, default_value = "cpu")]
-    device: Compute,
+    #[arg(long, default_value_t = Provider::Cpu, value_name = "cpu|openvino|cuda:N|tensorrt:N")]
+    device: Provider,
 }
 
 impl Model {
@@ -108,17 +109,13 @@ impl Import {
         };
         let runtime = Runtime::load(None).map_err(CommandError::plain)?;
         let tried = |package: Package| {
-            let mut session =
-                Session::open(runtime, Arc::new(package), &device(Provider::Cpu)).map_err(|error| error.to_string())?;
+            let mut session = Session::open(runtime, Arc::new(package), &Device::new(Provider::Cpu))
+                .map_err(|error| error.to_string())?;
             golden::golden(&mut session).map_err(|error| error.to_string())
         };
         import::import(&order, tried).map_err(CommandError::plain)?;
         Inspect { package: self.output, json: self.json }.execute()
     }
-}
-
-pub(super) fn device(provider: Provider) -> Device {
-    Device { provider, threads: 0, cache: None, fall_back: false }
 }
 
 pub(super) fn open(folder: &Path) -> Result<Package, CommandError> {
@@ -185,7 +182,7 @@ impl Check {
     fn execute(self) -> Result<(), CommandError> {
         let package = Arc::new(open(&self.package)?);
         let runtime = Runtime::load(None).map_err(CommandError::plain)?;
-        let mut session = Session::open(runtime, package, &device(self.device.into())).map_err(CommandError::plain)?;
+        let mut session = Session::open(runtime, package, &Device::new(self.device)).map_err(CommandError::plain)?;
         let agreement = golden::check(&mut session).map_err(CommandError::plain)?;
         println!(
             "passed on {}: logits differ by at most {:.2e}, the largest is {:.2}",

@@ -13,17 +13,18 @@ use clap::Args;
 use crossbeam::channel::bounded;
 use ndarray::{Array4, Axis};
 use sulcus_models::{
+    device::{Device, Provider},
     predict::{Options, Predicted, predict_image},
     reorient::{AxisCodes, Reorientation},
     runtime::Runtime,
-    session::{Device, Session},
+    session::Session,
 };
 use sulcus_operators::{
     nifti_image::{self, Image},
     nnunet::tiles::Precision,
 };
 
-use super::{CommandError, Compute, chain, model, probabilities, progress::Progress};
+use super::{CommandError, chain, model, probabilities, progress::Progress};
 
 #[derive(Args)]
 pub(super) struct Predict {
@@ -37,8 +38,8 @@ pub(super) struct Predict {
     #[arg(short, long, value_name = "FOLDER")]
     model: PathBuf,
     /// What computes.
-    #[arg(long, value_enum, default_value = "openvino")]
-    device: Compute,
+    #[arg(long, default_value_t = Provider::OpenVino, value_name = "cpu|openvino|cuda:N|tensorrt:N")]
+    device: Provider,
     /// Folds to use, by their place in the package; without it, all.
     #[arg(short, long, num_args = 1.., value_name = "FOLD")]
     folds: Vec<usize>,
@@ -99,7 +100,7 @@ impl Predict {
             CommandError::usage(format!("{} cannot be made: {error}", self.output.display()), "choose another folder")
         })?;
         let runtime = Runtime::load(None).map_err(CommandError::plain)?;
-        let device = Device { cache: self.cache.clone(), ..model::device(self.device.into()) };
+        let device = Device { cache: self.cache.clone(), ..Device::new(self.device) };
         let mut session = Session::open(runtime, package, &device).map_err(CommandError::plain)?;
         let (done, failed) = self.work(&mut session, cases);
         if self.json {

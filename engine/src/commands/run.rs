@@ -8,14 +8,13 @@ use std::{
 
 use clap::Args;
 use crossbeam::channel::{Receiver, bounded};
-use sulcus_config::{
-    Destination, Device, DicomSource, FolderDestination, Identity, Pipeline, Retry, Seconds, Site, Source,
-};
+use sulcus_config::{Destination, DicomSource, FolderDestination, Identity, Pipeline, Retry, Seconds, Site, Source};
 use sulcus_connectors::folder::{self, FolderLimits, FolderPass};
+use sulcus_models::device::Provider;
 use sulcus_operators::rows::{Fault, Seq};
 
 use super::{
-    CommandError, Compute, chain,
+    CommandError, chain,
     outcome::{newest_reports, print_faults, print_report},
 };
 use crate::{
@@ -53,8 +52,8 @@ pub(super) struct Run {
     #[arg(long, value_name = "CEL", default_value = ANATOMICAL)]
     when: String,
     /// What computes.
-    #[arg(long, value_enum, default_value = "cpu")]
-    device: Compute,
+    #[arg(long, default_value_t = Provider::Cpu, value_name = "cpu|openvino|cuda:N|tensorrt:N")]
+    device: Provider,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -196,7 +195,7 @@ impl Run {
                 path: output.to_owned(),
                 retry: Retry::default(),
             })],
-            devices: vec![Device { name: "device".to_owned(), provider: self.device.provider(), threads: 0 }],
+            devices: vec![super::site_device(self.device)],
             ..Site::default()
         })
     }

@@ -10,10 +10,11 @@ use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use ndarray::Array3;
 use sulcus_config::Site;
 use sulcus_models::{
+    device::{Device, Provider},
     package::Package,
     predict::find_lesions,
     runtime::Runtime,
-    session::{Device, Provider, Session},
+    session::Session,
 };
 use sulcus_operators::{
     convert,
@@ -49,8 +50,11 @@ impl Compute {
                 provider: match device.provider {
                     sulcus_config::Provider::Openvino => Provider::OpenVino,
                     sulcus_config::Provider::Cpu => Provider::Cpu,
+                    sulcus_config::Provider::Cuda => Provider::Cuda(device.gpu),
+                    sulcus_config::Provider::Tensorrt => Provider::TensorRt(device.gpu),
                 },
                 threads: usize::from(device.threads),
+                memory: device.memory_mib as usize * (1 << 20),
                 cache: Some(site.site.data.join("cache")),
                 fall_back: false,
             },

@@ -5,45 +5,9 @@
 //! nearer of hull and cleft is the depth below the pial surface, and the ribbon is what is shallower than the local
 //! thickness, so it follows every fold at an even width. Lesions and signal are not known here.
 
+use super::head::{Content, Head, Ribbon, TISSUES, Tissue};
 use super::random::Draws;
 use super::shape::{Depth, Point, along, both, dot, either, ellipsoid, length, rod, share_inside};
-
-/// The tissues that give signal, each with relaxation times of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tissue {
-    Air,
-    Bone,
-    Fat,
-    Muscle,
-    Csf,
-    Grey,
-    White,
-    DeepGrey,
-    Lesion,
-}
-
-/// Number of tissues.
-pub(super) const TISSUES: usize = 9;
-
-/// The share of each tissue in a voxel, by `Tissue as usize`; they add up to 1.
-pub(super) type Shares = [f32; TISSUES];
-
-/// Where a point lies in the cerebral cortex.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ribbon {
-    /// Depth below the pial surface, mm; negative in CSF.
-    pub(super) depth: f32,
-    /// Thickness of the cortex here, mm.
-    pub(super) thickness: f32,
-}
-
-/// What one voxel holds.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Content {
-    pub(super) shares: Shares,
-    /// True within the brain and up to 1 mm outside it, as SynthStrip's default border has it.
-    pub(super) brain: bool,
-}
 
 /// Plane waves of the folding field.
 const WAVES: usize = 16;
@@ -78,11 +42,6 @@ impl Anatomy {
         let slow = std::array::from_fn(|_| draws.between(0.0, 1.0));
         let cerebrum = [draws.between(64.0, 67.0), draws.between(79.0, 84.0), draws.between(59.0, 62.0)];
         Anatomy { waves, phases, slow, cerebrum }
-    }
-
-    /// Half the extent of the cerebrum, mm.
-    pub(super) fn extent(&self) -> Point {
-        self.cerebrum
     }
 
     /// Depth below the smooth hull of the cerebrum.
@@ -149,16 +108,20 @@ impl Anatomy {
         let cleft = Depth { mm: cleft.max(-half_width), out: [0.0; 3] };
         Ribbon { depth: both(smooth, cleft, 2.5).mm, thickness }
     }
+}
 
-    /// Where `p` lies in the cortex; none outside the cerebrum.
-    pub(super) fn ribbon(&self, p: Point) -> Option<Ribbon> {
+impl Head for Anatomy {
+    fn extent(&self) -> Point {
+        self.cerebrum
+    }
+
+    fn ribbon(&self, p: Point) -> Option<Ribbon> {
         let hull = self.hull(p);
         let inside = hull.mm > 0.0 && cerebellum(p).mm < -1.0 && brainstem(p) < -1.0;
         inside.then(|| self.fold(p, hull))
     }
 
-    /// The tissues of a voxel of size `voxel` mm at `p`.
-    pub(super) fn content(&self, p: Point, voxel: f32) -> Content {
+    fn content(&self, p: Point, voxel: f32) -> Content {
         let mut shares = [0.0; TISSUES];
         shares[Tissue::Air as usize] = 1.0;
         let head = ellipsoid(p, [0.0, 1.0, -22.0], [79.5, 96.0, 99.0]).mm;

@@ -7,7 +7,7 @@ use ndarray::Array3;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::anatomy::{Anatomy, Ribbon};
+use super::head::{Head, Ribbon};
 use super::random::Draws;
 use super::shape::{Point, along, dot, length};
 use super::{Frame, PhantomError};
@@ -68,14 +68,14 @@ struct Seat {
 }
 
 impl Seat {
-    fn holds(&self, anatomy: &Anatomy, p: Point) -> bool {
+    fn holds(&self, head: &dyn Head, p: Point) -> bool {
         let offset = along(p, -1.0, self.centre);
         let normal = dot(offset, self.inwards);
         let across = (dot(offset, offset) - normal * normal).max(0.0);
         if across / self.radii[0].powi(2) + (normal / self.radii[1]).powi(2) > 1.0 {
             return false;
         }
-        anatomy.ribbon(p).is_some_and(|Ribbon { depth, thickness }| match self.kind {
+        head.ribbon(p).is_some_and(|Ribbon { depth, thickness }| match self.kind {
             LesionType::Leukocortical => depth > 0.25 * thickness,
             LesionType::Intracortical => depth > 0.1 * thickness && depth < thickness,
             LesionType::Subpial => depth > 0.0 && depth < 0.75 * thickness,
@@ -97,7 +97,7 @@ pub(super) struct Placed {
 }
 
 /// Puts `count` lesions into the cortex, none touching another.
-pub(super) fn place(anatomy: &Anatomy, frame: &Frame, count: usize, seed: u64) -> Result<Placed, PhantomError> {
+pub(super) fn place(head: &dyn Head, frame: &Frame, count: usize, seed: u64) -> Result<Placed, PhantomError> {
     let [columns, rows, slices] = frame.size;
     let mut labels = Array3::zeros((slices, rows, columns));
     let mut lesions = Vec::with_capacity(count);
@@ -109,12 +109,12 @@ pub(super) fn place(anatomy: &Anatomy, frame: &Frame, count: usize, seed: u64) -
     let mut attempts = count.saturating_mul(ATTEMPTS);
     while lesions.len() < count {
         attempts = attempts.checked_sub(1).ok_or(PhantomError::NoRoom { placed: lesions.len(), wanted: count })?;
-        let Some(seat) = seat(anatomy, kind, &mut draws) else { continue };
+        let Some(seat) = seat(head, kind, &mut draws) else { continue };
         let apart = |other: &Seat| length(along(seat.centre, -1.0, other.centre)) > seat.reach() + other.reach() + gap;
         if !seats.iter().all(apart) {
             continue;
         }
-        let Some(covered) = cover(anatomy, frame, &seat) else { continue };
+        let Some(covered) = cover(head, frame, &seat) else { continue };
         let voxel_mm3 = f64::from(frame.spacing.iter().product::<f32>());
         let total: f64 = covered.iter().map(|(_, share)| f64::from(*share)).sum();
         let voxels = covered.iter().filter(|(_, share)| *share >= 0.5).count() as u64;
@@ -151,22 +151,22 @@ fn draw_kind(draws: &mut Draws) -> LesionType {
 }
 
 /// A candidate: a random point of the cortex, moved along the normal to the depth that its type asks for.
-fn seat(anatomy: &Anatomy, kind: LesionType, draws: &mut Draws) -> Option<Seat> {
-    let extent = anatomy.extent();
+fn seat(head: &dyn Head, kind: LesionType, draws: &mut Draws) -> Option<Seat> {
+    let extent = head.extent();
     let mut centre: Point = extent.map(|half| draws.between(-half, half));
     let radius = draws.between(1.2, 3.0);
     let flattening = draws.between(0.75, 1.0);
-    let first = anatomy.ribbon(centre)?;
+    let first = head.ribbon(centre)?;
     if first.thickness < 1.8 || first.depth < -1.0 || first.depth > 6.0 {
         return None;
     }
     let mut inwards = [0.0; 3];
     for _ in 0..4 {
-        let here = anatomy.ribbon(centre)?;
+        let here = head.ribbon(centre)?;
         let slope: Point = [
-            anatomy.ribbon(along(centre, 0.4, [1.0, 0.0, 0.0]))?.depth - here.depth,
-            anatomy.ribbon(along(centre, 0.4, [0.0, 1.0, 0.0]))?.depth - here.depth,
-            anatomy.ribbon(along(centre, 0.4, [0.0, 0.0, 1.0]))?.depth - here.depth,
+            head.ribbon(along(centre, 0.4, [1.0, 0.0, 0.0]))?.depth - here.depth,
+            head.ribbon(along(centre, 0.4, [0.0, 1.0, 0.0]))?.depth - here.depth,
+            head.ribbon(along(centre, 0.4, [0.0, 0.0, 1.0]))?.depth - here.depth,
         ];
         let steepness = length(slope);
         if steepness < 0.1 {
@@ -175,7 +175,7 @@ fn seat(anatomy: &Anatomy, kind: LesionType, draws: &mut Draws) -> Option<Seat> 
         inwards = slope.map(|s| s / steepness);
         centre = along(centre, wanted_depth(kind, &here) - here.depth, inwards);
     }
-    let last = anatomy.ribbon(centre)?;
+    let last = head.ribbon(centre)?;
     if (last.depth - wanted_depth(kind, &last)).abs() > 0.3 || last.thickness < 1.8 {
         return None;
     }
@@ -197,7 +197,7 @@ fn wanted_depth(kind: LesionType, here: &Ribbon) -> f32 {
 }
 
 /// The voxels (column, row, slice) that a lesion covers and their shares of it; none where it leaves the grid.
-fn cover(anatomy: &Anatomy, frame: &Frame, seat: &Seat) -> Option<Vec<([usize; 3], f32)>> {
+fn cover(head: &dyn Head, frame: &Frame, seat: &Seat) -> Option<Vec<([usize; 3], f32)>> {
     let middle = frame.index(seat.centre);
     let mut first = [0usize; 3];
     let mut last = [0usize; 3];
@@ -215,7 +215,7 @@ fn cover(anatomy: &Anatomy, frame: &Frame, seat: &Seat) -> Option<Vec<([usize; 3
         for sample in 0..FINE * FINE * FINE {
             let step = [sample % FINE, sample / FINE % FINE, sample / FINE / FINE];
             let at: Point = std::array::from_fn(|i| index[i] as f32 + (step[i] as f32 + 0.5) / FINE as f32 - 0.5);
-            count += usize::from(seat.holds(anatomy, frame.place(at)));
+            count += usize::from(seat.holds(head, frame.place(at)));
         }
         count as f32 / (FINE * FINE * FINE) as f32
     };

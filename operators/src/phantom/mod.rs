@@ -6,23 +6,29 @@
 
 mod anatomy;
 pub mod dicom;
+mod distance;
+mod head;
 mod lesions;
 mod random;
 pub mod score;
 mod shape;
 mod signal;
 mod spec;
+mod traced;
 
 use ndarray::Array3;
 use rayon::prelude::*;
 
 use crate::volume::Grid;
-use anatomy::{Anatomy, Tissue};
+use anatomy::Anatomy;
+use head::{Head, Tissue};
 pub use lesions::{LesionType, TrueLesion};
 use random::Draws;
 use shape::Point;
 use signal::Signal;
 pub use spec::{Field, Orientation, PhantomError, PhantomSpec, Sequence};
+use traced::Traced;
+pub use traced::{TraceError, Tracing};
 
 /// Which image of a scan it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,12 +125,20 @@ impl Phantom {
     /// Draws a head, puts lesions into its cortex and scans it. The same specification gives the same phantom,
     /// whatever the number of threads.
     pub fn generate(spec: &PhantomSpec) -> Result<Self, PhantomError> {
+        Self::scan(spec, &Anatomy::new(spec.seed))
+    }
+
+    /// As [`Phantom::generate`], with a head that is traced from a real one and deformed.
+    pub fn trace(spec: &PhantomSpec, tracing: &Tracing) -> Result<Self, PhantomError> {
+        Self::scan(spec, &Traced::new(tracing, spec.seed))
+    }
+
+    fn scan(spec: &PhantomSpec, head: &dyn Head) -> Result<Self, PhantomError> {
         spec.check()?;
         let frame = Frame::new(spec);
-        let anatomy = Anatomy::new(spec.seed);
         let count = Draws::new(spec.seed, "count").count(*spec.lesions.start(), *spec.lesions.end());
-        let placed = lesions::place(&anatomy, &frame, count, spec.seed)?;
-        let signal = Signal::new(spec.field, spec.sequence, spec.spacing_mm.iter().product(), spec.seed);
+        let placed = lesions::place(head, &frame, count, spec.seed)?;
+        let signal = Signal::new(spec);
 
         let [columns, rows, slices] = spec.size;
         let shape = (slices, rows, columns);
@@ -143,7 +157,7 @@ impl Phantom {
                 for number in first..first + per_slice {
                     let at = number - first;
                     let p = frame.place([(at % columns) as f32, (at / columns) as f32, slice as f32]);
-                    let mut content = anatomy.content(p, voxel);
+                    let mut content = head.content(p, voxel);
                     if let Some((_, share)) = lesion.next_if(|(other, _)| *other == number) {
                         content.shares.iter_mut().for_each(|other| *other *= 1.0 - share);
                         content.shares[Tissue::Lesion as usize] += share;

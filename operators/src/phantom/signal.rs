@@ -6,10 +6,10 @@
 //! 3T and 7T are rounded from that paper and Marques and Gruetter, PLoS ONE 8:e69294 (2013). Cortical lesions get
 //! 1.25 to 1.5 times the T1 of grey matter, which is our assumption and makes them darker than cortex.
 
-use super::anatomy::{Shares, TISSUES};
+use super::head::{Shares, TISSUES};
 use super::random::{Draws, normal};
 use super::shape::Point;
-use super::{Field, Sequence};
+use super::{Field, PhantomSpec, Sequence};
 
 /// T1 in seconds and proton density relative to CSF, by tissue; zero density gives no signal.
 const fn relaxation(field: Field) -> [(f64, f64); TISSUES] {
@@ -140,7 +140,9 @@ pub(super) struct Signal {
 }
 
 impl Signal {
-    pub(super) fn new(field: Field, sequence: Sequence, voxel_mm3: f64, seed: u64) -> Self {
+    pub(super) fn new(spec: &PhantomSpec) -> Self {
+        let PhantomSpec { field, sequence, seed, .. } = *spec;
+        let voxel_mm3 = spec.spacing_mm.iter().product::<f64>();
         let protocol = Protocol::of(field, sequence);
         let table: Vec<[[f32; 2]; TISSUES]> = (0..STEPS)
             .map(|step| {
@@ -156,11 +158,12 @@ impl Signal {
             Field::T3 => 1.0,
             Field::T7 => 2.2,
         };
-        let noise = 0.00055 / (voxel_mm3 as f32 * strength).clamp(0.05, 8.0);
+        let noise = spec.noise * 0.00055 / (voxel_mm3 as f32 * strength).clamp(0.05, 8.0);
         let bias = match field {
             Field::T3 => [0.25, 0.14],
             Field::T7 => [0.45, 0.38],
-        };
+        }
+        .map(|strength| strength * spec.bias);
         let mut draws = Draws::new(seed, "bias");
         let centre = [draws.between(-25.0, 25.0), draws.between(-25.0, 25.0), draws.between(-15.0, 15.0)];
         Signal { sequence, table, noise, bias, centre, gain: 9000.0, seed: seed ^ 0x6e6f_6973_6521 }
@@ -214,7 +217,7 @@ impl Signal {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::anatomy::Tissue;
+    use super::super::head::Tissue;
     use super::*;
 
     /// The closed forms of Marques 2010, equations 1 to 3.
@@ -253,8 +256,7 @@ mod tests {
     fn white_matter_is_brighter_than_grey_grey_than_lesion_and_lesion_than_csf() {
         for field in [Field::T3, Field::T7] {
             for sequence in [Sequence::Mp2rage, Sequence::Mprage] {
-                let mut signal = Signal::new(field, sequence, 1.0, 1);
-                signal.noise = 0.0;
+                let signal = Signal::new(&PhantomSpec { noise: 0.0, ..PhantomSpec::demo(field, sequence, 1) });
                 let of = |tissue: Tissue| {
                     let mut shares = [0.0; TISSUES];
                     shares[tissue as usize] = 1.0;

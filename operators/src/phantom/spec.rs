@@ -76,6 +76,10 @@ pub struct PhantomSpec {
     pub orientation: Orientation,
     /// Everything random follows from it.
     pub seed: u64,
+    /// Noise as a multiple of what such a scanner has; 0 to 10.
+    pub noise: f32,
+    /// Receive and transmit bias as a multiple of what such a scanner has; 0 to 2.
+    pub bias: f32,
     /// How many lesions, drawn from this range; at most 200.
     pub lesions: RangeInclusive<usize>,
     /// Whether all but the brain is set to 0, as models expect that were trained on stripped images.
@@ -96,6 +100,8 @@ impl PhantomSpec {
             size,
             orientation: Orientation::Sagittal,
             seed,
+            noise: 1.0,
+            bias: 1.0,
             lesions: 8..=14,
             stripped: true,
         }
@@ -113,6 +119,9 @@ impl PhantomSpec {
         if !self.spacing_mm.iter().all(|mm| (0.2..=8.0).contains(mm)) {
             return Err(PhantomError::Spacing(self.spacing_mm));
         }
+        if !(0.0..=10.0).contains(&self.noise) || !(0.0..=2.0).contains(&self.bias) {
+            return Err(PhantomError::Scanner { noise: self.noise, bias: self.bias });
+        }
         if self.lesions.is_empty() || *self.lesions.end() > 200 {
             return Err(PhantomError::Lesions(self.lesions.clone()));
         }
@@ -129,6 +138,14 @@ pub enum PhantomError {
     /// A spacing outside its limits.
     #[error("a spacing of {0:?} mm is out of bounds; use 0.2 to 8 mm along each axis")]
     Spacing([f64; 3]),
+    /// Noise or bias outside its limits.
+    #[error("noise of {noise} and bias of {bias} are out of bounds; use 0 to 10 and 0 to 2")]
+    Scanner {
+        /// Noise that was asked for.
+        noise: f32,
+        /// Bias that was asked for.
+        bias: f32,
+    },
     /// A lesion count outside its limits.
     #[error("a range of {0:?} lesions is out of bounds; use an ascending range up to 200")]
     Lesions(RangeInclusive<usize>),
