@@ -52,8 +52,13 @@ pub fn golden(session: &mut Session) -> Result<Vec<u8>, SessionError> {
 /// Compares what the network gives now with what the package holds.
 pub fn check(session: &mut Session) -> Result<Agreement, GoldenError> {
     let package = session.package().clone();
-    let wanted = package.golden().ok_or(GoldenError::None)?.as_chunks().0.iter().map(|word| f32::from_le_bytes(*word));
-    let found = kept(session)?;
+    let wanted = package.golden().ok_or(GoldenError::None)?;
+    agreement(wanted, &kept(session)?)
+}
+
+/// Compares outputs with golden ones.
+pub(crate) fn agreement(wanted: &[u8], found: &[f32]) -> Result<Agreement, GoldenError> {
+    let wanted = wanted.as_chunks().0.iter().map(|word| f32::from_le_bytes(*word));
     let largest = wanted.clone().fold(0.0f32, |largest, logit| largest.max(logit.abs()));
     let difference = if wanted.len() == found.len() {
         wanted
@@ -73,13 +78,22 @@ pub fn check(session: &mut Session) -> Result<Agreement, GoldenError> {
 fn kept(session: &mut Session) -> Result<Vec<f32>, SessionError> {
     let package = session.package().clone();
     let [z, y, x] = package.plans().patch_size;
+    let tile = Array5::from_shape_simple_fn((1, package.manifest().channels.len(), z, y, x), noise());
+    let logits = session.run(0, tile)?;
+    Ok(thinned(logits.iter()))
+}
+
+/// Numbers from -1 to 1 that are far from smooth and the same everywhere (Numerical Recipes' generator).
+pub(crate) fn noise() -> impl FnMut() -> f32 {
     let mut state = 1u32;
-    // Numerical Recipes' generator: the same everywhere, and far from smooth.
-    let tile = Array5::from_shape_simple_fn((1, package.manifest().channels.len(), z, y, x), || {
+    move || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    });
-    let logits = session.run(0, tile)?;
-    let step = logits.len().div_ceil(KEPT).max(1);
-    Ok(logits.iter().copied().step_by(step).collect())
+    }
+}
+
+/// Of many numbers, evenly, as many as are kept.
+pub(crate) fn thinned<'a>(numbers: impl ExactSizeIterator<Item = &'a f32>) -> Vec<f32> {
+    let step = numbers.len().div_ceil(KEPT).max(1);
+    numbers.copied().step_by(step).collect()
 }

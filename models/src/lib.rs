@@ -3,6 +3,7 @@
 //! This room knows nothing of DICOM networking or of the dataflow; it reads packages and gives lesions.
 
 pub mod blob_filter;
+pub mod brain;
 pub mod device;
 pub mod golden;
 pub mod import;

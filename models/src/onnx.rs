@@ -61,8 +61,10 @@ pub enum Attribute {
 pub const FREE: i64 = -1;
 /// What a free axis is called.
 pub const BATCH: &str = "batch";
+/// Length of an axis that may have any length at run time, whatever others have.
+pub const ANY: i64 = -2;
 
-/// A graph with one input; inputs and outputs are f32, and of fixed shape but for [`FREE`] axes.
+/// A graph with one input; inputs and outputs are f32, and of fixed shape but for [`FREE`] and [`ANY`] axes.
 #[derive(Clone, Debug)]
 pub struct Graph {
     name: String,
@@ -164,6 +166,8 @@ fn value_info(name: &str, shape: &[i64]) -> Message {
         let mut dimension = Message::default();
         match length {
             FREE => dimension.bytes(2, BATCH.as_bytes()),
+            // No value and no name: unknown.
+            ANY => {}
             length => dimension.int(1, length),
         }
         dimensions.message(1, &dimension);

@@ -218,31 +218,21 @@ impl Package {
     /// Reads a package and verifies it: sizes, digests, and that manifest and plans agree.
     pub fn open(folder: &Path) -> Result<Self, PackageError> {
         let manifest_path = folder.join(MANIFEST);
-        let manifest_bytes = read(&manifest_path, LARGEST_MANIFEST)?;
-        let manifest = parse_manifest(&manifest_path, &manifest_bytes)?;
-        let verified = |name: &str, limit| {
-            let path = folder.join(name);
-            let wanted = manifest.files.get(name).copied().ok_or_else(|| PackageError::Wrong {
-                name: manifest.name.clone(),
-                reason: format!("it gives no digest of {name}; add one under [files]"),
-            })?;
-            let bytes = read(&path, limit)?;
-            let found = Digest::of(&bytes);
-            if found != wanted {
-                return Err(PackageError::Changed { path, found, wanted });
-            }
-            Ok(bytes)
-        };
-        let plans_bytes = verified(PLANS, LARGEST_PLANS)?;
-        let networks =
-            manifest.networks().into_iter().map(|name| verified(name, LARGEST_MODEL)).collect::<Result<Vec<_>, _>>()?;
-        let golden = manifest.files.contains_key(GOLDEN).then(|| verified(GOLDEN, LARGEST_GOLDEN)).transpose()?;
+        let manifest_text = manifest_text(&manifest_path)?;
+        let manifest: Manifest = toml::from_str(&manifest_text).map_err(|error| PackageError::Manifest {
+            path: manifest_path,
+            reason: error.to_string().trim_end().to_owned(),
+        })?;
+        let verified = |name: &str| verified(folder, &manifest.name, &manifest.files, name);
+        let plans_bytes = verified(PLANS)?;
+        let networks = manifest.networks().into_iter().map(verified).collect::<Result<Vec<_>, _>>()?;
+        let golden = manifest.files.contains_key(GOLDEN).then(|| verified(GOLDEN)).transpose()?;
         let plans = Plans::parse(&plans_bytes, &manifest.configuration, manifest.channels.len())
             .map_err(|source| PackageError::Plans { path: folder.join(PLANS), source })?;
         let orientation =
             manifest.check().map_err(|reason| PackageError::Wrong { name: manifest.name.clone(), reason })?;
         // The manifest holds the digests of all the rest.
-        let parts = [manifest_bytes.as_slice(), plans_bytes.as_slice()];
+        let parts = [manifest_text.as_bytes(), plans_bytes.as_slice()];
         let digest = Digest::of_parts("model package", parts);
         Ok(Package { folder: folder.to_owned(), manifest, plans, orientation, networks, golden, digest })
     }
@@ -297,10 +287,35 @@ impl Package {
     }
 }
 
-fn parse_manifest(path: &Path, bytes: &[u8]) -> Result<Manifest, PackageError> {
-    let wrong = |reason: String| PackageError::Manifest { path: path.to_owned(), reason };
-    let text = std::str::from_utf8(bytes).map_err(|error| wrong(format!("{error}; a manifest is UTF-8 text")))?;
-    toml::from_str(text).map_err(|error| wrong(error.to_string().trim_end().to_owned()))
+/// A file of a package, once it has the digest of the manifest.
+pub(crate) fn verified(
+    folder: &Path,
+    model: &str,
+    files: &BTreeMap<String, Digest>,
+    name: &str,
+) -> Result<Vec<u8>, PackageError> {
+    let path = folder.join(name);
+    let wanted = files.get(name).copied().ok_or_else(|| PackageError::Wrong {
+        name: model.to_owned(),
+        reason: format!("it gives no digest of {name}; add one under [files]"),
+    })?;
+    let limit = match name {
+        PLANS => LARGEST_PLANS,
+        GOLDEN => LARGEST_GOLDEN,
+        _ => LARGEST_MODEL,
+    };
+    let bytes = read(&path, limit)?;
+    let found = Digest::of(&bytes);
+    if found == wanted { Ok(bytes) } else { Err(PackageError::Changed { path, found, wanted }) }
+}
+
+/// The text of a manifest.
+pub(crate) fn manifest_text(path: &Path) -> Result<String, PackageError> {
+    let wrong = |error| {
+        let reason = format!("{error}; a manifest is UTF-8 text");
+        PackageError::Manifest { path: path.to_owned(), reason }
+    };
+    String::from_utf8(read(path, LARGEST_MANIFEST)?).map_err(wrong)
 }
 
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>, PackageError> {

@@ -76,6 +76,9 @@ fn an_endless_manifest_is_not_read() {
 proptest! {
     #[test]
     fn no_manifest_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let _ = parse_manifest(Path::new(MANIFEST), &bytes);
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(MANIFEST), &bytes).unwrap();
+        prop_assert!(Package::open(folder.path()).is_err());
+        prop_assert!(!matches!(crate::brain::BrainPackage::open(folder.path()), Ok(Some(_))));
     }
 }

@@ -106,34 +106,18 @@ impl Session {
 
     fn start(runtime: &Runtime, package: &Arc<Package>, device: &Device) -> Result<Self, SessionError> {
         let provider = device.provider;
-        let model = || package.manifest().name.clone();
-        let failed = |error: &dyn std::fmt::Display| {
-            let reason = said(error);
-            if out_of_memory(&reason) {
-                SessionError::Memory { model: model(), provider, reason }
-            } else {
-                SessionError::Open { model: model(), provider, reason }
-            }
-        };
+        let failed = |error: ort::Error| refused(&package.manifest().name, provider, &error);
         let mut batch = provider.batch();
         let mut networks = Vec::with_capacity(package.networks().len());
-        for network in package.networks() {
-            let mut builder = ort::session::Session::builder(runtime.environment()).map_err(|error| failed(&error))?;
-            if device.threads > 0 {
-                builder = builder.with_intra_threads(device.threads).map_err(|error| failed(&error))?;
-            }
-            if batch > 1 {
-                builder = builder.with_dimension_override(BATCH, batch as i64).map_err(|error| failed(&error))?;
-            }
-            let mut builder = builder.with_execution_providers(device.providers()).map_err(|error| failed(&error))?;
-            let session = builder.commit_from_memory(network).map_err(|error| failed(&error))?;
+        for bytes in package.networks() {
+            let session = network(runtime, bytes, device, batch).map_err(failed)?;
             let Fitting { input, output, alone } = fitting(&session, package)?;
             if alone {
                 batch = 1;
             }
-            let mut binding = session.create_binding().map_err(|error| failed(&error))?;
-            let memory = provider.outputs().map_err(|error| failed(&error))?;
-            binding.bind_output_to_device(output, &memory).map_err(|error| failed(&error))?;
+            let mut binding = session.create_binding().map_err(failed)?;
+            let memory = provider.outputs().map_err(failed)?;
+            binding.bind_output_to_device(output, &memory).map_err(failed)?;
             networks.push(Network { session, binding, input });
         }
         Ok(Session { networks, provider, package: package.clone(), batch })
@@ -193,6 +177,33 @@ impl Session {
         let mut logits = logits.map_err(|error| wrong(error.to_string()))?;
         logits.slice_axis_inplace(Axis(0), Slice::from(..count));
         Ok(logits)
+    }
+}
+
+/// Loads one network; where `batch` is not 1, its free batch is set to it.
+pub(crate) fn network(
+    runtime: &Runtime,
+    bytes: &[u8],
+    device: &Device,
+    batch: usize,
+) -> ort::Result<ort::session::Session> {
+    let mut builder = ort::session::Session::builder(runtime.environment())?;
+    if device.threads > 0 {
+        builder = builder.with_intra_threads(device.threads)?;
+    }
+    if batch > 1 {
+        builder = builder.with_dimension_override(BATCH, batch as i64)?;
+    }
+    builder.with_execution_providers(device.providers())?.commit_from_memory(bytes)
+}
+
+/// The error of a network that could not be loaded.
+pub(crate) fn refused(model: &str, provider: Provider, error: &ort::Error) -> SessionError {
+    let (model, reason) = (model.to_owned(), said(error));
+    if out_of_memory(&reason) {
+        SessionError::Memory { model, provider, reason }
+    } else {
+        SessionError::Open { model, provider, reason }
     }
 }
 

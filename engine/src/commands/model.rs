@@ -7,9 +7,10 @@ use std::{
 
 use clap::{Args, Subcommand, ValueEnum};
 use sulcus_models::{
+    brain::BrainPackage,
     device::{Device, Provider},
-    golden,
-    import::{self, Order, Which, architecture::Architecture, unet},
+    golden::{self, Agreement},
+    import::{self, Order, Which, architecture::Architecture, synthstrip, unet},
     package::Package,
     plans::Plans,
     runtime::Runtime,
@@ -30,7 +31,8 @@ pub(super) enum Model {
 
 #[derive(Args)]
 pub(super) struct Import {
-    /// nnU-Net's results folder of one training: it holds plans.json, dataset.json and fold_0.
+    /// nnU-Net's results folder of one training: it holds plans.json, dataset.json and fold_0. Or SynthStrip's
+    /// checkpoint (synthstrip.1.pt), for a package that finds the brain.
     results: PathBuf,
     /// The package's folder, which must not exist.
     #[arg(long, value_name = "FOLDER")]
@@ -94,6 +96,9 @@ impl Model {
 
 impl Import {
     fn execute(self) -> Result<(), CommandError> {
+        if self.results.is_file() {
+            return self.synthstrip();
+        }
         let order = Order {
             results: self.results,
             output: self.output.clone(),
@@ -116,6 +121,28 @@ impl Import {
         import::import(&order, tried).map_err(CommandError::plain)?;
         Inspect { package: self.output, json: self.json }.execute()
     }
+
+    fn synthstrip(self) -> Result<(), CommandError> {
+        if !self.folds.is_empty() || self.half || self.lesion.is_some() {
+            return Err(CommandError::usage(
+                "a file is taken for SynthStrip's checkpoint, which has no folds, fp16 or lesions",
+                "name nnU-Net's results folder, or leave these options out",
+            ));
+        }
+        let runtime = Runtime::load(None).map_err(CommandError::plain)?;
+        let tried = |package: BrainPackage| {
+            let session = package.session(runtime, &Device::new(Provider::Cpu));
+            session.and_then(|mut session| session.golden()).map_err(|error| error.to_string())
+        };
+        synthstrip::import(&self.results, &self.output, self.name.as_deref(), tried).map_err(CommandError::plain)?;
+        Inspect { package: self.output, json: self.json }.execute()
+    }
+}
+
+/// The package, where it is one that finds the brain.
+fn brain(folder: &Path) -> Result<Option<BrainPackage>, CommandError> {
+    BrainPackage::open(folder)
+        .map_err(|error| CommandError::usage(super::chain(&error), "name a model package's folder"))
 }
 
 pub(super) fn open(folder: &Path) -> Result<Package, CommandError> {
@@ -124,6 +151,9 @@ pub(super) fn open(folder: &Path) -> Result<Package, CommandError> {
 
 impl Inspect {
     fn execute(self) -> Result<(), CommandError> {
+        if let Some(package) = brain(&self.package)? {
+            return self.brain(&package);
+        }
         let package = open(&self.package)?;
         let (manifest, plans) = (package.manifest(), package.plans());
         let bytes: usize = package.networks().iter().map(Vec::len).sum();
@@ -178,18 +208,41 @@ impl Inspect {
     }
 }
 
-impl Check {
-    fn execute(self) -> Result<(), CommandError> {
-        let package = Arc::new(open(&self.package)?);
-        let runtime = Runtime::load(None).map_err(CommandError::plain)?;
-        let mut session = Session::open(runtime, package, &Device::new(self.device)).map_err(CommandError::plain)?;
-        let agreement = golden::check(&mut session).map_err(CommandError::plain)?;
-        println!(
-            "passed on {}: logits differ by at most {:.2e}, the largest is {:.2}",
-            session.provider(),
-            agreement.difference,
-            agreement.largest
-        );
+impl Inspect {
+    fn brain(&self, package: &BrainPackage) -> Result<(), CommandError> {
+        let manifest = package.manifest();
+        if self.json {
+            println!("{:#}", serde_json::json!({"manifest": manifest, "network_bytes": package.network_bytes()}));
+            return Ok(());
+        }
+        println!("{} version {}: {}", manifest.name, manifest.version, manifest.description);
+        println!("{}", manifest.provenance);
+        println!("{}", manifest.research_use);
+        println!();
+        println!("  reads         heads at 1 mm, sides multiples of {}", manifest.reduction);
+        println!("  network       {:.1} MB", package.network_bytes() as f64 / 1e6);
         Ok(())
     }
+}
+
+impl Check {
+    fn execute(self) -> Result<(), CommandError> {
+        let runtime = Runtime::load(None).map_err(CommandError::plain)?;
+        if let Some(package) = brain(&self.package)? {
+            let device = Device::new(self.device);
+            let mut session = package.session(runtime, &device).map_err(CommandError::plain)?;
+            report(self.device, session.check().map_err(CommandError::plain)?);
+            return Ok(());
+        }
+        let package = Arc::new(open(&self.package)?);
+        let mut session = Session::open(runtime, package, &Device::new(self.device)).map_err(CommandError::plain)?;
+        let agreement = golden::check(&mut session).map_err(CommandError::plain)?;
+        report(session.provider(), agreement);
+        Ok(())
+    }
+}
+
+fn report(provider: Provider, agreement: Agreement) {
+    let Agreement { difference, largest } = agreement;
+    println!("passed on {provider}: outputs differ by at most {difference:.2e}, the largest is {largest:.2}");
 }

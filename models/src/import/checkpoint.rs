@@ -1,7 +1,9 @@
-//! Checkpoints of nnU-Net (`checkpoint_*.pth`): the zip of torch 1.6 and later, with a pickle and one file a storage.
+//! Checkpoints of nnU-Net (`checkpoint_*.pth`) and SynthStrip (`synthstrip.*.pt`): the zip of torch 1.6 and later, with
+//! a pickle and one file a storage.
 //!
-//! Owns where tensors lie and that every number is there and finite; what the weights mean is for `unet`. Read: weights,
-//! trainer, configuration and mirroring axes; the optimiser's state and the logs are passed over.
+//! Owns where tensors lie and that every number is there and finite; what the weights mean is for `unet` and
+//! `synthstrip`. Read: weights, and of nnU-Net trainer, configuration and mirroring axes; the optimiser's state and the
+//! logs are passed over.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -53,19 +55,44 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Reads a checkpoint file. Only tensors that `wanted` asks for by name are read.
     pub fn read(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Self, CheckpointError> {
-        let failed = |reason: String| CheckpointError { path: path.to_owned(), reason };
-        let file =
-            File::open(path).map_err(|error| failed(format!("{error}; check that it exists and may be read")))?;
-        let archive = ZipArchive::new(BufReader::new(file)).map_err(|error| {
-            failed(format!("it is no zip archive ({error}); save it with torch 1.6 or later, or copy it again"))
-        })?;
-        read(archive, wanted).map_err(failed)
+        let read = |mut saved: Saved| {
+            let pickle = &saved.pickle;
+            let trainer = pickle.text(saved.field("trainer_name")?).ok_or("trainer_name is no text")?.to_owned();
+            let configuration =
+                pickle.get(pickle.root(), "init_args").and_then(|args| pickle.get(args, "configuration"));
+            let configuration = configuration.and_then(|id| pickle.text(id)).unwrap_or_default().to_owned();
+            let mirror_axes = axes(pickle, saved.field("inference_allowed_mirroring_axes")?)?;
+            let weights = saved.weights("network_weights", wanted)?;
+            Ok(Checkpoint { trainer, configuration, mirror_axes, weights })
+        };
+        open(path).and_then(read).map_err(|reason| CheckpointError { path: path.to_owned(), reason })
     }
+}
+
+/// Reads the weights alone, under the name that the checkpoint has for them.
+///
+/// # Errors
+/// [`CheckpointError`] where the file is not read or holds no such weights.
+pub fn weights(path: &Path, field: &str) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
+    let read = |mut saved: Saved| saved.weights(field, |_| true);
+    open(path).and_then(read).map_err(|reason| CheckpointError { path: path.to_owned(), reason })
 }
 
 type Archive = ZipArchive<BufReader<File>>;
 
-fn read(mut archive: Archive, wanted: impl Fn(&str) -> bool) -> Result<Checkpoint, String> {
+/// What torch saved.
+struct Saved {
+    archive: Archive,
+    /// Where in the archive its parts lie.
+    folder: String,
+    pickle: Pickle,
+}
+
+fn open(path: &Path) -> Result<Saved, String> {
+    let file = File::open(path).map_err(|error| format!("{error}; check that it exists and may be read"))?;
+    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| {
+        format!("it is no zip archive ({error}); save it with torch 1.6 or later, or copy it again")
+    })?;
     let names: Vec<String> = archive.file_names().flatten().map(|name| name.into_owned()).collect();
     let folder = names
         .iter()
@@ -80,33 +107,37 @@ fn read(mut archive: Archive, wanted: impl Fn(&str) -> bool) -> Result<Checkpoin
     }
     let bytes = entry(&mut archive, &format!("{folder}data.pkl"), LARGEST_PICKLE)?;
     let pickle = Pickle::parse(&bytes).map_err(|error: PickleError| error.to_string())?;
-    drop(bytes);
-    let field = |name: &str| {
-        pickle
-            .get(pickle.root(), name)
-            .ok_or_else(|| format!("it has no field {name}; this is no checkpoint of nnU-Net"))
-    };
-    let trainer = pickle.text(field("trainer_name")?).ok_or("trainer_name is no text")?.to_owned();
-    let configuration = pickle.get(pickle.root(), "init_args").and_then(|args| pickle.get(args, "configuration"));
-    let configuration = configuration.and_then(|id| pickle.text(id)).unwrap_or_default().to_owned();
-    let mirror_axes = axes(&pickle, field("inference_allowed_mirroring_axes")?)?;
-    let mut weights = BTreeMap::new();
-    let mut storages = HashMap::new();
-    for (key, value) in pickle.entries(field("network_weights")?) {
-        let name = pickle.text(*key).ok_or("a weight in network_weights has no name")?;
-        // Left by DistributedDataParallel and by torch.compile.
-        let name = name.trim_start_matches("module.").trim_start_matches("_orig_mod.");
-        if !wanted(name) {
-            continue;
-        }
-        let tensor = tensor(&pickle, *value, &folder, &mut archive, &mut storages)
-            .map_err(|reason| format!("weight {name}: {reason}"))?;
-        if let Some(at) = tensor.values.iter().position(|value| !value.is_finite()) {
-            return Err(format!("weight {name} holds {} at place {at}; train it again", tensor.values[at]));
-        }
-        weights.insert(name.to_owned(), tensor);
+    Ok(Saved { archive, folder, pickle })
+}
+
+impl Saved {
+    fn field(&self, name: &str) -> Result<Id, String> {
+        let found = self.pickle.get(self.pickle.root(), name);
+        found.ok_or_else(|| format!("it has no field {name}; this is no checkpoint of nnU-Net or SynthStrip"))
     }
-    Ok(Checkpoint { trainer, configuration, mirror_axes, weights })
+
+    /// The tensors of a field that `wanted` asks for, by name.
+    fn weights(&mut self, field: &str, wanted: impl Fn(&str) -> bool) -> Result<BTreeMap<String, Tensor>, String> {
+        let id = self.field(field)?;
+        let Saved { archive, folder, pickle } = self;
+        let mut weights = BTreeMap::new();
+        let mut storages = HashMap::new();
+        for (key, value) in pickle.entries(id) {
+            let name = pickle.text(*key).ok_or_else(|| format!("a weight in {field} has no name"))?;
+            // Left by DistributedDataParallel and by torch.compile.
+            let name = name.trim_start_matches("module.").trim_start_matches("_orig_mod.");
+            if !wanted(name) {
+                continue;
+            }
+            let tensor = tensor(pickle, *value, folder, archive, &mut storages)
+                .map_err(|reason| format!("weight {name}: {reason}"))?;
+            if let Some(at) = tensor.values.iter().position(|value| !value.is_finite()) {
+                return Err(format!("weight {name} holds {} at place {at}; train it again", tensor.values[at]));
+            }
+            weights.insert(name.to_owned(), tensor);
+        }
+        Ok(weights)
+    }
 }
 
 fn entry(archive: &mut Archive, name: &str, limit: u64) -> Result<Vec<u8>, String> {

@@ -1,12 +1,14 @@
 //! Importing what nnU-Net trained, without Python: results folder in, model package out.
 //!
 //! Owns the order of steps and that a package is written whole or not at all. `pickle` and `checkpoint` read the
-//! weights, `architecture` the plans' network, `dataset` the labels; `unet` writes the ONNX graph.
+//! weights, `architecture` the plans' network, `dataset` the labels; `unet` writes the ONNX graph. SynthStrip's network
+//! comes in by `synthstrip`.
 
 pub mod architecture;
 pub mod checkpoint;
 pub mod dataset;
 pub mod pickle;
+pub mod synthstrip;
 pub mod unet;
 
 use std::collections::BTreeMap;
@@ -81,11 +83,13 @@ pub enum ImportError {
     /// A checkpoint cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// Plans and weights belong to different networks.
-    #[error("{} does not fit plans.json: {reason}; they belong to different trainings", path.display())]
+    /// Weights do not make the network that they should.
+    #[error("{} does not fit {plans}: {reason}; they belong to different trainings", path.display())]
     Weights {
         /// The checkpoint.
         path: PathBuf,
+        /// What says how the network is.
+        plans: &'static str,
         /// The weight and what does not fit.
         reason: String,
     },
@@ -148,9 +152,7 @@ pub struct Imported {
 /// Imports a training as a package. `golden` runs the package's self-test on what is written so far; nothing is left
 /// behind where anything fails.
 pub fn import(order: &Order, golden: impl FnOnce(Package) -> Result<Vec<u8>, String>) -> Result<Imported, ImportError> {
-    if order.output.exists() {
-        return Err(ImportError::Order(format!("{} exists already; name a new folder", order.output.display())));
-    }
+    new(&order.output)?;
     let plans_path = order.results.join(PLANS);
     let plans_bytes = read(&plans_path)?;
     let dataset_path = order.results.join("dataset.json");
@@ -166,7 +168,7 @@ pub fn import(order: &Order, golden: impl FnOnce(Package) -> Result<Vec<u8>, Str
             told => told.insert(Told::of(&checkpoint, order, &plans_path, &plans_bytes, &dataset)?),
         };
         let model = unet::build(&told.architecture, &checkpoint.weights, &told.ports, order.half)
-            .map_err(|reason| ImportError::Weights { path: path.clone(), reason })?;
+            .map_err(|reason| ImportError::Weights { path: path.clone(), plans: PLANS, reason })?;
         if networks.insert(format!("fold_{fold}.onnx"), model).is_some() {
             let reason = format!("two of the folds would be number {fold} of the package; import `all` alone");
             return Err(ImportError::Order(reason));
@@ -221,7 +223,15 @@ pub fn import(order: &Order, golden: impl FnOnce(Package) -> Result<Vec<u8>, Str
     Ok(Imported { manifest, architecture, cost })
 }
 
-fn text(manifest: &Manifest) -> Result<String, ImportError> {
+/// Nothing may be there yet.
+fn new(output: &Path) -> Result<(), ImportError> {
+    if output.exists() {
+        return Err(ImportError::Order(format!("{} exists already; name a new folder", output.display())));
+    }
+    Ok(())
+}
+
+fn text(manifest: &impl serde::Serialize) -> Result<String, ImportError> {
     toml::to_string(manifest).map_err(|error| ImportError::Order(error.to_string()))
 }
 
