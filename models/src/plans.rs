@@ -63,6 +63,8 @@ pub struct Plans {
     pub force_separate_z: Option<bool>,
     /// `force_separate_z` for logits.
     pub force_separate_z_logits: Option<bool>,
+    /// Whether nnU-Net keeps resampled logits in f32, as it does where torch resamples them, and else in fp16.
+    pub single_logits: bool,
 }
 
 #[derive(Deserialize)]
@@ -98,11 +100,53 @@ struct Configuration {
     resampling_fn_probabilities_kwargs: Resampling,
 }
 
+/// Arguments of nnU-Net's two ways to resample.
 #[derive(Deserialize)]
 struct Resampling {
-    order: u32,
-    order_z: u32,
+    order: Option<u32>,
+    order_z: Option<u32>,
     force_separate_z: Option<bool>,
+    mode: Option<String>,
+    aniso_axis_mode: Option<String>,
+    separate_z_anisotropy_threshold: Option<f64>,
+}
+
+/// The way to resample that a field names, and what it is given.
+struct Resampler<'p> {
+    field: &'static str,
+    name: &'p str,
+    arguments: &'p Resampling,
+}
+
+impl Resampler<'_> {
+    fn with_torch(&self) -> bool {
+        self.name == "resample_torch_fornnunet"
+    }
+
+    /// Its interpolation: scipy's spline of an order (`default_resampling.py`), or torch's linear one
+    /// (`resample_torch.py`), which takes the nearest across an axis that is resampled on its own, as the other does.
+    fn order(&self) -> Result<Order, PlansError> {
+        let Resampling { order, order_z, mode, aniso_axis_mode, separate_z_anisotropy_threshold, .. } = self.arguments;
+        let argument = |name: &str| format!("{}_kwargs.{name}", self.field);
+        let threshold = separate_z_anisotropy_threshold.unwrap_or(3.0);
+        let name = argument("separate_z_anisotropy_threshold");
+        refuse(threshold.to_bits() != 3f64.to_bits(), &name, &threshold, "only 3 is known")?;
+        if self.with_torch() {
+            let linear = mode.as_deref().unwrap_or("linear");
+            refuse(linear != "linear", &argument("mode"), &linear, "only linear is known")?;
+            let nearest = aniso_axis_mode.as_deref().unwrap_or("nearest-exact");
+            refuse(nearest != "nearest-exact", &argument("aniso_axis_mode"), &nearest, "only nearest-exact is known")?;
+            return Ok(Order::Linear);
+        }
+        let hint = "resample_data_or_seg_to_shape and resample_torch_fornnunet are known";
+        refuse(self.name != "resample_data_or_seg_to_shape", self.field, &self.name, hint)?;
+        refuse(*order_z != Some(0), &argument("order_z"), order_z, "only 0 is known")?;
+        match order {
+            Some(1) => Ok(Order::Linear),
+            Some(3) => Ok(Order::Cubic),
+            other => Err(value(&argument("order"), other, "use 1 or 3")),
+        }
+    }
 }
 
 impl Plans {
@@ -132,25 +176,19 @@ impl Plans {
                 scheme(&schemes[channel], chosen.use_mask_for_norm[channel], intensities)
             })
             .collect::<Result<_, _>>()?;
-        let (images, logits) = (&chosen.resampling_fn_data_kwargs, &chosen.resampling_fn_probabilities_kwargs);
-        for (field, name) in [
-            ("resampling_fn_data", &chosen.resampling_fn_data),
-            ("resampling_fn_probabilities", &chosen.resampling_fn_probabilities),
-        ] {
-            refuse(
-                name != "resample_data_or_seg_to_shape",
-                field,
-                name,
-                "only resample_data_or_seg_to_shape is known",
-            )?;
-        }
-        refuse(images.order_z != 0 || logits.order_z != 0, "order_z", &images.order_z, "only 0 is known")?;
-        refuse(logits.order != 1, "resampling_fn_probabilities_kwargs.order", &logits.order, "only 1 is known")?;
-        let order = match images.order {
-            1 => Order::Linear,
-            3 => Order::Cubic,
-            other => return Err(value("resampling_fn_data_kwargs.order", &other, "use 1 or 3")),
+        let images = Resampler {
+            field: "resampling_fn_data",
+            name: &chosen.resampling_fn_data,
+            arguments: &chosen.resampling_fn_data_kwargs,
         };
+        let logits = Resampler {
+            field: "resampling_fn_probabilities",
+            name: &chosen.resampling_fn_probabilities,
+            arguments: &chosen.resampling_fn_probabilities_kwargs,
+        };
+        let order = images.order()?;
+        let cubic = logits.order()? != Order::Linear;
+        refuse(cubic, "resampling_fn_probabilities_kwargs.order", &logits.arguments.order, "only 1 is known")?;
         Ok(Plans {
             transpose_forward: forward,
             transpose_backward: backward,
@@ -160,8 +198,9 @@ impl Plans {
             reader: file.image_reader_writer,
             normalisation,
             order,
-            force_separate_z: images.force_separate_z,
-            force_separate_z_logits: logits.force_separate_z,
+            force_separate_z: images.arguments.force_separate_z,
+            force_separate_z_logits: logits.arguments.force_separate_z,
+            single_logits: logits.with_torch(),
         })
     }
 
@@ -280,6 +319,18 @@ mod tests {
     }
 
     #[test]
+    fn resampling_with_torch_is_linear() {
+        let text = PLANS.replace("resample_data_or_seg_to_shape", "resample_torch_fornnunet");
+        let torch = |from: &str, to: &str| Plans::parse(text.replacen(from, to, 1).as_bytes(), "3d_fullres", 1);
+        let plans = torch("\"order\": 3, ", "").unwrap();
+        assert_eq!((plans.order, plans.single_logits), (Order::Linear, true));
+        for (argument, says) in [("\"mode\": \"area\"", "area"), ("\"aniso_axis_mode\": \"linear\"", "nearest-exact")] {
+            let message = torch("\"order\": 3", argument).unwrap_err().to_string();
+            assert!(message.contains(says), "{message}");
+        }
+    }
+
+    #[test]
     fn a_planar_network_keeps_the_spacing_between_slices() {
         let text = PLANS.replace("[96, 128, 112]", "[128, 112]").replace("[0.7, 0.7, 0.8]", "[0.7, 0.8]");
         let plans = Plans::parse(text.as_bytes(), "3d_fullres", 1).unwrap();
@@ -302,7 +353,8 @@ mod tests {
             ("\"order_z\": 0", "\"order_z\": 1", "order_z"),
             ("\"CTNormalization\"", "\"MyNormalization\"", "MyNormalization"),
             ("[1, 2, 0]", "[1, 2, 9]", "transpose_backward"),
-            ("resample_data_or_seg_to_shape", "resample_torch_fornnunet", "resample_torch_fornnunet"),
+            ("resample_data_or_seg_to_shape", "resample_by_hand", "resample_by_hand"),
+            ("\"order\": 3", "\"separate_z_anisotropy_threshold\": 2", "threshold"),
         ] {
             let changed = PLANS.replacen(from, to, 1);
             assert_ne!(changed, PLANS);

@@ -179,7 +179,8 @@ impl Predicted {
         let manifest = self.package.manifest();
         let painted = &manifest.regions_class_order;
         let labelling = if painted.is_empty() { Labelling::Classes } else { Labelling::Regions(painted) };
-        Export { labelling, shown: manifest.lesion_output(), precision: self.precision }
+        let precision = if self.package.plans().single_logits { Precision::Single } else { self.precision };
+        Export { labelling, shown: manifest.lesion_output(), precision }
     }
 
     /// Labels, and the probability of a lesion, on the image's grid (z, y, x).

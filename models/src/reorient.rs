@@ -78,6 +78,19 @@ impl Reorientation {
         })
     }
 
+    /// How nnU-Net turns an image before it looks: to RAS where the plans' reader says so, else not at all.
+    ///
+    /// # Errors
+    /// Where the affine does not span space.
+    pub fn of_reader(reader: &str, grid: &Grid) -> Result<Option<Self>, String> {
+        if !reader.ends_with("WithReorient") {
+            return Ok(None);
+        }
+        let codes = AxisCodes::parse("RAS").map_err(|error| error.to_string())?;
+        let way = Self::between(grid, codes);
+        way.map(Some).ok_or_else(|| "its affine does not span space; write it again".to_owned())
+    }
+
     /// The array in the target orientation.
     pub fn forward<T: Clone>(&self, array: ArrayView3<'_, T>) -> Array3<T> {
         let mut view = array.permuted_axes(self.source);

@@ -67,11 +67,17 @@ class Case:
     old_plans: bool = False
     empty: bool = False
     pixels: str = "float32"
+    reader: str = "SimpleITKIO"
+    # Columns: where x, y and z grow (LPS).
+    stored: tuple[int, ...] = (1, 0, 0, 0, 1, 0, 0, 0, 1)
+    torch_resampling: bool = False
 
 
 PLANAR = {"shape": (11, 22, 26), "planned": (1.0, 1.0), "patch": (12, 16)}
 RESCALED = (("rescale_to_0_1", False), ("noNorm", False), ("rgb_to_0_1", False))
 REGIONS = (("background", 0), ("whole", [1, 2, 3]), ("core", [2, 3]), ("active", 3))
+# x grows downwards, y to the right, z to the front: SRA.
+TURNED = (0, -1, 0, 0, 0, -1, 1, 0, 0)
 IGNORE = (("background", 0), ("wall", 1), ("core", 2), ("ignore", 3))
 CASES = [
     Case("iso", "spacing as planned: nothing is resampled"),
@@ -95,6 +101,13 @@ CASES = [
     Case("transposed", "thick sagittal slices, put first; separate z from the planned spacing only", shape=(20, 24, 16),
          spacing=(1.1, 0.9, 2.5), planned=(4.0, 1.0, 1.0), transpose=(2, 0, 1), flat_stages=1),
     Case("ignored", "an ignore label, which gets no output", labels=IGNORE),
+    Case("torch", "resampled by torch along all axes", spacing=(1.25, 0.9, 1.1), torch_resampling=True),
+    Case("torch_separate", "thick slices resampled by torch on their own", shape=(14, 20, 24), spacing=(5.0, 1.2, 0.9),
+         planned=(4.0, 1.0, 1.0), torch_resampling=True),
+    Case("turned", "stored as SRA and turned to RAS by SimpleITK", reader="SimpleITKIOWithReorient", stored=TURNED,
+         spacing=(1.25, 0.9, 1.1)),
+    Case("turned_nibabel", "stored as SRA and turned to RAS by nibabel", reader="NibabelIOWithReorient", stored=TURNED,
+         spacing=(1.25, 0.9, 1.1)),
     Case("zero", "an image of zeros: the crop is the whole image", empty=True, shape=(13, 14, 17)),
 ]
 
@@ -126,6 +139,7 @@ def write_images(case: Case, folder: pathlib.Path) -> list[np.ndarray]:
         image = SimpleITK.GetImageFromArray(pixels)
         image.SetSpacing(case.spacing[::-1])
         image.SetOrigin((-31.5, 12.25, 7.0))
+        image.SetDirection([float(part) for part in case.stored])
         SimpleITK.WriteImage(image, str(folder / f"case_{index:04}.nii.gz"), True)
     return channels
 
@@ -182,7 +196,10 @@ def make_plans(case: Case, size: Size, channels: list[np.ndarray]) -> dict:
     }
     for what, order in (("data", 3), ("seg", 1), ("probabilities", 1)):
         arguments = {"is_seg": what == "seg", "order": order, "order_z": 0, "force_separate_z": None}
-        configuration[f"resampling_fn_{what}"] = "resample_data_or_seg_to_shape"
+        if case.torch_resampling:
+            arguments = {"is_seg": what == "seg", "force_separate_z": None, "memefficient_seg_resampling": False}
+        function = "resample_torch_fornnunet" if case.torch_resampling else "resample_data_or_seg_to_shape"
+        configuration[f"resampling_fn_{what}"] = function
         configuration[f"resampling_fn_{what}_kwargs"] = arguments
     configuration |= architecture(case, size) | {"batch_dice": kind == "2d"}
     # The older of the two names is still accepted.
@@ -190,7 +207,7 @@ def make_plans(case: Case, size: Size, channels: list[np.ndarray]) -> dict:
     return {
         "dataset_name": f"Dataset700_{case.name}", "plans_name": name,
         "original_median_spacing_after_transp": [case.spacing[axis] for axis in case.transpose],
-        "original_median_shape_after_transp": shape, "image_reader_writer": "SimpleITKIO",
+        "original_median_shape_after_transp": shape, "image_reader_writer": case.reader,
         "transpose_forward": list(case.transpose), "transpose_backward": [case.transpose.index(n) for n in range(3)],
         "configurations": {kind: configuration}, "label_manager": "LabelManager",
         "experiment_planner_used": "nnUNetPlannerResEncM" if case.residual else "ExperimentPlanner",
@@ -283,7 +300,7 @@ def write_oracle(case: Case, folder: pathlib.Path, files: list[str]) -> dict[str
     predictor, data, logits, exported = predict(folder / "results", list(range(case.folds)), case.mirror, files)
     with tempfile.TemporaryDirectory() as written:
         export_prediction_from_logits(*exported, f"{written}/case")
-        segmentation = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(f"{written}/case.nii.gz"))
+        segmentation = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(f"{written}/case.nii.gz")).astype(np.uint8)
     predictor.network.load_state_dict(predictor.list_of_parameters[0])
     tile = middle_tile(data, case.patch)
     answer = predictor.network(torch.from_numpy(tile)[None])[0].detach().numpy()

@@ -7,12 +7,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ndarray::{Array3, Array4, ArrayD, Axis, Ix3, Ix4, Ix5};
+use ndarray::{Array3, Array4, ArrayD, ArrayView3, Axis, Ix3, Ix4, Ix5};
 use sulcus_models::device::{Device, Provider};
 use sulcus_models::golden;
 use sulcus_models::import::{Order, Which, import};
 use sulcus_models::package::Package;
 use sulcus_models::predict::{Options, predict_image, prepare};
+use sulcus_models::reorient::Reorientation;
 use sulcus_models::runtime::Runtime;
 use sulcus_models::session::Session;
 use sulcus_operators::nifti_image;
@@ -26,10 +27,16 @@ struct Case {
     folder: PathBuf,
     mirror: bool,
     package: Package,
-    /// Channels, z, y, x.
+    /// Channels, z, y, x, as the network's reader turns it.
     image: Array4<f32>,
     /// Of z, y, x.
     spacing: [f64; 3],
+    /// How nnU-Net's reader turned the image.
+    way: Option<Reorientation>,
+}
+
+fn turned<T: Clone>(way: Option<Reorientation>, array: ArrayView3<'_, T>) -> Array3<T> {
+    way.map_or_else(|| array.to_owned(), |way| way.forward(array))
 }
 
 fn cases() -> Vec<PathBuf> {
@@ -73,10 +80,19 @@ impl Case {
             .map(|channel| nifti_image::read(&folder.join(format!("images/case_{channel:04}.nii.gz"))).unwrap())
             .collect();
         let [x, y, z] = images[0].spacing;
-        let voxels: Vec<_> = images.iter().map(|image| image.voxels.view()).collect();
+        let way = Reorientation::of_reader(&package.plans().reader, &images[0].grid).unwrap();
+        let spacing = way.map_or([z, y, x], |way| way.by_axis([z, y, x]));
+        let voxels: Vec<_> = images.iter().map(|image| turned(way, image.voxels.view())).collect();
+        let voxels: Vec<_> = voxels.iter().map(|image| image.view()).collect();
         let image = ndarray::stack(Axis(0), &voxels).unwrap();
         let mirror = case["mirror"].as_bool().unwrap();
-        Case { name, folder: folder.to_owned(), mirror, package, image, spacing: [z, y, x] }
+        Case { name, folder: folder.to_owned(), mirror, package, image, spacing, way }
+    }
+
+    /// What nnU-Net wrote, as it lay before it was turned back.
+    fn segmentation(&self) -> Array3<u8> {
+        let wanted = self.oracle("segmentation.npy").mapv(|value| value as u8).into_dimensionality::<Ix3>().unwrap();
+        turned(self.way, wanted.view())
     }
 
     fn oracle(&self, name: &str) -> ArrayD<f32> {
@@ -163,7 +179,7 @@ fn every_case_has_the_answers_of_nnunet() {
         let largest = wanted.iter().fold(1.0f32, |largest, voxel| largest.max(voxel.abs()));
         assert!(preparation <= 1e-5 * largest, "{name}: prepared voxels differ by {preparation}");
 
-        let wanted = case.oracle("segmentation.npy").mapv(|value| value as u8).into_dimensionality::<Ix3>().unwrap();
+        let wanted = case.segmentation();
         let package = Arc::new(case.package.clone());
         let mut session = Session::open(runtime, package.clone(), &Device::new(Provider::Cpu)).unwrap();
         let error = case.tile_difference(&mut session);

@@ -15,7 +15,7 @@ use ndarray::{Array4, Axis};
 use sulcus_models::{
     device::{Device, Provider},
     predict::{Options, Predicted, predict_image},
-    reorient::{AxisCodes, Reorientation},
+    reorient::Reorientation,
     runtime::Runtime,
     session::Session,
 };
@@ -193,7 +193,7 @@ impl Predict {
         let mut images = images.into_iter();
         let first = images.next().ok_or("it has no image")?;
         let plans = session.package().plans();
-        let way = way(&plans.reader, &first)?;
+        let way = Reorientation::of_reader(&plans.reader, &first.grid)?;
         let turned = |image: &Image| match way {
             None => image.voxels.clone(),
             Some(way) => way.forward(image.voxels.view()),
@@ -249,14 +249,4 @@ impl Predict {
 
 fn near(a: [f64; 3], b: [f64; 3]) -> bool {
     a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-3 * b)
-}
-
-/// How nnU-Net turns an image before it looks: to RAS where its reader says so, else not at all.
-fn way(reader: &str, image: &Image) -> Result<Option<Reorientation>, String> {
-    if !reader.ends_with("WithReorient") {
-        return Ok(None);
-    }
-    let codes = AxisCodes::parse("RAS").map_err(|error| error.to_string())?;
-    let way = Reorientation::between(&image.grid, codes);
-    way.map(Some).ok_or_else(|| "its affine does not span space; write it again".to_owned())
 }
