@@ -1,8 +1,8 @@
 """Trains the demonstration model on a folder of phantoms with nnU-Net's own planner, preprocessor and trainer.
 
-usage: train.py RAW_DATASET WORK_FOLDER [--epochs N]
-RAW_DATASET is what `phantoms dataset` wrote. WORK_FOLDER gets nnU-Net's three folders; the last line printed is the
-trained-model folder that `sulcus model import --folds all` reads. Needs nnunetv2 2.8.1 with torch; a GPU is used
+usage: train.py RAW_DATASET WORK_FOLDER [--epochs N] [--result FILE]
+RAW_DATASET is what `phantoms dataset` wrote. WORK_FOLDER gets nnU-Net's three folders; FILE gets the path of
+the trained-model folder, which `sulcus model import --folds all` reads. Needs nnunetv2 2.8.1 with torch; a GPU is used
 where there is one, else the CPU in bfloat16. Every random number is seeded; torch's sums on several threads are not
 in a fixed order, so two runs agree in kind and not in every bit.
 """
@@ -25,7 +25,8 @@ def arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("dataset", type=pathlib.Path)
     parser.add_argument("work", type=pathlib.Path)
-    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--epochs", type=int, default=55)
+    parser.add_argument("--result", type=pathlib.Path)
     return parser.parse_args()
 
 
@@ -143,7 +144,9 @@ def main():
         shutil.copytree(given.dataset, raw)
     if not (work / "preprocessed" / NAME / f"{PLANS}_3d_fullres").exists():
         plan(work, os.cpu_count())
-    print(train(work, given.epochs))
+    results = train(work, given.epochs)
+    if given.result:
+        given.result.write_text(f"{results}\n")
 
 
 if __name__ == "__main__":

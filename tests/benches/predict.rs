@@ -35,6 +35,9 @@ fn run(rounds: u32) -> Result<(), PeerError> {
     let said = import.stderr(Stdio::inherit()).output()?.stdout;
     let said: serde_json::Value =
         serde_json::from_slice(&said).map_err(|error| PeerError::Failed(error.to_string()))?;
+    let peak = Command::new(&python).arg(script()).arg("peak").stderr(Stdio::inherit()).output()?.stdout;
+    let peak: f64 = serde_json::from_slice(&peak).map_err(|error| PeerError::Failed(error.to_string()))?;
+    bench.add("the machine's peak in float32 (a product of matrices)", "GFLOP/s", peak);
     let operations = said["cost"]["operations"].as_f64().unwrap_or_default();
     for round in 0..rounds {
         let output = |name: &str| scratch.path().join(format!("{name}-{round}"));

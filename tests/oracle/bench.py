@@ -2,6 +2,7 @@
 
 usage: bench.py case OUTPUT_FOLDER     writes OUTPUT_FOLDER/bench as make.py writes its cases
        bench.py resampling             prints the seconds of nnU-Net's resampling, as JSON
+       bench.py peak                   prints the GFLOP/s of torch's product of two matrices, as JSON
 """
 
 import json
@@ -47,11 +48,25 @@ def resampling() -> dict[str, float]:
     return {"image": there, "logits": time.perf_counter() - begun}
 
 
+def peak() -> float:
+    """The most that this machine does in float32: the best of ten products of two 4096 x 4096 matrices."""
+    side = 4096
+    one, other = torch.rand(side, side), torch.rand(side, side)
+    seconds = []
+    for _ in range(10):
+        begun = time.perf_counter()
+        one @ other
+        seconds.append(time.perf_counter() - begun)
+    return 2 * side**3 / min(seconds) / 1e9
+
+
 def main() -> None:
     match sys.argv[1:]:
         case ["case", output]:
             torch.set_num_threads(os.cpu_count() or 1)
             write_case(pathlib.Path(output))
+        case ["peak"]:
+            print(json.dumps(peak()))
         case ["resampling"]:
             print(json.dumps(resampling()))
         case _:

@@ -13,6 +13,7 @@ mod runtime;
 mod setup;
 mod step;
 mod tidy;
+mod train;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,7 @@ usage: cargo xtask TASK
   test          everything CI runs: set-up, format, lints, docs, tidy, tests
   setup         fetch ONNX Runtime, build tools and the peers that tests talk to, into runtime/
   oracle        write nnU-Net's own answers to larger cases, and compare (fetches nnU-Net and torch, 6 GB)
+  train [N]     train the demonstration model for N epochs, and score it (fetches nnU-Net and torch, 6 GB)
   tidy          check layers, file lengths, names, links, licences
   bench NAME    measure against peers and write bench/NAME.json into the target folder (receive, convert,
                 predict)";
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         ["test"] => checks::run(),
         ["setup"] => setup::everything().map(drop),
         ["oracle"] => oracle::run(),
+        ["train", arguments @ ..] => train::run(arguments),
         ["tidy"] => tidy::run(),
         ["bench", name, arguments @ ..] => bench::run(name, arguments),
         ["help" | "--help" | "-h"] => {

@@ -12,17 +12,20 @@ use crate::step::{Failure, command, root, step, succeed, target};
 /// What the cases are made with, pinned.
 const NNUNET: &[&str] = &["nnunetv2==2.8.1"];
 
-/// Makes the large cases and compares; `SULCUS_ORACLE_PYTHON` names a Python that has nnU-Net already.
+/// A Python that has nnU-Net: the one that `SULCUS_ORACLE_PYTHON` names, or our own.
+pub fn python() -> Result<PathBuf, Failure> {
+    if let Some(python) = std::env::var_os("SULCUS_ORACLE_PYTHON") {
+        return Ok(PathBuf::from(python));
+    }
+    let python = environment(&folder().join("oracle"))?;
+    install(&python, NNUNET)?;
+    Ok(python)
+}
+
+/// Makes the cases, small and large, and compares.
 pub fn run() -> Result<(), Failure> {
     let ready = setup::everything()?;
-    let python = match std::env::var_os("SULCUS_ORACLE_PYTHON") {
-        Some(python) => PathBuf::from(python),
-        None => {
-            let python = environment(&folder().join("oracle"))?;
-            install(&python, NNUNET)?;
-            python
-        }
-    };
+    let python = python()?;
     for size in ["small", "large"] {
         let cases = target().join("oracle").join(size);
         step(&format!("{size} cases by nnU-Net"), || {
