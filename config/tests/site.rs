@@ -34,7 +34,7 @@ fn the_small_example_loads_and_its_paths_count_from_its_folder() {
     let site = example("small.toml");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     assert_eq!(site.site.data, folder.join("small-data"));
-    assert_eq!(site.pipelines[0].model, folder.join("../../models/blob-filter"));
+    assert_eq!(site.pipelines[0].model, folder.join("../../models/demo"));
     assert!(matches!(site.destination("results"), Some(Destination::Folder(d)) if d.path == folder.join("results")));
 }
 

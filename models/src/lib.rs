@@ -2,7 +2,6 @@
 //!
 //! This room knows nothing of DICOM networking or of the dataflow; it reads packages and gives lesions.
 
-pub mod blob_filter;
 pub mod brain;
 pub mod device;
 pub mod golden;

@@ -21,6 +21,8 @@ pub const FORMAT: u32 = 1;
 pub const MANIFEST: &str = "manifest.toml";
 /// Name of nnU-Net's plans in a package.
 pub const PLANS: &str = "plans.json";
+/// Name of nnU-Net's description of the data in a package, if there is one.
+pub const DATASET: &str = "dataset.json";
 /// Name of the network in a package.
 pub const MODEL: &str = "model.onnx";
 
@@ -147,10 +149,11 @@ impl Manifest {
         if manifest.format != FORMAT {
             return Err(format!("format {} is not {FORMAT}; use a version of Sulcus that knows it", manifest.format));
         }
-        let known = |name: &str| name == PLANS || name == GOLDEN || fold(name).is_some();
+        let known = |name: &str| [PLANS, DATASET, GOLDEN].contains(&name) || fold(name).is_some();
         if let Some(name) = manifest.files.keys().find(|name| !known(name)) {
             return Err(format!(
-                "it lists {name}, which is no part of a package; {PLANS}, {MODEL}, fold_N.onnx and {GOLDEN} are"
+                "it lists {name}, which is no part of a package; {PLANS}, {DATASET}, {MODEL}, fold_N.onnx and {GOLDEN} \
+                 are"
             ));
         }
         let networks = manifest.networks();
@@ -202,6 +205,15 @@ fn fold(name: &str) -> Option<u32> {
     digits.parse().ok().filter(|fold: &u32| fold.to_string() == digits)
 }
 
+/// nnU-Net's own files, which its other programs want beside predictions.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// `plans.json`.
+    pub plans: Vec<u8>,
+    /// `dataset.json`, where the package holds it.
+    pub dataset: Option<Vec<u8>>,
+}
+
 /// A package whose every byte was verified.
 #[derive(Clone, Debug)]
 pub struct Package {
@@ -211,6 +223,7 @@ pub struct Package {
     orientation: AxisCodes,
     networks: Vec<Vec<u8>>,
     golden: Option<Vec<u8>>,
+    described: Described,
     digest: Digest,
 }
 
@@ -226,7 +239,8 @@ impl Package {
         let verified = |name: &str| verified(folder, &manifest.name, &manifest.files, name);
         let plans_bytes = verified(PLANS)?;
         let networks = manifest.networks().into_iter().map(verified).collect::<Result<Vec<_>, _>>()?;
-        let golden = manifest.files.contains_key(GOLDEN).then(|| verified(GOLDEN)).transpose()?;
+        let optional = |name: &str| manifest.files.contains_key(name).then(|| verified(name)).transpose();
+        let (golden, dataset) = (optional(GOLDEN)?, optional(DATASET)?);
         let plans = Plans::parse(&plans_bytes, &manifest.configuration, manifest.channels.len())
             .map_err(|source| PackageError::Plans { path: folder.join(PLANS), source })?;
         let orientation =
@@ -234,7 +248,16 @@ impl Package {
         // The manifest holds the digests of all the rest.
         let parts = [manifest_text.as_bytes(), plans_bytes.as_slice()];
         let digest = Digest::of_parts("model package", parts);
-        Ok(Package { folder: folder.to_owned(), manifest, plans, orientation, networks, golden, digest })
+        Ok(Package {
+            folder: folder.to_owned(),
+            manifest,
+            plans,
+            orientation,
+            networks,
+            golden,
+            described: Described { plans: plans_bytes, dataset },
+            digest,
+        })
     }
 
     /// The same with only some of its networks, by their place; all where none is named.
@@ -276,6 +299,11 @@ impl Package {
         &self.networks
     }
 
+    /// nnU-Net's own files that tell how the network was trained.
+    pub fn described(&self) -> &Described {
+        &self.described
+    }
+
     /// What the first network gave for a fixed tile, if the package holds it (see `golden`).
     pub fn golden(&self) -> Option<&[u8]> {
         self.golden.as_deref()
@@ -300,7 +328,7 @@ pub(crate) fn verified(
         reason: format!("it gives no digest of {name}; add one under [files]"),
     })?;
     let limit = match name {
-        PLANS => LARGEST_PLANS,
+        PLANS | DATASET => LARGEST_PLANS,
         GOLDEN => LARGEST_GOLDEN,
         _ => LARGEST_MODEL,
     };

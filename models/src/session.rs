@@ -11,7 +11,7 @@ use ort::value::Tensor;
 use thiserror::Error;
 
 use crate::device::{Device, Provider, out_of_memory};
-use crate::onnx::BATCH;
+use crate::onnx::{BATCH, steady};
 use crate::package::Package;
 use crate::runtime::{Runtime, RuntimeError};
 
@@ -194,7 +194,8 @@ pub(crate) fn network(
     if batch > 1 {
         builder = builder.with_dimension_override(BATCH, batch as i64)?;
     }
-    builder.with_execution_providers(device.providers())?.commit_from_memory(bytes)
+    let steadied = if device.provider == Provider::Cpu { steady(bytes) } else { None };
+    builder.with_execution_providers(device.providers())?.commit_from_memory(steadied.as_deref().unwrap_or(bytes))
 }
 
 /// The error of a network that could not be loaded.

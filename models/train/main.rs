@@ -2,14 +2,17 @@
 //!
 //! usage: phantoms dataset TEMPLATES OUTPUT HEADS
 //!        phantoms score TEMPLATES HEADS PACKAGE...
+//!        phantoms thresholds TEMPLATES HEADS PACKAGE
 //! `dataset` writes HEADS heads of each known site in nnU-Net's raw format. `score` lets packages find the lesions in
 //! HEADS other heads of each site, known and unknown, first with all but the brain set to zero and then as they come
-//! from the scanner, and prints what they find as a Markdown table. TEMPLATES is the folder of `ch2.nii.gz`,
+//! from the scanner, and prints what they find as a Markdown table; `thresholds` does it for one package at several probabilities, on other
+//! heads. TEMPLATES is the folder of `ch2.nii.gz`,
 //! `ch2bet.nii.gz` and `aal.nii.gz` (see `sites`).
 
 mod dataset;
 mod scores;
 mod sites;
+mod thresholds;
 
 use std::error::Error;
 use std::path::Path;
@@ -24,6 +27,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         ["score", templates, heads, packages @ ..] if !packages.is_empty() => {
             scores::print(&sites::tracing(Path::new(templates))?, heads.parse()?, packages)
         }
-        _ => Err("usage: phantoms dataset TEMPLATES OUTPUT HEADS | phantoms score TEMPLATES HEADS PACKAGE...".into()),
+        ["thresholds", templates, heads, package] => {
+            thresholds::print(&mut scores::session(package)?, &sites::tracing(Path::new(templates))?, heads.parse()?)
+        }
+        _ => Err("usage: phantoms dataset TEMPLATES OUTPUT HEADS | score TEMPLATES HEADS PACKAGE... | thresholds TEMPLATES HEADS PACKAGE".into()),
     }
 }

@@ -17,7 +17,7 @@ use crate::sites::{KNOWN, Site, UNKNOWN, volume};
 
 /// Counts over heads.
 #[derive(Clone, Copy, Default)]
-struct Counts {
+pub struct Counts {
     lesions: usize,
     right: usize,
     under_segmented: usize,
@@ -26,7 +26,8 @@ struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, score: &Score) {
+    /// Adds what was found in one head.
+    pub fn add(&mut self, score: &Score) {
         self.lesions += score.rows.len();
         self.right += score.true_positives;
         self.under_segmented += score.under_segmented;
@@ -48,35 +49,38 @@ impl Counts {
     fn f1(self) -> f64 {
         2.0 * self.right as f64 / (2 * self.right + self.wrong + self.under_segmented + self.missed).max(1) as f64
     }
+}
 
-    fn print(self, model: &str, heads: &str, site: &str) {
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Counts { lesions, right, under_segmented, wrong, missed } = self;
-        println!(
-            "| {model} | {heads} | {site} | {lesions} | {right} | {under_segmented} | {wrong} | {missed} | {:.2} |",
-            self.f1()
-        );
+        write!(f, "{lesions} | {right} | {under_segmented} | {wrong} | {missed} | {:.2}", self.f1())
     }
+}
+
+/// A package on the fastest device of this machine's CPU.
+pub fn session(package: &str) -> Result<Session, Box<dyn Error>> {
+    let package = Arc::new(Package::open(Path::new(package))?);
+    let device = Device { fall_back: true, ..Device::new(Provider::OpenVino) };
+    Ok(Session::open(Runtime::load(None)?, package, &device)?)
 }
 
 /// Prints a row for each package, kind of head and site, and one for the known and the unknown sites together.
 pub fn print(tracing: &Tracing, heads: u64, packages: &[&str]) -> Result<(), Box<dyn Error>> {
-    let runtime = Runtime::load(None)?;
     println!("| model | heads | site | lesions | right | under-segmented | wrong | missed | F1 |");
     println!("|---|---|---|---|---|---|---|---|---|");
     for package in packages {
-        let package = Arc::new(Package::open(Path::new(package))?);
-        let name = package.manifest().name.clone();
-        let device = Device { fall_back: true, ..Device::new(Provider::OpenVino) };
-        let mut session = Session::open(runtime, package, &device)?;
+        let mut session = session(package)?;
+        let name = session.package().manifest().name.clone();
         for (what, stripped) in [("stripped", true), ("whole", false)] {
             for (group, sites) in [("known sites", KNOWN.as_slice()), ("unknown sites", &UNKNOWN)] {
                 let mut sum = Counts::default();
                 for site in sites {
                     let counts = at_site(&mut session, site, stripped, heads, tracing)?;
-                    counts.print(&name, what, site.name);
+                    println!("| {name} | {what} | {} | {counts} |", site.name);
                     sum = sum.and(counts);
                 }
-                sum.print(&name, what, &format!("**{group}**"));
+                println!("| {name} | {what} | **{group}** | {sum} |");
             }
         }
     }

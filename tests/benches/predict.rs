@@ -1,7 +1,9 @@
 //! Predicting a head with an nnU-Net: `sulcus predict` against `nnUNetv2_predict_from_modelfolder`, with the same
 //! weights on the same case, mirroring off; and the resampling alone.
 //!
-//! `SULCUS_ORACLE_PYTHON` names the Python that has nnU-Net, as `cargo xtask oracle` makes it.
+//! `SULCUS_ORACLE_PYTHON` names the Python that has nnU-Net, as `cargo xtask oracle` makes it. `SULCUS_BENCH_GPU` names a
+//! GPU, such as `cuda:0`, on which both are run as well; it needs ONNX Runtime's GPU build, which then does the CPU's
+//! part too, without OpenVINO.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -39,6 +41,7 @@ fn run(rounds: u32) -> Result<(), PeerError> {
     let peak: f64 = serde_json::from_slice(&peak).map_err(|error| PeerError::Failed(error.to_string()))?;
     bench.add("the machine's peak in float32 (a product of matrices)", "GFLOP/s", peak);
     let operations = said["cost"]["operations"].as_f64().unwrap_or_default();
+    let gpu = std::env::var("SULCUS_BENCH_GPU").ok();
     for round in 0..rounds {
         let output = |name: &str| scratch.path().join(format!("{name}-{round}"));
         let cache = output("cache");
@@ -48,18 +51,24 @@ fn run(rounds: u32) -> Result<(), PeerError> {
             command.arg("-i").arg(case.join("images")).arg("--cache").arg(&cache);
             Ok(command)
         };
-        let mut theirs = Command::new(python.with_file_name("nnUNetv2_predict_from_modelfolder"));
-        theirs.args(["-f", "0", "-device", "cpu", "--disable_tta", "--disable_progress_bar", "-npp", "1", "-nps", "1"]);
-        theirs.arg("-i").arg(case.join("images")).arg("-m").arg(case.join("results"));
-        for name in ["nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"] {
-            theirs.env(name, scratch.path());
+        let theirs = |device: &str| {
+            let mut command = Command::new(python.with_file_name("nnUNetv2_predict_from_modelfolder"));
+            command.args(["-f", "0", "--disable_tta", "--disable_progress_bar", "-npp", "1", "-nps", "1"]);
+            command.args(["-device", device]);
+            command.arg("-i").arg(case.join("images")).arg("-m").arg(case.join("results"));
+            for name in ["nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"] {
+                command.env(name, scratch.path());
+            }
+            command
+        };
+        let mut contenders = vec![("nnU-Net", theirs("cpu")), ("sulcus cpu", ours("cpu")?)];
+        match &gpu {
+            Some(gpu) => contenders.extend([("nnU-Net, GPU", theirs("cuda")), ("sulcus, GPU", ours(gpu)?)]),
+            None => {
+                contenders.extend([("sulcus openvino cold", ours("openvino")?), ("sulcus openvino", ours("openvino")?)])
+            }
         }
-        for (name, mut command) in [
-            ("nnU-Net", theirs),
-            ("sulcus openvino cold", ours("openvino")?),
-            ("sulcus openvino", ours("openvino")?),
-            ("sulcus cpu", ours("cpu")?),
-        ] {
+        for (name, mut command) in contenders {
             let (seconds, bytes) = measured(command.arg("-o").arg(output(name)))?;
             if !output(name).join("case.nii.gz").is_file() {
                 return Err(PeerError::Failed(format!("{name} wrote no label map")));
@@ -69,9 +78,13 @@ fn run(rounds: u32) -> Result<(), PeerError> {
             bench.add(&format!("{name}, of the network"), "GFLOP/s", operations * TILES / seconds / 1e9);
         }
     }
-    for name in ["sulcus openvino", "sulcus openvino cold", "sulcus cpu"] {
-        bench.ratio_of_times(&format!("{name}, time"), name, "nnU-Net");
-        bench.ratio_of_times(&format!("{name}, memory"), &format!("{name}, memory"), "nnU-Net, memory");
+    let compared: &[_] = match gpu {
+        Some(_) => &[("sulcus cpu", "nnU-Net"), ("sulcus, GPU", "nnU-Net, GPU")],
+        None => &[("sulcus openvino", "nnU-Net"), ("sulcus openvino cold", "nnU-Net"), ("sulcus cpu", "nnU-Net")],
+    };
+    for (ours, theirs) in compared {
+        bench.ratio_of_times(&format!("{ours}, time"), ours, theirs);
+        bench.ratio_of_times(&format!("{ours}, memory"), &format!("{ours}, memory"), &format!("{theirs}, memory"));
     }
     bench.finish()
 }

@@ -5,6 +5,7 @@
 //! guard.
 
 pub mod bench;
+pub mod blob_filter;
 pub mod campaign;
 pub mod dciodvfy;
 pub mod dcmtk;

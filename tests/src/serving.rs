@@ -78,7 +78,7 @@ impl Serving {
                 "[\"folder\", \"archive\"]",
             ),
         };
-        let model = root().join("models/blob-filter");
+        let model = root().join("tests/blob-filter");
         fs::write(
             folder.join("site.toml"),
             format!(

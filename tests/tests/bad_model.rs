@@ -138,6 +138,7 @@ fn an_image_that_cannot_be_predicted_keeps_no_other_from_it() {
         .unwrap()
         .flatten()
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| !name.ends_with(".json"))
         .collect();
     written.sort();
     assert_eq!(written, ["constant.nii.gz", "slice.nii.gz", "zero.nii.gz"]);

@@ -10,7 +10,7 @@ use sulcus_tests::places::{root, sulcus};
 use sulcus_tests::slices::{Slices, write_series};
 
 fn package() -> PathBuf {
-    root().join("models/blob-filter")
+    root().join("tests/blob-filter")
 }
 
 /// Runs the binary, which must end by itself at once; its exit code and what it said on standard error.

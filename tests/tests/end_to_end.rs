@@ -218,7 +218,7 @@ fn a_zip_gives_what_its_folder_gives() {
     assert!(zipped.success());
     let run = |input: &Path, output: &str| {
         let output = work.path().join(output);
-        let model = root().join("models/blob-filter");
+        let model = root().join("tests/blob-filter");
         let ended = Command::new(sulcus().unwrap())
             .args(["run", "--device", "cpu", "--json", "--model"])
             .args([&model, input, output.as_path()])
@@ -237,7 +237,7 @@ fn a_zip_gives_what_its_folder_gives() {
     assert_eq!(of_folder.result, "No lesion was found.");
     let again = Command::new(sulcus().unwrap())
         .args(["run", "--model"])
-        .args([&root().join("models/blob-filter"), &folder, &work.path().join("of-zip")])
+        .args([&root().join("tests/blob-filter"), &folder, &work.path().join("of-zip")])
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&again.stderr).into_owned();

@@ -114,7 +114,7 @@ fn a_run_onto_a_full_file_system_ends_with_the_reason() {
     assert!(fs::write(work.path().join("small/ballast"), vec![1; 9 << 20]).is_err(), "it is full now");
     let mut run = Command::new(sulcus().unwrap());
     run.arg("run").args([&work.path().join("scans"), &work.path().join("small/out")]);
-    let ran = run.arg("--model").arg(root().join("models/blob-filter")).output().unwrap();
+    let ran = run.arg("--model").arg(root().join("tests/blob-filter")).output().unwrap();
     let said = String::from_utf8_lossy(&ran.stderr);
     assert_eq!(ran.status.code(), Some(1), "{said}");
     assert!(said.contains("gave up: ") && said.contains("No space left"), "{said}");

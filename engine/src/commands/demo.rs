@@ -56,7 +56,7 @@ pub(super) struct Demo {
     #[arg(long, default_value_t = 7)]
     seed: u64,
     /// What computes.
-    #[arg(long, default_value_t = Provider::Cpu, value_name = "cpu|openvino|cuda:N|tensorrt:N")]
+    #[arg(long, default_value_t = Provider::OpenVino, value_name = "cpu|openvino|cuda:N|tensorrt:N")]
     device: Provider,
 }
 
@@ -164,7 +164,7 @@ impl Demo {
     fn start(&self, folder: &Path) -> Result<Site, CommandError> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
         let address = port.map_err(CommandError::plain)?;
-        let model = std::path::absolute("models/blob-filter").map_err(CommandError::plain)?;
+        let model = std::path::absolute("models/demo").map_err(CommandError::plain)?;
         // The provider's name is what stands before the number of a GPU.
         let named = self.device.to_string();
         let (provider, gpu) = named.split_once(':').unwrap_or((&named, "0"));

@@ -18,7 +18,7 @@ mod status;
 mod table;
 mod withdraw;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use miette::Diagnostic;
@@ -139,6 +139,15 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// nnU-Net's options of several letters have one dash.
+fn long(argument: OsString) -> OsString {
+    match argument.to_str() {
+        Some("-step_size") => "--step_size".into(),
+        Some("-device") => "--device".into(),
+        _ => argument,
+    }
+}
+
 /// The device of a site that computes with a provider.
 fn site_device(provider: Provider) -> sulcus_config::Device {
     let (kind, gpu) = match provider {
@@ -167,7 +176,7 @@ impl SiteFile {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let command = Arguments::parse().command;
+    let command = Arguments::parse_from(std::env::args_os().map(long)).command;
     log(&command);
     let outcome = match command {
         Command::Demo(command) => command.execute(),

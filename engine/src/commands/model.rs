@@ -49,6 +49,9 @@ pub(super) struct Import {
     /// Name of the model in reports; without it, that of the dataset.
     #[arg(long)]
     name: Option<String>,
+    /// Where the model comes from, as reports and `model inspect` are to say it: of which data, by whom.
+    #[arg(long, value_name = "TEXT")]
+    provenance: Option<String>,
     /// The label that counts as a lesion; needed where there are several.
     #[arg(long, value_name = "LABEL")]
     lesion: Option<String>,
@@ -109,6 +112,7 @@ impl Import {
             },
             half: self.half,
             name: self.name,
+            provenance: self.provenance,
             lesion: self.lesion,
             orientation: self.orientation,
         };

@@ -14,6 +14,7 @@ use crossbeam::channel::bounded;
 use ndarray::{Array4, Axis};
 use sulcus_models::{
     device::{Device, Provider},
+    package::{DATASET, Described, PLANS, Package},
     predict::{Options, Predicted, predict_image},
     reorient::Reorientation,
     runtime::Runtime,
@@ -102,6 +103,7 @@ impl Predict {
         let runtime = Runtime::load(None).map_err(CommandError::plain)?;
         let device = Device { cache: self.cache.clone(), ..Device::new(self.device) };
         let mut session = Session::open(runtime, package, &device).map_err(CommandError::plain)?;
+        self.describe(session.package())?;
         let (done, failed) = self.work(&mut session, cases);
         if self.json {
             println!("{:#}", serde_json::json!({"cases": done, "failed": failed}));
@@ -114,6 +116,18 @@ impl Predict {
             format!("{} of {} cases were not predicted", failed.len(), failed.len() + done.len()),
             "the reasons stand above; everything else was written",
         ))
+    }
+
+    /// Writes the files that nnU-Net's other programs, `nnUNetv2_ensemble` for one, want beside predictions.
+    fn describe(&self, package: &Package) -> Result<(), CommandError> {
+        let Described { plans, dataset } = package.described();
+        for (name, bytes) in std::iter::once((PLANS, plans)).chain(dataset.iter().map(|bytes| (DATASET, bytes))) {
+            let path = self.output.join(name);
+            std::fs::write(&path, bytes).map_err(|error| {
+                CommandError::work(format!("{} cannot be written: {error}", path.display()), "check the free space")
+            })?;
+        }
+        Ok(())
     }
 
     /// Cases by name, each with one file a channel, as nnU-Net names them.

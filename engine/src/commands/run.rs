@@ -45,14 +45,14 @@ pub(super) struct Run {
     /// The folder that takes the results; made if it is missing.
     output: PathBuf,
     /// The model package.
-    #[arg(long, value_name = "FOLDER", default_value = "models/blob-filter")]
+    #[arg(long, value_name = "FOLDER", default_value = "models/demo")]
     model: PathBuf,
     /// Which series it is for: a CEL expression over DICOM keywords. The default leaves out the inversion images and
     /// maps of an MP2RAGE; the largest series of the rest is run.
     #[arg(long, value_name = "CEL", default_value = ANATOMICAL)]
     when: String,
     /// What computes.
-    #[arg(long, default_value_t = Provider::Cpu, value_name = "cpu|openvino|cuda:N|tensorrt:N")]
+    #[arg(long, default_value_t = Provider::OpenVino, value_name = "cpu|openvino|cuda:N|tensorrt:N")]
     device: Provider,
     /// Print the result as JSON.
     #[arg(long)]

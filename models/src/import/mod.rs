@@ -23,7 +23,7 @@ use self::architecture::{Architecture, ArchitectureError};
 use self::checkpoint::{Checkpoint, CheckpointError};
 use self::dataset::Dataset;
 use self::unet::{Cost, Ports};
-use crate::package::{FORMAT, GOLDEN, MANIFEST, Manifest, PLANS, Package};
+use crate::package::{DATASET, FORMAT, GOLDEN, MANIFEST, Manifest, PLANS, Package};
 use crate::plans::{Plans, PlansError};
 
 /// Most bytes of plans.json and dataset.json.
@@ -132,6 +132,8 @@ pub struct Order {
     pub half: bool,
     /// Name of the model; none: that of the dataset.
     pub name: Option<String>,
+    /// What is to be said of where it comes from, beside the names of trainer and plans.
+    pub provenance: Option<String>,
     /// Name of the label that counts as a lesion; none: the only one there is.
     pub lesion: Option<String>,
     /// Orientation that DICOM volumes are turned to before the network sees them, e.g. `LPS`.
@@ -156,8 +158,9 @@ pub fn import(order: &Order, golden: impl FnOnce(Package) -> Result<Vec<u8>, Str
     let plans_path = order.results.join(PLANS);
     let plans_bytes = read(&plans_path)?;
     let dataset_path = order.results.join("dataset.json");
-    let dataset = Dataset::parse(&read(&dataset_path)?)
-        .map_err(|reason| ImportError::Dataset { path: dataset_path.clone(), reason })?;
+    let dataset_bytes = read(&dataset_path)?;
+    let dataset =
+        Dataset::parse(&dataset_bytes).map_err(|reason| ImportError::Dataset { path: dataset_path.clone(), reason })?;
     let folds = folds(order)?;
     let mut networks = BTreeMap::new();
     let mut told: Option<Told> = None;
@@ -181,6 +184,7 @@ pub fn import(order: &Order, golden: impl FnOnce(Package) -> Result<Vec<u8>, Str
     let mut files: BTreeMap<String, Digest> =
         networks.iter().map(|(name, model)| (name.clone(), Digest::of(model))).collect();
     files.insert(PLANS.to_owned(), Digest::of(&plans_bytes));
+    files.insert(DATASET.to_owned(), Digest::of(&dataset_bytes));
     let named = |field: &str| {
         let plans: serde_json::Value = serde_json::from_slice(&plans_bytes).unwrap_or_default();
         plans.get(field).and_then(|value| value.as_str()).unwrap_or_default().to_owned()
@@ -192,7 +196,8 @@ pub fn import(order: &Order, golden: impl FnOnce(Package) -> Result<Vec<u8>, Str
         version: "1".to_owned(),
         description: format!("{} of {}, folds {}.", configuration, named("dataset_name"), fold_names.join(", ")),
         provenance: format!(
-            "Trained with nnU-Net v2 ({trainer}, {}, {}).",
+            "{}Trained with nnU-Net v2 ({trainer}, {}, {}).",
+            order.provenance.as_ref().map(|said| format!("{said} ")).unwrap_or_default(),
             named("plans_name"),
             order.checkpoint.file()
         ),
@@ -208,6 +213,7 @@ pub fn import(order: &Order, golden: impl FnOnce(Package) -> Result<Vec<u8>, Str
     };
     manifest.check().map_err(ImportError::Order)?;
     networks.insert(PLANS.to_owned(), plans_bytes);
+    networks.insert(DATASET.to_owned(), dataset_bytes);
     let partial = Partial::new(&order.output)?;
     networks.iter().try_for_each(|(name, bytes)| partial.write(name, bytes))?;
     drop(networks);

@@ -1,12 +1,18 @@
 //! ONNX models, written by hand: the protobuf wire format and as much of `onnx.proto` as a feed-forward graph needs.
 //!
-//! Field numbers are those of onnx.proto (IR version 8). Only writing is here; ONNX Runtime reads.
+//! Field numbers are those of onnx.proto (IR version 8). ONNX Runtime reads; `steady` reads as much as it rewrites.
+
+mod steady;
+
+pub use steady::steady;
 
 /// The opset that graphs are written for.
 const OPSET: i64 = 13;
 const IR_VERSION: i64 = 8;
 /// `TensorProto.DataType.FLOAT`.
 pub const FLOAT: i64 = 1;
+/// `TensorProto.DataType.INT64`.
+const INT64: i64 = 7;
 /// `TensorProto.DataType.FLOAT16`.
 pub const FLOAT16: i64 = 10;
 
@@ -89,54 +95,17 @@ impl Graph {
 
     /// Adds constant weights under a name.
     pub fn weights(&mut self, name: &str, shape: &[i64], values: &[f32]) {
-        let mut tensor = Message::default();
-        for &length in shape {
-            tensor.int(1, length);
-        }
-        tensor.int(2, if self.half { FLOAT16 } else { FLOAT });
-        tensor.bytes(8, name.as_bytes());
         let bytes: Vec<u8> = if self.half {
             values.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect()
         } else {
             values.iter().flat_map(|value| value.to_le_bytes()).collect()
         };
-        tensor.bytes(9, &bytes);
-        self.initializers.push(tensor);
+        self.initializers.push(tensor(name, if self.half { FLOAT16 } else { FLOAT }, shape, &bytes));
     }
 
     /// Adds a node that computes `output`; nodes come after what they read.
     pub fn node(&mut self, operator: &str, inputs: &[&str], output: &str, attributes: &[(&str, Attribute)]) {
-        let mut node = Message::default();
-        for input in inputs {
-            node.bytes(1, input.as_bytes());
-        }
-        node.bytes(2, output.as_bytes());
-        node.bytes(3, output.as_bytes());
-        node.bytes(4, operator.as_bytes());
-        for (name, value) in attributes {
-            let mut attribute = Message::default();
-            attribute.bytes(1, name.as_bytes());
-            match value {
-                Attribute::Int(value) => {
-                    attribute.int(3, *value);
-                    attribute.int(20, 2);
-                }
-                Attribute::Float(value) => {
-                    attribute.float(2, *value);
-                    attribute.int(20, 1);
-                }
-                Attribute::Text(text) => {
-                    attribute.bytes(4, text.as_bytes());
-                    attribute.int(20, 3);
-                }
-                Attribute::Ints(values) => {
-                    values.iter().for_each(|value| attribute.int(8, *value));
-                    attribute.int(20, 7);
-                }
-            }
-            node.message(5, &attribute);
-        }
-        self.nodes.push(node);
+        self.nodes.push(node(operator, inputs, output, attributes));
     }
 
     /// The model's bytes, with its outputs and their shapes.
@@ -158,6 +127,53 @@ impl Graph {
         model.message(8, &opset);
         model.0
     }
+}
+
+/// A constant of a type, its numbers in little-endian.
+fn tensor(name: &str, kind: i64, shape: &[i64], bytes: &[u8]) -> Message {
+    let mut tensor = Message::default();
+    for &length in shape {
+        tensor.int(1, length);
+    }
+    tensor.int(2, kind);
+    tensor.bytes(8, name.as_bytes());
+    tensor.bytes(9, bytes);
+    tensor
+}
+
+/// A node that computes `output`.
+fn node(operator: &str, inputs: &[&str], output: &str, attributes: &[(&str, Attribute)]) -> Message {
+    let mut node = Message::default();
+    for input in inputs {
+        node.bytes(1, input.as_bytes());
+    }
+    node.bytes(2, output.as_bytes());
+    node.bytes(3, output.as_bytes());
+    node.bytes(4, operator.as_bytes());
+    for (name, value) in attributes {
+        let mut attribute = Message::default();
+        attribute.bytes(1, name.as_bytes());
+        match value {
+            Attribute::Int(value) => {
+                attribute.int(3, *value);
+                attribute.int(20, 2);
+            }
+            Attribute::Float(value) => {
+                attribute.float(2, *value);
+                attribute.int(20, 1);
+            }
+            Attribute::Text(text) => {
+                attribute.bytes(4, text.as_bytes());
+                attribute.int(20, 3);
+            }
+            Attribute::Ints(values) => {
+                values.iter().for_each(|value| attribute.int(8, *value));
+                attribute.int(20, 7);
+            }
+        }
+        node.message(5, &attribute);
+    }
+    node
 }
 
 fn value_info(name: &str, shape: &[i64]) -> Message {

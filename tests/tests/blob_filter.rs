@@ -1,9 +1,9 @@
-//! The shipped filter on real ONNX Runtime: what it finds on phantoms, and that nothing but the head decides it.
+//! The tests' filter on real ONNX Runtime: what it finds on phantoms, and that nothing but the head decides it.
 //!
 //! Needs ONNX Runtime in `SULCUS_ONNXRUNTIME` or the repository's `runtime/` folder; says so and skips without it.
 #![allow(clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ndarray::{Array3, Axis};
@@ -15,11 +15,12 @@ use sulcus_models::session::Session;
 use sulcus_operators::digest::Digest;
 use sulcus_operators::phantom::{Field, Phantom, PhantomSpec, Sequence};
 use sulcus_operators::volume::Volume;
+use sulcus_tests::places::root;
 
 fn runtime() -> Option<&'static Runtime> {
     let folder = match std::env::var_os(FOLDER) {
         Some(named) => PathBuf::from(named),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/onnxruntime"),
+        None => root().join("runtime/onnxruntime"),
     };
     match Runtime::load(Some(&folder)) {
         Ok(runtime) => Some(runtime),
@@ -31,14 +32,14 @@ fn runtime() -> Option<&'static Runtime> {
 }
 
 fn session(runtime: &Runtime, provider: Provider) -> Session {
-    let package = Package::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("blob-filter")).unwrap();
+    let package = Package::open(&root().join("tests/blob-filter")).unwrap();
     let device = Device { threads: 2, ..Device::new(provider) };
     Session::open(runtime, Arc::new(package), &device).unwrap()
 }
 
 /// OpenVINO where the library has it, as in the product.
 fn any_session(runtime: &Runtime) -> Session {
-    let package = Package::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("blob-filter")).unwrap();
+    let package = Package::open(&root().join("tests/blob-filter")).unwrap();
     let device = Device { threads: 2, fall_back: true, ..Device::new(Provider::OpenVino) };
     Session::open(runtime, Arc::new(package), &device).unwrap()
 }
@@ -201,7 +202,7 @@ fn a_volume_that_contradicts_itself_is_refused() {
 fn a_broken_network_is_an_error() {
     let Some(runtime) = runtime() else { return };
     let folder = tempfile::tempdir().unwrap();
-    sulcus_models::blob_filter::write(folder.path()).unwrap();
+    sulcus_tests::blob_filter::write(folder.path()).unwrap();
     let model = folder.path().join("model.onnx");
     let bytes = std::fs::read(&model).unwrap();
     for broken in [&bytes[..bytes.len() / 2], b"", b"not a network"] {

@@ -1,4 +1,5 @@
-//! `blob-filter`: the package that stands in until a trained model ships. A fixed filter, not a trained model.
+//! `blob-filter`: a package for tests that is quick and whose answers follow from constants. A fixed filter, not a trained
+//! model; it finds the lesions of drawn heads, brain extracted, and little else.
 //!
 //! Owns the network's design and the three files made of it. Every weight follows from the named constants below.
 //!
@@ -23,8 +24,8 @@ use std::path::Path;
 
 use sulcus_operators::digest::Digest;
 
-use crate::onnx::{Attribute, Graph};
-use crate::package::{FORMAT, MANIFEST, MODEL, Manifest, PLANS};
+use sulcus_models::onnx::{Attribute, Graph};
+use sulcus_models::package::{FORMAT, MANIFEST, MODEL, Manifest, PLANS};
 
 /// Side of a tile, voxels.
 const PATCH: i64 = 96;
@@ -77,7 +78,7 @@ pub fn files() -> BTreeMap<&'static str, Vec<u8>> {
                       the brain (MPRAGE, MP2RAGE UNI), brain extracted."
                 .to_owned(),
         provenance: "A fixed filter, not a trained model: every weight follows from constants that are documented in \
-                     models/src/blob_filter.rs. They were set on simulated heads; no patient's image was used."
+                     tests/src/blob_filter.rs. They were set on simulated heads; no patient's image was used."
             .to_owned(),
         research_use: "Research use only. Not for diagnosis.".to_owned(),
         orientation: "LPS".to_owned(),
@@ -91,7 +92,7 @@ pub fn files() -> BTreeMap<&'static str, Vec<u8>> {
     };
     // Strings, numbers and lists always have a TOML form.
     let manifest = toml::to_string(&manifest).unwrap_or_default();
-    let note = "# Written by `cargo run --release -p sulcus-models --example write_blob_filter`.\n\n";
+    let note = "# Written by `cargo run --release -p sulcus-tests --example write_blob_filter`.\n\n";
     [(MANIFEST, format!("{note}{manifest}").into_bytes()), (PLANS, plans), (MODEL, model)].into()
 }
 
@@ -302,7 +303,7 @@ fn ball(radius: f32) -> (Vec<f32>, i64) {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::package::Package;
+    use sulcus_models::package::Package;
 
     fn shipped() -> std::path::PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("blob-filter")
