@@ -16,6 +16,9 @@ use crate::package::{self, FORMAT, GOLDEN, MANIFEST, MODEL, PackageError};
 use crate::runtime::Runtime;
 use crate::session::{self, SessionError};
 
+/// Most that the sides of an image need to be multiples of; the published network has 64.
+pub const LARGEST_REDUCTION: usize = 128;
+
 /// What `manifest.toml` of such a package says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,7 +73,7 @@ impl BrainPackage {
             return Ok(None);
         }
         let manifest: BrainManifest = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-        if manifest.format != FORMAT || !(1..=4096).contains(&manifest.reduction) {
+        if manifest.format != FORMAT || !(1..=LARGEST_REDUCTION).contains(&manifest.reduction) {
             let BrainManifest { format, reduction, .. } = manifest;
             return Err(wrong(format!("format {format} or reduction {reduction} is not known to this version")));
         }
@@ -126,9 +129,14 @@ impl BrainSession<'_> {
             .map_err(|error| failed(error.to_string()))?;
         let outputs = self.session.run(ort::inputs![tensor]).map_err(|error| failed(error.to_string()))?;
         let (shape, values) = outputs[0].try_extract_tensor::<f32>().map_err(|error| failed(error.to_string()))?;
-        let shape = shape.to_vec();
-        Array3::from_shape_vec((z, y, x), values.to_vec())
-            .map_err(|_| failed(format!("it gave a distance of shape {shape:?} for an image of {:?}", (z, y, x))))
+        if !shape.iter().copied().eq([1, 1, z, y, x].map(|length| length as i64)) {
+            let wanted = (z, y, x);
+            return Err(failed(format!("it gave a distance of shape {:?} for an image of {wanted:?}", &shape[..])));
+        }
+        if let Some(distance) = values.iter().find(|distance| !distance.is_finite()) {
+            return Err(failed(format!("a distance is {distance}; its weights are no trained ones")));
+        }
+        Array3::from_shape_vec((z, y, x), values.to_vec()).map_err(|error| failed(error.to_string()))
     }
 
     /// Distances of a fixed image, as many as are kept, in little-endian f32.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sulcus_operators::digest::Digest;
 use thiserror::Error;
 
+use crate::onnx::external;
 use crate::plans::{Plans, PlansError};
 use crate::reorient::{AxisCodes, AxisCodesError};
 
@@ -334,7 +335,14 @@ pub(crate) fn verified(
     };
     let bytes = read(&path, limit)?;
     let found = Digest::of(&bytes);
-    if found == wanted { Ok(bytes) } else { Err(PackageError::Changed { path, found, wanted }) }
+    if found != wanted {
+        return Err(PackageError::Changed { path, found, wanted });
+    }
+    if limit == LARGEST_MODEL && external(&bytes) {
+        let reason = format!("{name} keeps weights in other files, which no digest covers; save it as one file");
+        return Err(PackageError::Wrong { name: model.to_owned(), reason });
+    }
+    Ok(bytes)
 }
 
 /// The text of a manifest.

@@ -105,10 +105,16 @@ struct Configuration {
 struct Resampling {
     order: Option<u32>,
     order_z: Option<u32>,
-    force_separate_z: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
+    force_separate_z: Option<Option<bool>>,
     mode: Option<String>,
     aniso_axis_mode: Option<String>,
     separate_z_anisotropy_threshold: Option<f64>,
+}
+
+/// What stands there, `null` included, as told from what does not.
+fn given<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<bool>>, D::Error> {
+    Option::deserialize(value).map(Some)
 }
 
 /// The way to resample that a field names, and what it is given.
@@ -121,6 +127,12 @@ struct Resampler<'p> {
 impl Resampler<'_> {
     fn with_torch(&self) -> bool {
         self.name == "resample_torch_fornnunet"
+    }
+
+    /// `force_separate_z`; where nothing is said, the two functions differ.
+    fn separate(&self) -> Option<bool> {
+        let unsaid = if self.with_torch() { None } else { Some(false) };
+        self.arguments.force_separate_z.unwrap_or(unsaid)
     }
 
     /// Its interpolation: scipy's spline of an order (`default_resampling.py`), or torch's linear one
@@ -198,8 +210,8 @@ impl Plans {
             reader: file.image_reader_writer,
             normalisation,
             order,
-            force_separate_z: images.arguments.force_separate_z,
-            force_separate_z_logits: logits.arguments.force_separate_z,
+            force_separate_z: images.separate(),
+            force_separate_z_logits: logits.separate(),
             single_logits: logits.with_torch(),
         })
     }
@@ -316,6 +328,15 @@ mod tests {
         let text = PLANS.replace("\"configurations\": {", small);
         let plans = Plans::parse(text.as_bytes(), "small", 1).unwrap();
         assert_eq!((plans.patch_size, plans.spacing), ([32; 3], [0.7, 0.7, 0.8]));
+    }
+
+    #[test]
+    fn what_is_not_said_of_thick_slices_is_as_in_nnunet() {
+        let separate = |text: &str| Plans::parse(text.as_bytes(), "3d_fullres", 1).unwrap().force_separate_z;
+        let unsaid = PLANS.replace(", \"force_separate_z\": null", "");
+        assert_eq!((separate(PLANS), separate(&unsaid)), (None, Some(false)));
+        let torch = unsaid.replace("resample_data_or_seg_to_shape", "resample_torch_fornnunet");
+        assert_eq!(separate(&torch), None);
     }
 
     #[test]

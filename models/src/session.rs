@@ -173,6 +173,10 @@ impl Session {
         if !shape.iter().copied().eq(wanted.iter().map(|length| *length as i64)) {
             return Err(wrong(format!("it gave logits of shape {:?} where {wanted:?} is needed", &shape[..])));
         }
+        if let Some(logit) = values.iter().find(|logit| !logit.is_finite()) {
+            let hint = "its numbers are too large for this precision or device; try `cpu`, or import without `--half`";
+            return Err(failed(&format!("a logit on {provider} is {logit}; {hint}")));
+        }
         let logits = Array5::from_shape_vec((filled, manifest.outputs(), z, y, x), values.to_vec());
         let mut logits = logits.map_err(|error| wrong(error.to_string()))?;
         logits.slice_axis_inplace(Axis(0), Slice::from(..count));

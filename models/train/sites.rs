@@ -97,6 +97,9 @@ impl Site {
 pub fn tracing(templates: &Path) -> Result<Tracing, Box<dyn Error>> {
     let read = |name: &str| nifti_image::read(&templates.join(format!("{name}.nii.gz")));
     let (head, brain, atlas) = (read("ch2")?, read("ch2bet")?, read("aal")?);
+    if brain.grid != head.grid || atlas.grid != head.grid {
+        return Err("ch2, ch2bet and aal lie on different grids; take them from one version of mricron-data".into());
+    }
     Ok(Tracing::new(head.grid, head.voxels, &brain.voxels, &atlas.voxels)?)
 }
 

@@ -157,8 +157,10 @@ def main():
     raw = work / "raw" / NAME
     if not raw.exists():
         shutil.copytree(given.dataset, raw)
-    if not (work / "preprocessed" / NAME / f"{PLANS}_3d_fullres").exists():
+    planned = work / "preprocessed" / "done"
+    if not planned.exists():
         plan(work, os.cpu_count())
+        planned.touch()
     results = train(work, given.epochs)
     if given.result:
         given.result.write_text(f"{results}\n")

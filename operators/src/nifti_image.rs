@@ -14,6 +14,9 @@ use thiserror::Error;
 use crate::convert::LARGEST_VOLUME;
 use crate::volume::Grid;
 
+/// Bytes of a NIfTI-1 header with the four that say whether extensions follow.
+const HEADER: usize = 352;
+
 /// An image and where it lies.
 #[derive(Clone, Debug)]
 pub struct Image {
@@ -59,7 +62,17 @@ pub fn read(path: &Path) -> Result<Image, ImageError> {
     if !affine.iter().all(|row| sound(row)) || !sound(&spacing) || spacing.contains(&0.0) {
         return Err(failed("its spacing or affine is zero or no number; write it again".to_owned()));
     }
+    let bits = header.data_type().map_err(broken)?.size_of() * 8;
+    if usize::from(header.bitpix.unsigned_abs()) != bits {
+        let found = header.bitpix;
+        return Err(failed(format!("its voxels have {found} bits where their type has {bits}; write it again")));
+    }
     let object = ReaderOptions::new().read_file(path).map_err(broken)?;
+    let (begin, end) = (header.vox_offset as usize, HEADER + object.extensions().bytes_on_disk());
+    if begin != end && begin != 0 {
+        let reason = format!("its voxels begin at byte {begin} where its header ends at {end}; write it again");
+        return Err(failed(reason));
+    }
     let array = object.into_volume().into_ndarray::<f32>().map_err(broken)?;
     let array = array.into_shape_with_order((size, ndarray::Order::F));
     let array = array.map_err(|error| failed(error.to_string()))?.into_dimensionality::<Ix3>();
@@ -195,6 +208,8 @@ mod tests {
         assert!(with(42, &[0xff, 0x7f, 0xff, 0x7f, 0xff, 0x7f]).contains("voxels"));
         assert!(with(80, &0f32.to_le_bytes()).contains("spacing"));
         assert!(with(280, &f32::NAN.to_le_bytes()).contains("affine"));
+        assert!(with(72, &[0, 0]).contains("0 bits"));
+        assert!(with(108, &416f32.to_le_bytes()).contains("byte 416"));
         std::fs::write(&path, &whole[..360]).unwrap();
         assert!(read(&path).is_err());
         assert!(read(Path::new("/nowhere.nii")).unwrap_err().to_string().contains("/nowhere.nii"));

@@ -313,7 +313,7 @@ mod tests {
     fn the_shipped_package_is_what_this_file_writes() {
         for (name, bytes) in files() {
             let found = std::fs::read(shipped().join(name)).unwrap();
-            assert!(found == bytes, "models/blob-filter/{name} differs: run the example write_blob_filter");
+            assert!(found == bytes, "tests/blob-filter/{name} differs: run the example write_blob_filter");
         }
     }
 

@@ -36,7 +36,7 @@ pub fn run(arguments: &[&str]) -> Result<(), Failure> {
     })?;
     let release = target().join("release");
     let phantoms = release.join("examples/phantoms");
-    let (raw, package) = (work.join("raw"), work.join("package"));
+    let (raw, package) = (work.join("raw"), work.join(format!("package-{epochs}")));
     if !raw.join("dataset.json").is_file() {
         step("phantoms to learn from", || {
             let mut write = command(&phantoms);

@@ -67,6 +67,9 @@ pub(super) struct Predict {
     json: bool,
 }
 
+/// Smaller steps make more tiles than anyone waits for.
+const SMALLEST_STEP: f64 = 0.05;
+
 /// The files of one case, a channel each.
 type Cases = BTreeMap<String, Vec<PathBuf>>;
 
@@ -87,9 +90,9 @@ struct Inferred {
 
 impl Predict {
     pub(super) fn execute(self) -> Result<(), CommandError> {
-        if !(self.step_size > 0.0 && self.step_size <= 1.0) {
+        if !(SMALLEST_STEP..=1.0).contains(&self.step_size) {
             return Err(CommandError::usage(
-                format!("--step_size {} is not above 0 and at most 1", self.step_size),
+                format!("--step_size {} is not from {SMALLEST_STEP} to 1", self.step_size),
                 "use 0.5",
             ));
         }
@@ -190,7 +193,7 @@ impl Predict {
                 }
             }
             drop(to_write);
-            writer.join().unwrap_or_default()
+            writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
         let mut seconds = BTreeMap::new();
         for (case, written) in done {
@@ -218,8 +221,9 @@ impl Predict {
             |voxels: ndarray::Array3<f32>| channels.push(Axis(0), voxels.view()).map_err(|error| error.to_string());
         push(voxels)?;
         for image in images {
-            if image.voxels.dim() != first.voxels.dim() || !near(image.spacing, first.spacing) {
-                return Err("its channels differ in shape or spacing; resample them to one grid".to_owned());
+            if image.voxels.dim() != first.voxels.dim() || !together(&image, &first) {
+                let reason = "its channels differ in shape, spacing, orientation or place; resample them to one grid";
+                return Err(reason.to_owned());
             }
             push(turned(&image))?;
         }
@@ -261,6 +265,15 @@ impl Predict {
     }
 }
 
-fn near(a: [f64; 3], b: [f64; 3]) -> bool {
-    a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-3 * b)
+/// Whether two images of one shape lie on one grid: no corner is off by more than a quarter of the smallest voxel.
+fn together(image: &Image, first: &Image) -> bool {
+    let most = 0.25 * first.spacing.iter().copied().fold(f64::INFINITY, f64::min);
+    let ends = first.grid.size.map(|length| [0.0, length.saturating_sub(1) as f64]);
+    let corners = (0..8).map(|corner| std::array::from_fn(|axis| ends[axis][corner >> axis & 1]));
+    let apart = |index: [f64; 3]| {
+        let (a, b) = (image.grid.point(index), first.grid.point(index));
+        (0..3).map(|axis| (a[axis] - b[axis]).abs()).fold(0.0, f64::max)
+    };
+    image.spacing.iter().zip(first.spacing).all(|(a, b)| (a - b).abs() <= 1e-3 * b)
+        && corners.map(apart).all(|distance| distance <= most)
 }

@@ -183,6 +183,15 @@ impl Kind {
         })
     }
 
+    /// Bytes of one number.
+    fn bytes(self) -> u64 {
+        match self {
+            Kind::Double | Kind::Long => 8,
+            Kind::Float => 4,
+            Kind::Half | Kind::BFloat16 => 2,
+        }
+    }
+
     fn numbers(self, bytes: &[u8]) -> Vec<f32> {
         fn each<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
             bytes.as_chunks().0.iter().map(|word| number(*word)).collect()
@@ -239,13 +248,16 @@ fn rebuild(
     };
     let Node::Persistent(place) = pickle.node(*storage) else { return Err("it has no storage".to_owned()) };
     let place = pickle.members(*place).unwrap_or_default();
-    let [_, kind, key, ..] = place else { return Err("its storage has no name".to_owned()) };
+    let [_, kind, key, _, length, ..] = place else { return Err("its storage has no name".to_owned()) };
+    let length = pickle.count(*length).ok_or("its storage has no length")? as u64;
     let kind = pickle.global(*kind).and_then(|(_, name)| Kind::of(name));
     let (Some(kind), Some(key)) = (kind, pickle.text(*key)) else {
         return Err("its numbers are of a kind that is not read; save it in float32".to_owned());
     };
     if !storages.contains_key(key) {
-        let bytes = entry(archive, &format!("{folder}data/{key}"), LARGEST_STORAGE)?;
+        // What is longer than it says is no storage, however well it was packed.
+        let most = length.saturating_mul(kind.bytes()).min(LARGEST_STORAGE);
+        let bytes = entry(archive, &format!("{folder}data/{key}"), most)?;
         storages.insert(key.to_owned(), kind.numbers(&bytes));
     }
     let stored = storages.get(key).map(Vec::as_slice).unwrap_or_default();

@@ -13,7 +13,7 @@ use sulcus_operators::digest::Digest;
 
 use super::checkpoint::{self, Tensor};
 use super::{ImportError, Partial, new, text};
-use crate::brain::{BrainManifest, BrainPackage, Task};
+use crate::brain::{BrainManifest, BrainPackage, LARGEST_REDUCTION, Task};
 use crate::onnx::{ANY, Attribute, Graph};
 use crate::package::{FORMAT, GOLDEN, MANIFEST, MODEL};
 
@@ -25,8 +25,10 @@ pub const INPUT: &str = "image";
 pub const DISTANCE: &str = "distance";
 /// Slope of LeakyReLU below zero.
 const SLOPE: f32 = 0.2;
-/// More levels than any image could be halved.
-const MOST_LEVELS: usize = 12;
+/// Levels beyond the published six.
+const MOST_LEVELS: usize = 8;
+/// Most channels of a convolution.
+const MOST_CHANNELS: usize = 4096;
 
 /// The network as ONNX, and what it asks for.
 #[derive(Clone, Debug)]
@@ -48,6 +50,9 @@ pub fn build(weights: &BTreeMap<String, Tensor>) -> Result<Network, String> {
     let levels = (0..MOST_LEVELS).take_while(|level| net.has(&format!("encoder.{level}.0"))).count();
     if levels == 0 {
         return Err("weight encoder.0.0.conv.weight is missing; this is no SynthStrip network".to_owned());
+    }
+    if 1 << levels > LARGEST_REDUCTION {
+        return Err(format!("it has {levels} levels, more than any image can be halved"));
     }
     let mut skips = Vec::new();
     let mut input = INPUT.to_owned();
@@ -162,6 +167,9 @@ impl Net<'_> {
             |shape, channels| matches!(shape, [_, from, 3, 3, 3] if *from == channels),
         )?;
         let wide = self.weights[&weight].shape[0];
+        if !(1..=MOST_CHANNELS).contains(&wide) {
+            return Err(format!("weight {weight} gives {wide} channels; 1 to {MOST_CHANNELS} are possible"));
+        }
         let bias = self.weight(format!("{prefix}.conv.bias"), |shape, _| shape == [wide])?;
         let (through, output) = (format!("{prefix}.out"), format!("{prefix}.rectified"));
         let attributes = [("kernel_shape", Attribute::Ints(vec![3; 3])), ("pads", Attribute::Ints(vec![1; 6]))];

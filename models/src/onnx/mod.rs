@@ -4,11 +4,13 @@
 
 mod steady;
 
-pub use steady::steady;
+pub use steady::{external, steady};
 
 /// The opset that graphs are written for.
 const OPSET: i64 = 13;
 const IR_VERSION: i64 = 8;
+/// Who wrote a model.
+const PRODUCER: &[u8] = b"sulcus";
 /// `TensorProto.DataType.FLOAT`.
 pub const FLOAT: i64 = 1;
 /// `TensorProto.DataType.INT64`.
@@ -121,7 +123,7 @@ impl Graph {
         opset.int(2, OPSET);
         let mut model = Message::default();
         model.int(1, IR_VERSION);
-        model.bytes(2, b"sulcus");
+        model.bytes(2, PRODUCER);
         model.bytes(6, doc.as_bytes());
         model.message(7, &graph);
         model.message(8, &opset);

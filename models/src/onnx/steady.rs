@@ -6,7 +6,7 @@
 //! values and of the squares of what is left, the sums are short, and the error is 9e-5. OpenVINO keeps the operator
 //! as it is, since it has a kernel of its own and would take nearly twice as long.
 
-use super::{Attribute, FLOAT, INT64, Message, OPSET, node, tensor};
+use super::{Attribute, FLOAT, INT64, Message, PRODUCER, node, tensor};
 
 /// One field of a message: its number, and its bytes where it has a length.
 struct Field<'a> {
@@ -119,20 +119,20 @@ fn means(from: &str, to: &str, axes: i64) -> Vec<Message> {
 const SHAPE: &str = "steady.shape";
 
 /// The model with its instance normalisations written out; none where it has none, where its weights are not f32, or
-/// where it was not written for the opset that is known here.
+/// where another program wrote it.
 pub fn steady(model: &[u8]) -> Option<Vec<u8>> {
     let parts = fields(model)?;
-    let opset = |part: &Field<'_>| {
-        let version = fields(part.content).and_then(|opset| Some(opset.iter().find(|part| part.number == 2)?.raw[1]));
-        part.number == 8 && version == Some(OPSET as u8)
-    };
+    // Only what `Graph` wrote: others may use names and ranks that this knows nothing of.
+    if !parts.iter().any(|part| part.number == 2 && part.content == PRODUCER) {
+        return None;
+    }
     let graph = fields(parts.iter().find(|part| part.number == 7)?.content)?;
     let typed = |part: &Field<'_>| {
         let tensor = fields(part.content).unwrap_or_default();
         tensor.iter().any(|part| part.number == 2 && part.raw == [0x10, FLOAT as u8])
     };
     let weights = graph.iter().filter(|part| part.number == 5);
-    if !parts.iter().any(opset) || !weights.clone().all(typed) {
+    if !weights.clone().all(typed) {
         return None;
     }
     let axes = axes(graph.iter().find(|part| part.number == 11)?.content)?;
@@ -166,6 +166,47 @@ pub fn steady(model: &[u8]) -> Option<Vec<u8>> {
     }
     Some(whole.0)
 }
+
+/// Whether a model keeps numbers outside itself (`TensorProto.data_location`), anywhere in its graphs. What is no
+/// protobuf is for ONNX Runtime to refuse.
+pub fn external(model: &[u8]) -> bool {
+    /// Which fields of a message hold messages to look into, by the kind of the message.
+    fn within(bytes: &[u8], kind: Kind, depth: usize) -> bool {
+        if depth > DEEPEST {
+            return true;
+        }
+        let Some(parts) = fields(bytes) else { return false };
+        parts.iter().any(|part| match (kind, part.number) {
+            (Kind::Model, 7) | (Kind::Attribute, 6 | 11) => within(part.content, Kind::Graph, depth + 1),
+            (Kind::Model, 25) => within(part.content, Kind::Function, depth + 1),
+            (Kind::Graph, 1) | (Kind::Function, 7) => within(part.content, Kind::Node, depth + 1),
+            (Kind::Graph, 5) | (Kind::Attribute, 5 | 10) | (Kind::Sparse, 1 | 2) => {
+                within(part.content, Kind::Tensor, depth + 1)
+            }
+            (Kind::Graph, 15) | (Kind::Attribute, 22 | 23) => within(part.content, Kind::Sparse, depth + 1),
+            (Kind::Node, 5) => within(part.content, Kind::Attribute, depth + 1),
+            (Kind::Tensor, 13) => true,
+            (Kind::Tensor, 14) => !part.raw.ends_with(&[0]),
+            _ => false,
+        })
+    }
+    within(model, Kind::Model, 0)
+}
+
+/// Messages of onnx.proto that may hold tensors.
+#[derive(Clone, Copy)]
+enum Kind {
+    Model,
+    Graph,
+    Function,
+    Node,
+    Attribute,
+    Tensor,
+    Sparse,
+}
+
+/// Graphs within graphs go no deeper.
+const DEEPEST: usize = 64;
 
 /// Axes behind batch and channel of an input (`ValueInfoProto`).
 fn axes(input: &[u8]) -> Option<i64> {
@@ -220,6 +261,30 @@ mod tests {
         assert!(steady(&graph.finish(&[("image", &[FREE, 2, 4, 4, 4])], "test")).is_none());
     }
 
+    #[test]
+    fn numbers_outside_the_model_are_seen() {
+        assert!(!external(&model(false)) && !external(b"not a network"));
+        let with = |field: u64, bytes: &[u8]| {
+            let mut weight = tensor("scale", FLOAT, &[2], &[]);
+            weight.bytes(field, bytes);
+            let (mut graph, mut model) = (Message::default(), Message::default());
+            graph.message(5, &weight);
+            model.message(7, &graph);
+            model.0
+        };
+        assert!(external(&with(13, b"\x0a\x08location")));
+        assert!(!external(&with(12, b"a comment")));
+    }
+
+    #[test]
+    fn what_others_wrote_stays_as_it_is() {
+        let text = model(false);
+        let at = text.windows(6).position(|word| word == PRODUCER).unwrap();
+        let mut other = text.clone();
+        other[at] = b'S';
+        assert!(steady(&text).is_some() && steady(&other).is_none());
+    }
+
     proptest! {
         #[test]
         fn broken_models_never_panic(at in 0usize..400, byte in any::<u8>()) {
@@ -228,6 +293,7 @@ mod tests {
             bytes[at] = byte;
             let _ = steady(&bytes);
             let _ = steady(&bytes[..at]);
+            let _ = external(&bytes);
         }
     }
 }

@@ -32,7 +32,9 @@ const THICKEST: f32 = 4.5;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TraceError {
     /// The three images lie on different grids.
-    #[error("head, brain and atlas lie on different grids; give the three files of one template")]
+    #[error(
+        "head, brain and atlas lie on different grids, or not on one of 1 mm; give the three files of one template"
+    )]
     Grids,
     /// The brain image has nothing in it, or is nothing but brain.
     #[error("the brain image shows no border of a brain; give the template with all but the brain set to zero")]
@@ -60,6 +62,15 @@ impl Tracing {
     pub fn new(grid: Grid, head: Array3<f32>, brain: &Array3<f32>, atlas: &Array3<f32>) -> Result<Tracing, TraceError> {
         let [columns, rows, slices] = grid.size;
         if [head.dim(), brain.dim(), atlas.dim()].iter().any(|dim| *dim != (slices, rows, columns)) {
+            return Err(TraceError::Grids);
+        }
+        let column = |axis: usize| -> [f64; 3] { std::array::from_fn(|row| grid.affine[row][axis]) };
+        let inner = |a: [f64; 3], b: [f64; 3]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let square = (0..3).all(|a| {
+            let wanted = |b: usize| if a == b { 1.0 } else { 0.0 };
+            (0..3).all(|b| (inner(column(a), column(b)) - wanted(b)).abs() < 1e-3)
+        });
+        if !square || grid.size.contains(&1) {
             return Err(TraceError::Grids);
         }
         let inside = brain.mapv(|value| value > 0.0);
@@ -266,7 +277,11 @@ mod tests {
 
     #[test]
     fn images_that_do_not_belong_together_are_refused() {
-        let grid = Grid { size: [4, 4, 4], affine: [[0.0; 4]; 4] };
+        let mut grid = Grid { size: [4, 4, 4], affine: [[0.0; 4]; 4] };
+        let flat =
+            Tracing::new(grid.clone(), Array3::zeros((4, 4, 4)), &Array3::zeros((4, 4, 4)), &Array3::zeros((4, 4, 4)));
+        assert_eq!(flat.unwrap_err(), TraceError::Grids);
+        (0..4).for_each(|axis| grid.affine[axis][axis] = 1.0);
         let (cube, other) = (Array3::<f32>::zeros((4, 4, 4)), Array3::<f32>::zeros((4, 4, 5)));
         let error = |brain: &Array3<f32>| Tracing::new(grid.clone(), cube.clone(), brain, &cube).unwrap_err();
         assert_eq!(error(&other), TraceError::Grids);
