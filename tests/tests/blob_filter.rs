@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use ndarray::{Array3, Axis};
 use sulcus_models::device::{Device, Provider};
+use sulcus_models::onnx::{Attribute, Graph};
 use sulcus_models::package::Package;
 use sulcus_models::predict::{Found, PredictError, find_lesions, predict};
 use sulcus_models::runtime::{FOLDER, Runtime};
@@ -217,4 +218,27 @@ fn a_broken_network_is_an_error() {
         let message = Session::open(runtime, package, &device).unwrap_err().to_string();
         assert!(message.contains("blob-filter"), "{message}");
     }
+}
+
+#[test]
+fn a_logit_that_is_no_number_is_refused() {
+    let Some(runtime) = runtime() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    sulcus_tests::blob_filter::write(folder.path()).unwrap();
+    let mut graph = Graph::new("roots", "image", &[1, 1, 96, 96, 96]);
+    // Half of a normalised image is below zero.
+    graph.node("Sqrt", &["image"], "roots", &[]);
+    graph.node("Concat", &["image", "roots"], "logits", &[("axis", Attribute::Int(1))]);
+    let model = graph.finish(&[("logits", &[1, 2, 96, 96, 96])], "test");
+    std::fs::write(folder.path().join("model.onnx"), &model).unwrap();
+    let manifest = folder.path().join("manifest.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let line = format!("\"model.onnx\" = \"{}\"", Digest::of(&model));
+    let lines = text.lines().map(|old| if old.starts_with("\"model.onnx\"") { line.as_str() } else { old });
+    std::fs::write(&manifest, lines.collect::<Vec<_>>().join("\n")).unwrap();
+    let package = Arc::new(Package::open(folder.path()).unwrap());
+    let mut session = Session::open(runtime, package, &Device::new(Provider::Cpu)).unwrap();
+    let volume = volume(&phantom(Field::T3, Sequence::Mprage, 8));
+    let message = find_lesions(&mut session, &volume, &Digest::default(), &mut |_, _| {}).unwrap_err().to_string();
+    assert!(message.contains("a logit on cpu is NaN"), "{message}");
 }
