@@ -7,7 +7,7 @@ use serde_json::json;
 use sulcus_operators::nifti_file;
 use sulcus_operators::phantom::Tracing;
 
-use crate::sites::{KNOWN, volume};
+use crate::sites::KNOWN;
 
 /// Writes `heads` heads of each known site; drawn and traced ones take turns, and so, at half the pace, do stripped and
 /// whole ones.
@@ -20,10 +20,10 @@ pub fn write(tracing: &Tracing, output: &Path, heads: u64) -> Result<(), Box<dyn
             let seed = 1000 * number + head;
             let phantom = site.scan(seed, (head / 2).is_multiple_of(2), tracing)?;
             let name = format!("{}-{seed}", site.name);
-            let image = volume(&phantom, phantom.images[0].voxels.clone());
+            let image = phantom.volume(phantom.images[0].voxels.clone());
             nifti_file::write(&image, &images.join(format!("{name}_0000.nii.gz")))?;
             let truth = phantom.labels.mapv(|label| f32::from(u8::from(label > 0)));
-            nifti_file::write(&volume(&phantom, truth), &labels.join(format!("{name}.nii.gz")))?;
+            nifti_file::write(&phantom.volume(truth), &labels.join(format!("{name}.nii.gz")))?;
             println!("{name}: {} lesions", phantom.lesions.len());
         }
     }

@@ -13,7 +13,7 @@ use sulcus_operators::digest::Digest;
 use sulcus_operators::phantom::Tracing;
 use sulcus_operators::phantom::score::{Score, score};
 
-use crate::sites::{KNOWN, Site, UNKNOWN, volume};
+use crate::sites::{KNOWN, Site, UNKNOWN};
 
 /// Counts over heads.
 #[derive(Clone, Copy, Default)]
@@ -98,7 +98,7 @@ fn at_site(
     for head in 0..heads {
         // No head of the training has such a seed.
         let phantom = site.scan(900_000 + head, stripped, tracing)?;
-        let scan = volume(&phantom, phantom.images[0].voxels.clone());
+        let scan = phantom.volume(phantom.images[0].voxels.clone());
         let found = find_lesions(session, &scan, &Digest::of(b"score"), &mut |_, _| {})?;
         counts.add(&score(&phantom.lesions, phantom.labels.view(), found.labels.view())?);
     }

@@ -3,10 +3,8 @@
 use std::error::Error;
 use std::path::Path;
 
-use ndarray::Array3;
 use sulcus_operators::nifti_image;
 use sulcus_operators::phantom::{Field, Orientation, Phantom, PhantomSpec, Sequence, Tracing};
-use sulcus_operators::volume::Volume;
 
 /// A scanner with its protocol.
 pub struct Site {
@@ -101,18 +99,4 @@ pub fn tracing(templates: &Path) -> Result<Tracing, Box<dyn Error>> {
         return Err("ch2, ch2bet and aal lie on different grids; take them from one version of mricron-data".into());
     }
     Ok(Tracing::new(head.grid, head.voxels, &brain.voxels, &atlas.voxels)?)
-}
-
-/// A volume on a phantom's grid.
-pub fn volume(phantom: &Phantom, voxels: Array3<f32>) -> Volume {
-    Volume {
-        grid: phantom.grid.clone(),
-        voxels,
-        frames: Vec::new(),
-        stack: String::new(),
-        frame_of_reference_uid: String::new(),
-        rescale: Some([1.0, 0.0]),
-        intensity_scale: String::new(),
-        notes: Vec::new(),
-    }
 }

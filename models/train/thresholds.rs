@@ -11,7 +11,7 @@ use sulcus_operators::phantom::Tracing;
 use sulcus_operators::phantom::score::score;
 
 use crate::scores::Counts;
-use crate::sites::{KNOWN, volume};
+use crate::sites::KNOWN;
 
 const PROBABILITIES: [f32; 11] = [0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999];
 
@@ -24,7 +24,7 @@ pub fn print(session: &mut Session, tracing: &Tracing, heads: u64) -> Result<(),
         for site in &KNOWN {
             for head in 0..heads {
                 let phantom = site.scan(800_000 + head, stripped, tracing)?;
-                let scan = volume(&phantom, phantom.images[0].voxels.clone());
+                let scan = phantom.volume(phantom.images[0].voxels.clone());
                 let found = find_lesions(session, &scan, &Digest::of(b"score"), &mut |_, _| {})?;
                 for (counts, least) in counts.iter_mut().zip(PROBABILITIES) {
                     let likely = found.probability.mapv(|probability| probability > least);

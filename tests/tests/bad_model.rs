@@ -145,6 +145,17 @@ fn an_image_that_cannot_be_predicted_keeps_no_other_from_it() {
 }
 
 #[test]
+fn a_step_that_makes_endless_tiles_is_refused() {
+    let training = Training::new();
+    assert!(training.import(&[]).0);
+    copy(&root().join("tests/oracle/cases/iso/images"), &training.path("images"));
+    let mut command = Command::new(sulcus().unwrap());
+    command.args(["predict", "--device", "cpu", "-step_size", "0.0001", "-i"]).arg(training.path("images"));
+    let (well, text) = said(command.arg("-o").arg(training.path("labels")).arg("-m").arg(training.path("package")));
+    assert!(!well && text.contains("--step_size 0.0001 is not from 0.05 to 1"), "{text}");
+}
+
+#[test]
 fn a_missing_channel_is_named() {
     let training = Training::new();
     fs::remove_dir_all(training.path("results")).unwrap();

@@ -50,16 +50,7 @@ fn phantom(field: Field, sequence: Sequence, seed: u64) -> Phantom {
 }
 
 fn volume(phantom: &Phantom) -> Volume {
-    Volume {
-        grid: phantom.grid.clone(),
-        voxels: phantom.images[0].voxels.clone(),
-        frames: Vec::new(),
-        stack: String::new(),
-        frame_of_reference_uid: String::new(),
-        rescale: None,
-        intensity_scale: String::new(),
-        notes: Vec::new(),
-    }
+    phantom.volume(phantom.images[0].voxels.clone())
 }
 
 fn find(session: &mut Session, volume: &Volume) -> Found {

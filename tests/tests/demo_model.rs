@@ -11,7 +11,6 @@ use sulcus_models::session::Session;
 use sulcus_operators::digest::Digest;
 use sulcus_operators::phantom::score::score;
 use sulcus_operators::phantom::{Field, Phantom, PhantomSpec, Sequence};
-use sulcus_operators::volume::Volume;
 use sulcus_tests::places::root;
 
 #[test]
@@ -25,16 +24,7 @@ fn most_lesions_of_unseen_heads_are_found_and_most_found_are_right() {
     let (mut right, mut all) = (0, 0);
     for (field, sequence) in [(Field::T3, Sequence::Mp2rage), (Field::T3, Sequence::Mprage)] {
         let phantom = Phantom::generate(&PhantomSpec::demo(field, sequence, 901)).unwrap();
-        let scan = Volume {
-            grid: phantom.grid.clone(),
-            voxels: phantom.images[0].voxels.clone(),
-            frames: Vec::new(),
-            stack: String::new(),
-            frame_of_reference_uid: String::new(),
-            rescale: None,
-            intensity_scale: String::new(),
-            notes: Vec::new(),
-        };
+        let scan = phantom.volume(phantom.images[0].voxels.clone());
         let found = find_lesions(&mut session, &scan, &Digest::of(b"run"), &mut |_, _| {}).unwrap();
         let score = score(&phantom.lesions, phantom.labels.view(), found.labels.view()).unwrap();
         let wrong = score.false_positives.len();

@@ -25,8 +25,6 @@ pub const INPUT: &str = "image";
 pub const DISTANCE: &str = "distance";
 /// Slope of LeakyReLU below zero.
 const SLOPE: f32 = 0.2;
-/// Levels beyond the published six.
-const MOST_LEVELS: usize = 8;
 /// Most channels of a convolution.
 const MOST_CHANNELS: usize = 4096;
 
@@ -47,12 +45,10 @@ pub struct Network {
 /// The weight that is missing, has another shape than its place asks for, or has no place.
 pub fn build(weights: &BTreeMap<String, Tensor>) -> Result<Network, String> {
     let mut net = Net { weights, used: 0, graph: Graph::new("SynthStrip", INPUT, &[1, 1, ANY, ANY, ANY]), channels: 1 };
-    let levels = (0..MOST_LEVELS).take_while(|level| net.has(&format!("encoder.{level}.0"))).count();
+    // Weights of a level beyond these have no place, and are refused below.
+    let levels = (0..LARGEST_REDUCTION.ilog2()).take_while(|level| net.has(&format!("encoder.{level}.0"))).count();
     if levels == 0 {
         return Err("weight encoder.0.0.conv.weight is missing; this is no SynthStrip network".to_owned());
-    }
-    if 1 << levels > LARGEST_REDUCTION {
-        return Err(format!("it has {levels} levels, more than any image can be halved"));
     }
     let mut skips = Vec::new();
     let mut input = INPUT.to_owned();
@@ -245,6 +241,21 @@ mod tests {
             all.insert("norm.bias".to_owned(), tensor);
         };
         assert!(refused(&renamed).contains("1 of its 13 weights"));
+        let empty = |all: &mut BTreeMap<String, Tensor>| {
+            all.insert("encoder.0.0.conv.weight".to_owned(), Tensor { shape: vec![0, 1, 3, 3, 3], values: Vec::new() });
+        };
+        assert!(refused(&empty).contains("0 channels"));
+        let deeper = |all: &mut BTreeMap<String, Tensor>| {
+            for level in 1..9 {
+                for part in ["0", "1"] {
+                    for kind in ["weight", "bias"] {
+                        let tensor = all[&format!("encoder.0.1.conv.{kind}")].clone();
+                        all.insert(format!("encoder.{level}.{part}.conv.{kind}"), tensor);
+                    }
+                }
+            }
+        };
+        assert!(!refused(&deeper).is_empty());
         let flat = |all: &mut BTreeMap<String, Tensor>| {
             let tensor = Tensor { shape: vec![3, 2, 3, 3], values: vec![0.0; 54] };
             all.insert("decoder.0.0.conv.weight".to_owned(), tensor);

@@ -19,7 +19,7 @@ mod traced;
 use ndarray::Array3;
 use rayon::prelude::*;
 
-use crate::volume::Grid;
+use crate::volume::{Grid, Volume};
 use anatomy::Anatomy;
 use head::{Head, Tissue};
 pub use lesions::{LesionType, TrueLesion};
@@ -131,6 +131,20 @@ impl Phantom {
     /// As [`Phantom::generate`], with a head that is traced from a real one and deformed.
     pub fn trace(spec: &PhantomSpec, tracing: &Tracing) -> Result<Self, PhantomError> {
         Self::scan(spec, &Traced::new(tracing, spec.seed))
+    }
+
+    /// Voxels (slice, row, column) on the phantom's grid as a volume: one of its images, or its truth.
+    pub fn volume(&self, voxels: Array3<f32>) -> Volume {
+        Volume {
+            grid: self.grid.clone(),
+            voxels,
+            frames: Vec::new(),
+            stack: String::new(),
+            frame_of_reference_uid: String::new(),
+            rescale: Some([1.0, 0.0]),
+            intensity_scale: String::new(),
+            notes: Vec::new(),
+        }
     }
 
     fn scan(spec: &PhantomSpec, head: &dyn Head) -> Result<Self, PhantomError> {
