@@ -16,6 +16,7 @@ use crate::pipelines::Pipeline;
 use crate::problems::{Checks, ConfigError, from_toml};
 use crate::receiver::Receiver;
 use crate::rules;
+use crate::seconds::Seconds;
 use crate::sources::{DicomSource, Source};
 
 /// Everything a site says. Made by [`Site::load`] or [`Site::parse`], so what it holds has been checked.
@@ -50,6 +51,9 @@ pub struct Identity {
     pub name: String,
     /// The folder of ledger, spool and results; a relative path counts from the file's own folder.
     pub data: PathBuf,
+    /// How long nothing must touch a finished study before it leaves the engine's memory. A later slice, verdict or rule
+    /// brings it back.
+    pub seal_after_seconds: Seconds,
 }
 
 /// `[runtime]`: libraries that are loaded at run time.
@@ -63,7 +67,7 @@ pub struct Runtime {
 
 impl Default for Identity {
     fn default() -> Self {
-        Identity { name: "sulcus".to_owned(), data: PathBuf::from("sulcus-data") }
+        Identity { name: "sulcus".to_owned(), data: PathBuf::from("sulcus-data"), seal_after_seconds: Seconds(3600.0) }
     }
 }
 
@@ -149,6 +153,7 @@ impl Site {
         let mut at = checks.within("site");
         rules::name(&mut at, "name", &self.site.name);
         rules::path(&mut at, "data", &self.site.data);
+        rules::seconds(&mut at, "seal_after_seconds", self.site.seal_after_seconds);
         self.receiver.check(checks);
         if let Some(folder) = &self.runtime.onnxruntime {
             rules::path(&mut checks.within("runtime"), "onnxruntime", folder);

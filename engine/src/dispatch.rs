@@ -6,7 +6,6 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,12 +13,12 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use sulcus_config::Site;
 use sulcus_operators::{
     digest::Digest,
-    rows::{Completeness, Fault, ReportRow, Seq, SeriesState},
+    rows::{Fault, Seq},
 };
 
 use crate::{
     failure::Hinted,
-    graph::{Changes, DeliveryToDo, Graph, Lesion, ObjectToEncode, RevisionToIssue, RunToDo},
+    graph::{DeliveryToDo, ObjectToEncode, RunToDo},
     lanes::{
         Done, Key, Lane,
         child::{Worker, WorkerCommand},
@@ -34,98 +33,29 @@ use crate::{
     },
     receiver::{client::Subscription, ledger_path},
     results_store::ResultsStore,
-    wanted::Rows,
+    review::Review,
+    seals::seals,
+    standing::{Tail, unreadable},
 };
 
-/// Entries that one epoch of a replay may hold together.
-const REPLAY_CHUNK: usize = 4096;
 /// The engine takes in what was committed at most this often.
 const GATHER: Duration = Duration::from_millis(20);
+/// Studies at rest are looked for at most this often, and at most so many are sealed at once.
+const SEALS_EVERY: Duration = Duration::from_millis(500);
+const MOST_SEALS: usize = 128;
 /// The engine looks at the ledger at least this often, whether it was woken or not.
 const LONGEST_REST: Duration = Duration::from_millis(500);
 
-/// All rows that the graph keeps for those who act or look.
-#[derive(Default)]
-pub struct Standing {
-    /// Runs to do.
-    pub runs: Rows<RunToDo>,
-    /// Revisions to issue.
-    pub revisions: Rows<RevisionToIssue>,
-    /// Objects to encode.
-    pub objects: Rows<ObjectToEncode>,
-    /// Deliveries to do.
-    pub deliveries: Rows<DeliveryToDo>,
-    /// Timers to wait for.
-    pub timers: Rows<Timer>,
-    /// The series.
-    pub series: Rows<Arc<SeriesState>>,
-    /// Their verdicts.
-    pub completeness: Rows<Completeness>,
-    /// The reports wanted.
-    pub reports: Rows<ReportRow>,
-    /// The lesions reported.
-    pub lesions: Rows<Lesion>,
-    /// What failed and is not cured.
-    pub faults: Rows<Fault>,
-    /// The rules in force, as last recorded.
-    pub rules: Option<Rules>,
-}
-
-impl Standing {
-    /// Takes in what one epoch changed.
-    pub fn update(&mut self, changes: Changes) {
-        self.runs.update(changes.runs);
-        self.revisions.update(changes.revisions);
-        self.objects.update(changes.objects);
-        self.deliveries.update(changes.deliveries);
-        self.timers.update(changes.timers);
-        self.series.update(changes.series);
-        self.completeness.update(changes.completeness);
-        self.reports.update(changes.reports);
-        self.lesions.update(changes.lesions);
-        self.faults.update(changes.faults);
-    }
-
-    /// True where nothing is to do and nothing is waited for.
-    pub fn at_rest(&self) -> bool {
-        self.runs.is_empty()
-            && self.revisions.is_empty()
-            && self.objects.is_empty()
-            && self.deliveries.is_empty()
-            && self.timers.is_empty()
-    }
-}
-
-/// Replays what a ledger holds beyond `cursor` into the graph; returns the new cursor and whether anything came.
-pub fn replay(reader: &Reader, graph: &mut Graph, standing: &mut Standing, cursor: &mut Seq) -> Result<bool, Hinted> {
-    let mut moved = false;
-    loop {
-        let entries = reader.entries_after(*cursor, REPLAY_CHUNK).map_err(|error| {
-            Hinted::work(format!("the ledger cannot be read: {error}"), "run `sulcus ledger verify`")
-        })?;
-        let Some(last) = entries.last() else { return Ok(moved) };
-        *cursor = last.seq;
-        for entry in &entries {
-            graph.apply(entry);
-            if let Event::RulesChanged(rules) = &entry.event {
-                standing.rules = Some(rules.clone());
-            }
-        }
-        standing.update(graph.close_epoch());
-        moved = true;
-    }
-}
-
 /// The engine of one machine.
 pub struct Engine {
-    graph: Graph,
-    reader: Reader,
-    cursor: Seq,
-    standing: Standing,
+    tail: Tail,
+    seal_after: Duration,
+    seals_looked: Instant,
+    review: Review,
     in_flight: BTreeMap<Key, Option<Seq>>,
     deadlines: BTreeMap<Timer, Instant>,
     done: Receiver<Done>,
-    clerk: Lane<Event>,
+    clerk: Lane<Vec<Event>>,
     infer: Vec<Lane<RunToDo>>,
     encode: Lane<ObjectToEncode>,
     deliver: BTreeMap<String, Lane<DeliveryToDo>>,
@@ -166,8 +96,8 @@ impl Engine {
         };
 
         let mut port = Port::new(data, stop.clone());
-        let clerk =
-            Lane::start("clerk", 256, finished.clone(), move |event| port.append(&[event])).map_err(thread_failed)?;
+        let clerk = Lane::start("clerk", 256, finished.clone(), move |events: Vec<Event>| port.append(&events))
+            .map_err(thread_failed)?;
 
         let mut infer_lanes = Vec::new();
         for device in &site.devices {
@@ -204,10 +134,10 @@ impl Engine {
         }
 
         let mut engine = Engine {
-            graph: Graph::new(),
-            reader: open()?,
-            cursor: 0,
-            standing: Standing::default(),
+            tail: Tail::open(data)?,
+            seal_after: site.site.seal_after_seconds.duration(),
+            seals_looked: Instant::now(),
+            review: Review::default(),
             in_flight: BTreeMap::new(),
             deadlines: BTreeMap::new(),
             done,
@@ -223,8 +153,8 @@ impl Engine {
 
     /// Replays, and records the rules where they differ from the last ones recorded.
     fn state_rules(&mut self, rules: &Rules, mut port: Port) -> Result<(), Hinted> {
-        replay(&self.reader, &mut self.graph, &mut self.standing, &mut self.cursor)?;
-        if self.standing.rules.as_ref() != Some(rules) {
+        self.tail.follow()?;
+        if self.tail.standing().rules.as_ref() != Some(rules) {
             port.append(&[Event::RulesChanged(rules.clone())])
                 .map_err(|_| Hinted::work("stopped before the rules were recorded", "start again"))?;
         }
@@ -242,14 +172,16 @@ impl Engine {
                 std::thread::sleep(early);
             }
             last = Instant::now();
-            replay(&self.reader, &mut self.graph, &mut self.standing, &mut self.cursor)?;
-            let cursor = self.cursor;
+            self.tail.follow()?;
+            let cursor = self.tail.cursor();
             self.in_flight.retain(|_, outcome| outcome.is_none_or(|seq| seq > cursor));
             let next = self.dispatch();
+            self.offer_seals();
+            self.review()?;
             if let Some(at_rest) = at_rest
-                && self.standing.at_rest()
+                && self.tail.standing().at_rest()
                 && self.in_flight.is_empty()
-                && at_rest.send((self.cursor, self.standing.faults.iter().cloned().collect())).is_err()
+                && at_rest.send((cursor, self.tail.standing().faults.iter().cloned().collect())).is_err()
             {
                 return Ok(());
             }
@@ -266,6 +198,41 @@ impl Engine {
         Ok(())
     }
 
+    /// Has the clerk seal studies that are at rest.
+    fn offer_seals(&mut self) {
+        if self.seals_looked.elapsed() < SEALS_EVERY {
+            return;
+        }
+        self.seals_looked = Instant::now();
+        let before = now() - self.seal_after.as_millis() as i64;
+        for event in seals(self.tail.work(), self.tail.standing(), before, MOST_SEALS) {
+            let Event::StudySealed { study_uid, .. } = &event else { continue };
+            let key = Key::Seal(study_uid.clone());
+            if !self.in_flight.contains_key(&key) && self.clerk.offer(&key, || vec![event]) {
+                self.in_flight.insert(key, None);
+            }
+        }
+    }
+
+    /// Has the clerk open sealed studies that changed rules concern.
+    fn review(&mut self) -> Result<(), Hinted> {
+        if self.in_flight.contains_key(&Key::Review) {
+            return Ok(());
+        }
+        let open = self.tail.work().studies().len();
+        let events = self.review.next(self.tail.standing(), open, self.tail.reader()).map_err(unreadable)?;
+        if events.is_empty() {
+            return Ok(());
+        }
+        if self.clerk.offer(&Key::Review, || events) {
+            self.in_flight.insert(Key::Review, None);
+        } else {
+            // The clerk is full: what it did not take is looked at again.
+            self.review = Review::default();
+        }
+        Ok(())
+    }
+
     fn note(&mut self, done: Option<Done>) {
         if let Some(Done { key, seq }) = done {
             self.in_flight.insert(key, Some(seq));
@@ -275,28 +242,29 @@ impl Engine {
     /// Offers everything that is to do to its lane. Returns when to look again at the latest.
     fn dispatch(&mut self) -> Option<Instant> {
         let mut next: Option<Instant> = None;
+        let standing = self.tail.standing();
         let in_flight = &mut self.in_flight;
         let mut offer = |key: Key, offered: &mut dyn FnMut(&Key) -> bool| {
             if !in_flight.contains_key(&key) && offered(&key) {
                 in_flight.insert(key, None);
             }
         };
-        for row in self.standing.revisions.iter() {
+        for row in standing.revisions.iter() {
             let event = Event::RevisionIssued { key: row.key.clone(), content: row.row.content, at: now() };
-            offer(Key::Revision(row.key.clone()), &mut |key| self.clerk.offer(key, || event.clone()));
+            offer(Key::Revision(row.key.clone()), &mut |key| self.clerk.offer(key, || vec![event.clone()]));
         }
-        for row in self.standing.objects.iter() {
+        for row in standing.objects.iter() {
             offer(Key::Encode(row.key.clone(), row.role), &mut |key| self.encode.offer(key, || row.clone()));
         }
         // Oldest first: by the event that brought the series' first slice.
-        let mut runs: Vec<&RunToDo> = self.standing.runs.iter().collect();
+        let mut runs: Vec<&RunToDo> = standing.runs.iter().collect();
         runs.sort_by_key(|row| row.order.members.first().copied());
         for row in runs {
             let key = Key::Run(row.order.run_key);
             offer(key, &mut |key| self.infer.iter().any(|lane| lane.offer(key, || row.clone())));
         }
         let now_millis = now();
-        for row in self.standing.deliveries.iter() {
+        for row in standing.deliveries.iter() {
             if row.not_before > now_millis {
                 let at = Instant::now() + Duration::from_millis((row.not_before - now_millis) as u64);
                 next = Some(next.map_or(at, |earlier| earlier.min(at)));
@@ -307,7 +275,6 @@ impl Engine {
             offer(key, &mut |key| lane.is_some_and(|lane| lane.offer(key, || row.clone())));
         }
         // A timer runs from when it is first wanted by a running engine, so idle deadlines start anew at start-up.
-        let standing = &self.standing;
         self.deadlines.retain(|timer, _| standing.timers.contains(timer));
         for timer in standing.timers.iter() {
             let due = *self
@@ -316,7 +283,7 @@ impl Engine {
                 .or_insert_with(|| Instant::now() + Duration::from_millis(timer.millis));
             if due <= Instant::now() {
                 let event = Event::TimerFired(timer.clone());
-                offer(Key::Timer(timer.clone()), &mut |key| self.clerk.offer(key, || event.clone()));
+                offer(Key::Timer(timer.clone()), &mut |key| self.clerk.offer(key, || vec![event.clone()]));
             } else {
                 next = Some(next.map_or(due, |earlier| earlier.min(due)));
             }

@@ -7,10 +7,14 @@ pub mod graph;
 pub mod intake;
 pub mod lanes;
 pub mod ledger;
+pub mod open_work;
 pub mod receiver;
 pub mod results_store;
+mod review;
 pub mod rules;
+pub mod seals;
 pub mod spool;
+pub mod standing;
 pub mod supervisor;
 #[cfg(test)]
 mod testing;

@@ -175,7 +175,7 @@ impl Run {
     fn site(&self, data: &Path, output: &Path) -> Result<Site, CommandError> {
         let name = || "results".to_owned();
         Ok(Site {
-            site: Identity { name: "run".to_owned(), data: data.join("data") },
+            site: Identity { name: "run".to_owned(), data: data.join("data"), ..Identity::default() },
             // Nothing is listened to or watched: the entry says how long to wait.
             sources: vec![Source::Dicom(DicomSource {
                 name: SOURCE.to_owned(),

@@ -9,9 +9,9 @@ use sulcus_operators::rows::{Completeness, Fault, ReportRow, ReportStatus, Seq, 
 
 use super::{CommandError, SiteFile, table::Table};
 use crate::{
-    dispatch::{Standing, open_reader, replay},
-    graph::{DeliveryToDo, Graph, RunToDo},
-    ledger::event::{Entry, Event},
+    graph::{DeliveryToDo, RunToDo},
+    ledger::event::RevisionKey,
+    standing::Tail,
     wanted::Rows,
 };
 
@@ -27,6 +27,8 @@ pub(super) struct Status {
 #[derive(Serialize)]
 struct Picture<'a> {
     ledger: Seq,
+    /// Studies that are finished and at rest: nothing below is of them.
+    sealed: u64,
     series: Vec<Series<'a>>,
     reports: Vec<Report<'a>>,
     runs_to_do: Vec<&'a RunToDo>,
@@ -45,13 +47,11 @@ struct Report<'a> {
 }
 
 /// All reports: those that were issued, and those that are about to be.
-fn reports<'a>(entries: &'a [Entry], standing: &'a Rows<ReportRow>) -> Vec<Report<'a>> {
+fn reports<'a>(issued: &'a [RevisionKey], standing: &'a Rows<ReportRow>) -> Vec<Report<'a>> {
     let mut reports: BTreeMap<(&str, &str), (u32, Option<&ReportRow>)> = BTreeMap::new();
-    for entry in entries {
-        if let Event::RevisionIssued { key, .. } = &entry.event {
-            let (revision, _) = reports.entry((&key.study_uid, &key.pipeline)).or_default();
-            *revision = key.revision.max(*revision);
-        }
+    for key in issued {
+        let (revision, _) = reports.entry((&key.study_uid, &key.pipeline)).or_default();
+        *revision = key.revision.max(*revision);
     }
     for row in standing.iter() {
         reports.entry((&row.study_uid, &row.pipeline)).or_default().1 = Some(row);
@@ -84,12 +84,12 @@ struct Series<'a> {
 impl Status {
     pub(super) fn execute(self) -> Result<(), CommandError> {
         let site = self.site.load()?;
-        let reader = open_reader(&site.site.data)?;
-        let (mut graph, mut standing, mut cursor) = (Graph::new(), Standing::default(), 0);
-        replay(&reader, &mut graph, &mut standing, &mut cursor)?;
-        let entries = reader.entries_after(0, usize::MAX >> 1).map_err(CommandError::plain)?;
+        let tail = Tail::open(&site.site.data)?;
+        let issued = tail.reader().revisions(tail.work().studies().keys()).map_err(CommandError::plain)?;
+        let (standing, cursor) = (tail.standing(), tail.cursor());
         let picture = Picture {
             ledger: cursor,
+            sealed: tail.reader().sealed_count().map_err(CommandError::plain)?,
             series: standing
                 .series
                 .iter()
@@ -101,7 +101,7 @@ impl Status {
                     completeness: standing.completeness.iter().find(|row| row.series_uid == series.series_uid),
                 })
                 .collect(),
-            reports: reports(&entries, &standing.reports),
+            reports: reports(&issued, &standing.reports),
             runs_to_do: standing.runs.iter().collect(),
             deliveries_to_do: standing.deliveries.iter().collect(),
             faults: standing.faults.iter().collect(),
@@ -117,7 +117,12 @@ impl Status {
 
 impl Picture<'_> {
     fn print(&self) {
-        println!("{} events; {} series", self.ledger, self.series.len());
+        println!(
+            "{} events; {} series of open studies; {} studies sealed",
+            self.ledger,
+            self.series.len(),
+            self.sealed
+        );
         let mut table = Table::new(["series", "description", "instances", "verdict", "reasons"]);
         for series in &self.series {
             let (verdict, reasons) = match series.completeness {

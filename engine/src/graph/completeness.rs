@@ -50,8 +50,8 @@ const MR_IMAGES: [&str; 4] = [
 
 /// True for a series that a pipeline may take: MR images. Spectra, raw data, secondary captures and other modalities
 /// are kept and never wait.
-pub fn is_candidate(state: &SeriesState) -> bool {
-    let keyword = |name: &str| state.keywords.get(name).map(String::as_str);
+pub fn is_candidate(keywords: &BTreeMap<String, String>) -> bool {
+    let keyword = |name: &str| keywords.get(name).map(String::as_str);
     keyword("Modality") == Some("MR") && keyword("SOPClassUID").is_some_and(|class| MR_IMAGES.contains(&class))
 }
 
@@ -192,7 +192,7 @@ pub fn stage<'scope>(
     rules: Rows<'scope>,
 ) -> (Rows<'scope>, Rows<'scope>) {
     let candidates = each(series, |key, row, out| {
-        if matches!(&row, Row::State(state) if is_candidate(state)) {
+        if matches!(&row, Row::State(state) if is_candidate(&state.keywords)) {
             out.push((key, row));
         }
     });
@@ -236,7 +236,7 @@ pub fn batch(
     rules: Option<&Rules>,
 ) -> (BTreeMap<String, Judged>, Vec<Timer>, Vec<Fault>) {
     let (mut all, mut timers, mut faults) = (BTreeMap::new(), Vec::new(), Vec::new());
-    for (uid, state) in series.iter().filter(|(_, state)| is_candidate(state)) {
+    for (uid, state) in series.iter().filter(|(_, state)| is_candidate(&state.keywords)) {
         let ran_out = |kind| fired.contains(&(uid.clone(), kind, state.last_member()));
         let judged = judge(state, released.get(uid).copied(), ran_out);
         timers.extend(judged.waits.iter().filter_map(|kind| timer(state, *kind, rules?)));

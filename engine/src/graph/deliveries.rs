@@ -31,6 +31,12 @@ fn routes(rules: &Rules) -> BTreeSet<Route> {
     routes
 }
 
+/// Where the objects of a pipeline go, by role, in order.
+pub fn routes_of(rules: &Rules, pipeline: &str) -> Vec<(Role, String)> {
+    let of_pipeline = routes(rules).into_iter().filter(|((name, _), _)| name == pipeline);
+    of_pipeline.map(|((_, role), destination)| (role, destination)).collect()
+}
+
 /// Destinations that take segmentations and no report, by pipeline.
 fn deaf(rules: &Rules) -> BTreeSet<(String, String)> {
     let routes = routes(rules);

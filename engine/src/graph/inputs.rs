@@ -7,7 +7,6 @@ use std::{
     sync::Arc,
 };
 
-use differential_dataflow::input::{Input, InputSession};
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{
     digest::Digest,
@@ -18,6 +17,7 @@ use timely::dataflow::Scope as Dataflow;
 use super::{
     group::{Epoch, Key, Row, Rows},
     instances::{Arrived, Brought},
+    sessions::{Input, Owner, Sessions},
 };
 use crate::ledger::event::{Entry, Event, RevisionKey, Rules, Timer};
 
@@ -127,21 +127,9 @@ pub struct Collections<'scope> {
     pub settled: Rows<'scope>,
 }
 
-type Session = InputSession<Epoch, (Key, Row), isize>;
-
-/// The writing ends of the input collections. One worker of the graph feeds them; the others hold theirs and only
-/// advance them.
+/// Where events enter. One worker of the graph feeds it; the others hold theirs and only advance it.
 pub struct Inputs {
-    arrived: Session,
-    withdrawn: Session,
-    released: Session,
-    fired: Session,
-    rules: Session,
-    runs: Session,
-    issued: Session,
-    objects: Session,
-    tried: Session,
-    settled: Session,
+    sessions: Sessions,
     newest: Newest,
 }
 
@@ -171,44 +159,62 @@ impl Newest {
 impl Inputs {
     /// Makes the input collections of a dataflow.
     pub fn new<'scope>(scope: Dataflow<'scope, Epoch>) -> (Self, Collections<'scope>) {
-        let (arrived, arrived_rows) = scope.new_collection();
-        let (withdrawn, withdrawn_rows) = scope.new_collection();
-        let (released, released_rows) = scope.new_collection();
-        let (fired, fired_rows) = scope.new_collection();
-        let (rules, rules_rows) = scope.new_collection();
-        let (runs, runs_rows) = scope.new_collection();
-        let (issued, issued_rows) = scope.new_collection();
-        let (objects, objects_rows) = scope.new_collection();
-        let (tried, tried_rows) = scope.new_collection();
-        let (settled, settled_rows) = scope.new_collection();
+        let (sessions, rows) = Sessions::new(scope);
+        let of = |input: Input| rows[input as usize].clone();
         let collections = Collections {
-            arrived: arrived_rows,
-            withdrawn: withdrawn_rows,
-            released: released_rows,
-            fired: fired_rows,
-            rules: rules_rows,
-            runs: runs_rows,
-            issued: issued_rows,
-            objects: objects_rows,
-            tried: tried_rows,
-            settled: settled_rows,
+            arrived: of(Input::Arrived),
+            withdrawn: of(Input::Withdrawn),
+            released: of(Input::Released),
+            fired: of(Input::Fired),
+            rules: of(Input::Rules),
+            runs: of(Input::Runs),
+            issued: of(Input::Issued),
+            objects: of(Input::Objects),
+            tried: of(Input::Tried),
+            settled: of(Input::Settled),
         };
-        let newest = Newest::default();
-        let inputs =
-            Inputs { arrived, withdrawn, released, fired, rules, runs, issued, objects, tried, settled, newest };
-        (inputs, collections)
+        (Inputs { sessions, newest: Newest::default() }, collections)
+    }
+
+    /// Feeds one event into the epoch that is open, as part of what belongs to `owner`.
+    pub fn apply_of(&mut self, owner: Owner, entry: &Entry) {
+        self.sessions.belongs_to(Some(owner));
+        self.apply(entry);
+        self.sessions.belongs_to(None);
+    }
+
+    /// Takes out all that was fed as part of what belongs to `owner`.
+    pub fn forget(&mut self, owner: &Owner) {
+        for (_, key, row) in self.sessions.forget(owner) {
+            match (key, row) {
+                (_, Row::Arrived(arrived)) => {
+                    self.newest.keywords.remove(&arrived.series_uid);
+                }
+                (Key::Series(series_uid), Row::Released(_)) => {
+                    self.newest.released.remove(&series_uid);
+                }
+                (Key::Delivery(object, destination), Row::Tried(_)) => {
+                    self.newest.tried.remove(&(object, destination));
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Feeds one event into the epoch that is open.
     pub fn apply(&mut self, entry: &Entry) {
         if let Some(mut arrived) = Arrived::of(entry) {
             self.newest.share_keywords(&mut arrived);
-            self.arrived.insert((arrived.key(), Row::Arrived(Arc::new(arrived))));
+            self.sessions.put(Input::Arrived, arrived.key(), Row::Arrived(Arc::new(arrived)));
         }
         match &entry.event {
-            Event::InstanceReceived { .. } | Event::InstanceQuarantined { .. } => {}
+            Event::InstanceReceived { .. }
+            | Event::InstanceQuarantined { .. }
+            | Event::StudySealed { .. }
+            | Event::StudyReopened { .. }
+            | Event::SealsReviewed { .. } => {}
             Event::InstanceWithdrawn { scope, .. } => {
-                self.withdrawn.insert((Key::Scope(scope.clone()), Row::Withdrawn(entry.seq)));
+                self.sessions.put(Input::Withdrawn, Key::Scope(scope.clone()), Row::Withdrawn(entry.seq));
             }
             Event::AssociationReleased { series_uids, orderly, .. } => {
                 if *orderly {
@@ -216,14 +222,14 @@ impl Inputs {
                 }
             }
             Event::TimerFired(Timer { series_uid, kind, as_of, .. }) => {
-                self.fired.insert((Key::Series(series_uid.clone()), Row::Fired(*kind, *as_of)));
+                self.sessions.put(Input::Fired, Key::Series(series_uid.clone()), Row::Fired(*kind, *as_of));
             }
             Event::RulesChanged(rules) => {
                 let rules = Arc::new(rules.clone());
                 if let Some(before) = self.newest.rules.replace(Arc::clone(&rules)) {
-                    self.rules.remove((Key::All, Row::Rules(before)));
+                    self.sessions.take(Input::Rules, Key::All, Row::Rules(before));
                 }
-                self.rules.insert((Key::All, Row::Rules(rules)));
+                self.sessions.put(Input::Rules, Key::All, Row::Rules(rules));
             }
             Event::RunStarted { run_key, attempt } => self.ran(*run_key, RunFact::Started(*attempt)),
             Event::RunFailed { run_key, attempt, permanent, reason, hint } => {
@@ -236,12 +242,12 @@ impl Inputs {
             }
             Event::RevisionIssued { key, content, at } => {
                 let issued = Issued { revision: key.revision, content: *content, at: *at };
-                self.issued.insert((Key::Report(report_key(key)), Row::Issued(issued)));
+                self.sessions.put(Input::Issued, Key::Report(report_key(key)), Row::Issued(issued));
             }
             Event::ObjectEncoded { object, key, role, uid, bytes, .. } => {
                 let (revision, uid) = (key.revision, uid.clone());
                 let encoded = ObjectFact::Encoded { revision, role: *role, object: *object, uid, bytes: *bytes };
-                self.objects.insert((Key::Report(report_key(key)), Row::Object(Arc::new(encoded))));
+                self.sessions.put(Input::Objects, Key::Report(report_key(key)), Row::Object(Arc::new(encoded)));
             }
             Event::EncodeFailed { key, role, attempt, permanent, reason, hint } => {
                 let failed = ObjectFact::Failed {
@@ -252,7 +258,7 @@ impl Inputs {
                     reason: reason.clone(),
                     hint: hint.clone(),
                 };
-                self.objects.insert((Key::Report(report_key(key)), Row::Object(Arc::new(failed))));
+                self.sessions.put(Input::Objects, Key::Report(report_key(key)), Row::Object(Arc::new(failed)));
             }
             Event::DeliveryStarted { object, destination, attempt } => {
                 self.attempted((*object, destination.clone()), |tried| tried.attempt = *attempt);
@@ -264,31 +270,28 @@ impl Inputs {
             Event::DeliverySettled { object, destination, .. } => {
                 let key = (*object, destination.clone());
                 if let Some(before) = self.newest.tried.remove(&key) {
-                    self.tried.remove((delivery(&key), Row::Tried(before)));
+                    self.sessions.take(Input::Tried, delivery(&key), Row::Tried(before));
                 }
-                self.settled.insert((delivery(&key), Row::Settled));
+                self.sessions.put(Input::Settled, delivery(&key), Row::Settled);
             }
         }
     }
 
     /// Closes the open epoch: what is fed from here on belongs to `epoch`.
     pub fn advance_to(&mut self, epoch: Epoch) {
-        macro_rules! advance {
-            ($($input:ident)*) => { $( self.$input.advance_to(epoch); self.$input.flush(); )* };
-        }
-        advance!(arrived withdrawn released fired rules runs issued objects tried settled);
+        self.sessions.advance_to(epoch);
     }
 
     fn ran(&mut self, run_key: Digest, fact: RunFact) {
-        self.runs.insert((Key::Run(run_key), Row::RunFact(Arc::new(fact))));
+        self.sessions.put(Input::Runs, Key::Run(run_key), Row::RunFact(Arc::new(fact)));
     }
 
     fn release(&mut self, series_uid: &str, seq: Seq) {
         let key = || Key::Series(series_uid.to_owned());
         if let Some(before) = self.newest.released.insert(series_uid.to_owned(), seq) {
-            self.released.remove((key(), Row::Released(before)));
+            self.sessions.take(Input::Released, key(), Row::Released(before));
         }
-        self.released.insert((key(), Row::Released(seq)));
+        self.sessions.put(Input::Released, key(), Row::Released(seq));
     }
 
     fn attempted(&mut self, key: DeliveryKey, change: impl FnOnce(&mut Tried)) {
@@ -297,9 +300,9 @@ impl Inputs {
         change(&mut tried);
         let tried = Arc::new(tried);
         if let Some(before) = before {
-            self.tried.remove((delivery(&key), Row::Tried(before)));
+            self.sessions.take(Input::Tried, delivery(&key), Row::Tried(before));
         }
-        self.tried.insert((delivery(&key), Row::Tried(Arc::clone(&tried))));
+        self.sessions.put(Input::Tried, delivery(&key), Row::Tried(Arc::clone(&tried)));
         self.newest.tried.insert(key, tried);
     }
 }

@@ -181,18 +181,23 @@ struct Programs(HashMap<String, Option<Program>>);
 const MOST_PROGRAMS: usize = 256;
 
 impl Programs {
-    fn answer(&mut self, condition: &Condition, state: &SeriesState) -> Option<Result<Applied, Fault>> {
+    fn answer(
+        &mut self,
+        condition: &Condition,
+        series_uid: &str,
+        keywords: &BTreeMap<String, String>,
+    ) -> Option<Result<Applied, Fault>> {
         if self.0.len() >= MOST_PROGRAMS && !self.0.contains_key(&condition.when) {
             self.0.clear();
         }
         let compiled = self.0.entry(condition.when.clone()).or_insert_with(|| compile(&condition.when).ok());
         let Applied { pipeline, .. } = &condition.applied;
-        match applies(compiled.as_ref()?, &state.keywords) {
+        match applies(compiled.as_ref()?, keywords) {
             Ok(true) => Some(Ok(condition.applied.clone())),
             Ok(false) => None,
             Err(reason) => Some(Err(Fault {
                 stage: "matches".to_owned(),
-                key: state.series_uid.clone(),
+                key: series_uid.to_owned(),
                 reason: format!("rule of pipeline {pipeline} cannot be evaluated: {reason}"),
                 hint: "correct the expression; `sulcus config check` tells whether it can be used".to_owned(),
             })),
@@ -221,6 +226,22 @@ fn broken(condition: &Condition) -> Option<Fault> {
     })
 }
 
+/// The pipelines that take series, asked of one series at a time.
+#[derive(Default)]
+pub struct Taking(Programs);
+
+impl Taking {
+    /// The pipelines that take a series with these keywords, each with its model; a rule that fails takes none.
+    pub fn of(&mut self, keywords: &BTreeMap<String, String>, rules: &Rules) -> Vec<(String, Digest)> {
+        let mut taken = Vec::new();
+        for condition in &conditions(rules) {
+            let taken_by = self.0.answer(condition, "", keywords).and_then(Result::ok);
+            taken.extend(taken_by.map(|applied| (applied.pipeline, applied.model)));
+        }
+        taken
+    }
+}
+
 /// The pipelines that apply, by series; rules that cannot be read or evaluated are faults.
 pub fn stage<'scope>(judged: Rows<'scope>, rules: Rows<'scope>) -> (Rows<'scope>, Rows<'scope>) {
     let conditions = each(rules, |_, row, out| {
@@ -245,7 +266,7 @@ pub fn stage<'scope>(judged: Rows<'scope>, rules: Rows<'scope>) -> (Rows<'scope>
     let mut programs = Programs::default();
     let answers = join(series, conditions, move |_, series, condition| {
         let (Row::Described(Described(state)), Row::Condition(condition)) = (series, condition) else { return None };
-        let row = match programs.answer(condition, state)? {
+        let row = match programs.answer(condition, &state.series_uid, &state.keywords)? {
             Ok(applied) => Row::Applied(applied),
             Err(fault) => Output::Fault(fault).into(),
         };
@@ -268,7 +289,7 @@ pub fn batch<'a>(
     let (mut applied, mut faults) = (Vec::new(), conditions.iter().filter_map(broken).collect::<Vec<_>>());
     for state in candidates {
         for condition in &conditions {
-            match Programs::default().answer(condition, state) {
+            match Programs::default().answer(condition, &state.series_uid, &state.keywords) {
                 Some(Ok(what)) => applied.push((state.series_uid.clone(), what)),
                 Some(Err(fault)) => faults.push(fault),
                 None => {}

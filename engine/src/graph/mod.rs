@@ -32,6 +32,9 @@ pub mod reports;
 mod rows;
 pub mod runs;
 pub mod series;
+mod sessions;
+
+pub use sessions::Owner;
 
 pub use rows::{Changes, DeliveryToDo, Lesion, MOST_ATTEMPTS, ObjectToEncode, Output, RevisionToIssue, RunToDo};
 
@@ -118,6 +121,16 @@ impl Graph {
     /// Feeds one event into the open epoch.
     pub fn apply(&mut self, entry: &Entry) {
         self.inputs.apply(entry);
+    }
+
+    /// Feeds one event as part of what belongs to `owner`.
+    pub fn apply_of(&mut self, owner: Owner, entry: &Entry) {
+        self.inputs.apply_of(owner, entry);
+    }
+
+    /// Takes out all that belongs to `owner`.
+    pub fn forget(&mut self, owner: &Owner) {
+        self.inputs.forget(owner);
     }
 
     /// Closes the open epoch, works until all that follows from it is done, and gives the net changes.

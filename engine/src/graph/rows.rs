@@ -15,7 +15,7 @@ pub const MOST_ATTEMPTS: u32 = 3;
 /// A run that is wanted and not done.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RunToDo {
-    /// What to run. Where several studies want the same run, the smallest order.
+    /// What to run. Where several studies want the same run, each has its row.
     pub order: RunOrder,
     /// Number of the next attempt, 1 for the first. It rises as soon as an attempt's start is recorded, so a lane
     /// knows what it has in hand by `RunOrder::run_key` and starts nothing twice.

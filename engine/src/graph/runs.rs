@@ -9,7 +9,7 @@ use std::{
 
 use sulcus_operators::{
     digest::Digest,
-    rows::{Fault, RunOutcome},
+    rows::{Fault, RunOrder, RunOutcome},
 };
 
 use super::{
@@ -53,8 +53,10 @@ fn standings(run_key: &Digest, rows: &[&Row], out: &mut Vec<Standing>) {
     }
     let last = attempts.last().copied().unwrap_or(0);
     if !given_up && attempts.len() < MOST_ATTEMPTS as usize {
-        let order = order.as_ref().clone();
-        out.push(Standing::ToDo(RunToDo { order, attempt: last.saturating_add(1) }));
+        // One for each study that wants it; a lane starts it once, since it knows it by its RunKey.
+        let attempt = last.saturating_add(1);
+        let orders: BTreeSet<&RunOrder> = wanted().map(|(_, order)| order.as_ref()).collect();
+        out.extend(orders.into_iter().map(|order| Standing::ToDo(RunToDo { order: order.clone(), attempt })));
         return;
     }
     let ended = failures.keys().any(|(_, attempt)| *attempt == last);

@@ -2,7 +2,7 @@
 //!
 //! | lane | takes | records |
 //! | --- | --- | --- |
-//! | clerk | revisions to issue, timers that ran out | RevisionIssued, TimerFired |
+//! | clerk | revisions to issue, timers that ran out, studies at rest | RevisionIssued, TimerFired, StudySealed |
 //! | infer, one per device | runs to do | RunStarted, then RunFinished or RunFailed |
 //! | encode | objects to encode | ObjectEncoded or EncodeFailed |
 //! | deliver, one per destination | deliveries to do | DeliveryStarted, then DeliverySettled or DeliveryFailed |
@@ -46,6 +46,10 @@ pub enum Key {
     Deliver(Digest, String),
     /// A timer that ran out.
     Timer(Timer),
+    /// A study at rest.
+    Seal(String),
+    /// Sealed studies that changed rules concern.
+    Review,
 }
 
 /// A job ended; the graph will have seen its outcome once it has seen this event.

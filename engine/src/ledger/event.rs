@@ -3,10 +3,12 @@
 //! Whatever the graph knows comes from here. Dates, attempts, revisions and timers are recorded data, so a replay
 //! gives the same collections, always.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{
     digest::Digest,
-    rows::{InstanceFacts, Millis, Role, RunOutcome, Seq},
+    rows::{InstanceFacts, Millis, PatientKey, Role, RunOutcome, Seq},
 };
 
 /// Where the bytes of an instance lie in the spool.
@@ -125,6 +127,51 @@ pub enum Arrival {
         /// The event that brought the one that is kept.
         first: Seq,
     },
+}
+
+/// What stands of a study that is at rest.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct StudySummary {
+    /// StudyInstanceUID.
+    pub study_uid: String,
+    /// Whose.
+    pub patient: PatientKey,
+    /// Its series, by UID.
+    pub series: Vec<SeriesSummary>,
+    /// Its reports, by pipeline.
+    pub reports: Vec<ReportSummary>,
+}
+
+/// One series of a study at rest.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SeriesSummary {
+    /// SeriesInstanceUID.
+    pub series_uid: String,
+    /// How many instances it holds.
+    pub instances: u32,
+    /// The event that brought its first member.
+    pub first_member: Seq,
+    /// Values that rules may use, by DICOM keyword.
+    pub keywords: BTreeMap<String, String>,
+    /// The pipelines that took it, each with its model.
+    pub taken: Vec<(String, Digest)>,
+}
+
+/// One pipeline's report on a study at rest.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ReportSummary {
+    /// Name of the pipeline.
+    pub pipeline: String,
+    /// SeriesInstanceUID of the series that was used; none where the report is withdrawn.
+    pub series_uid: Option<String>,
+    /// Digest of the model package; none where the report is withdrawn.
+    pub model: Option<Digest>,
+    /// Number of lesions.
+    pub lesions: u32,
+    /// Their volume in nanolitres.
+    pub volume_nl: u64,
+    /// Where its objects went, by role.
+    pub routes: Vec<(Role, String)>,
 }
 
 /// One event.
@@ -265,6 +312,27 @@ pub enum Event {
         /// What it answered.
         receipt: String,
     },
+    /// A study is at rest: nothing of it is to do, waited for or at fault. Its events need not be read again until
+    /// something touches it.
+    StudySealed {
+        /// StudyInstanceUID.
+        study_uid: String,
+        /// The last event that touched the study. One that does so later voids the seal, wherever the seal lies.
+        as_of: Seq,
+        /// What stands.
+        summary: StudySummary,
+    },
+    /// What is in force may change what follows from a sealed study.
+    StudyReopened {
+        /// StudyInstanceUID.
+        study_uid: String,
+    },
+    /// All studies that were sealed before the rules of an event have been looked at, and opened where these rules
+    /// change what follows.
+    SealsReviewed {
+        /// The event that recorded the rules.
+        rules: Seq,
+    },
 }
 
 impl Event {
@@ -286,6 +354,9 @@ impl Event {
             Event::DeliveryStarted { .. } => "DeliveryStarted",
             Event::DeliveryFailed { .. } => "DeliveryFailed",
             Event::DeliverySettled { .. } => "DeliverySettled",
+            Event::StudySealed { .. } => "StudySealed",
+            Event::StudyReopened { .. } => "StudyReopened",
+            Event::SealsReviewed { .. } => "SealsReviewed",
         }
     }
 }

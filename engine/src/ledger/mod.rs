@@ -5,10 +5,12 @@
 //! start-up, [`verify`] proves that they do.
 
 pub mod event;
+pub mod history;
 pub mod read;
 pub mod reconcile;
 mod schema;
 pub mod store;
+pub mod studies;
 pub mod verify;
 
 use std::path::PathBuf;
@@ -27,7 +29,7 @@ pub enum LedgerError {
         path: PathBuf,
     },
     /// The ledger was written by another version.
-    #[error("the ledger has version {found}, this program knows {known}: start the newer program")]
+    #[error("the ledger has version {found}, this program {known}: {}", advice(*found, *known))]
     Version {
         /// What the file says.
         found: i64,
@@ -58,6 +60,11 @@ pub enum LedgerError {
     /// The spool failed.
     #[error(transparent)]
     Spool(#[from] ReadError),
+}
+
+/// What to do about a ledger of another version.
+fn advice(found: i64, known: i64) -> &'static str {
+    if found < known { "start `sulcus serve` once, which brings it up to date" } else { "start the newer program" }
 }
 
 impl LedgerError {

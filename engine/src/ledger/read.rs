@@ -22,7 +22,7 @@ pub struct Reader {
 }
 
 /// Columns of an entry as they lie in the database, its body not yet read.
-struct Stored {
+pub(super) struct Stored {
     seq: Seq,
     epoch: u64,
     at: i64,
@@ -30,11 +30,11 @@ struct Stored {
 }
 
 impl Stored {
-    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
+    pub(super) fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Stored { seq: unsigned(row, 0)?, epoch: unsigned(row, 1)?, at: row.get(2)?, body: row.get(3)? })
     }
 
-    fn read(self) -> Result<Entry, LedgerError> {
+    pub(super) fn read(self) -> Result<Entry, LedgerError> {
         let event = serde_json::from_str(&self.body).map_err(|source| LedgerError::Event { seq: self.seq, source })?;
         Ok(Entry { seq: self.seq, epoch: self.epoch, at: self.at, event })
     }
@@ -101,6 +101,6 @@ impl Reader {
 }
 
 /// Sequence numbers are SQLite integers; none exceeds `i64::MAX`.
-fn as_column(seq: Seq) -> i64 {
+pub(super) fn as_column(seq: Seq) -> i64 {
     i64::try_from(seq).unwrap_or(i64::MAX)
 }

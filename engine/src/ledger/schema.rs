@@ -3,16 +3,18 @@
 //! - `events`: the truth. Everything else can be made from it.
 //! - `concerns`: which events speak of a UID or a digest (instance, series, study, run, object).
 //! - `held`: the instance that stands under each SOP Instance UID; gone when withdrawn.
+//! - `series`: which study a series was received in.
+//! - `open_studies`, `sealed`: what a start reads, and what it need not ([`super::studies`]).
 //! - `state`: one row, the spool's position behind the last record that has its event.
 
 use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::LedgerError;
+use super::{LedgerError, studies::note_all};
 
 /// What `user_version` says.
-pub const VERSION: i64 = 1;
+pub const VERSION: i64 = 2;
 /// What `application_id` says: "SULC".
 const APPLICATION: i64 = 0x53_55_4c_43;
 
@@ -30,6 +32,15 @@ CREATE INDEX held_series ON held (series_uid);
 CREATE INDEX held_study ON held (study_uid);
 CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), segment INTEGER NOT NULL, offset INTEGER NOT NULL) STRICT;
 INSERT INTO state VALUES (1, 0, 0);
+";
+
+/// What version 2 added.
+const STUDIES: &str = "
+CREATE TABLE series (series_uid TEXT NOT NULL, study_uid TEXT NOT NULL, PRIMARY KEY (series_uid, study_uid)) STRICT,
+    WITHOUT ROWID;
+CREATE TABLE open_studies (study_uid TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TABLE sealed (study_uid TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX sealed_seq ON sealed (seq);
 ";
 
 /// Opens for writing; makes the tables in a new file, migrates an older one.
@@ -68,19 +79,27 @@ fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
     if empty {
         let transaction = connection.transaction()?;
         transaction.execute_batch(TABLES)?;
+        transaction.execute_batch(STUDIES)?;
         transaction.pragma_update(None, "application_id", APPLICATION)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;
         return Ok(());
     }
-    migrate(found.unwrap_or_default())
+    migrate(connection, found.unwrap_or_default())
 }
 
-/// Brings a ledger of version `found` to [`VERSION`]. There is only one version so far; a step from N to N + 1 goes
-/// here, in one transaction with its `user_version`.
-fn migrate(found: i64) -> Result<(), LedgerError> {
+/// Brings a ledger of version `found` to [`VERSION`]: each step in one transaction with its `user_version`.
+fn migrate(connection: &mut Connection, found: i64) -> Result<(), LedgerError> {
     match found {
         VERSION => Ok(()),
+        1 => {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(STUDIES)?;
+            note_all(&transaction)?;
+            transaction.pragma_update(None, "user_version", 2)?;
+            transaction.commit()?;
+            migrate(connection, 2)
+        }
         found => Err(LedgerError::Version { found, known: VERSION }),
     }
 }

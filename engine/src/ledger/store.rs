@@ -15,6 +15,7 @@ use super::{
     LedgerError,
     event::{Arrival, Event, Scope, SpoolPlace},
     schema,
+    studies::{Noted, note},
 };
 use crate::spool::{
     Position,
@@ -99,7 +100,7 @@ impl Ledger {
     pub fn begin(&mut self, at: Millis) -> Result<Batch<'_>, LedgerError> {
         let tip = Tip { at: at.max(self.tip.at), ..self.tip };
         let transaction = self.connection.transaction()?;
-        Ok(Batch { transaction, epoch: tip.seq + 1, tip, committed: &mut self.tip })
+        Ok(Batch { transaction, epoch: tip.seq + 1, tip, committed: &mut self.tip, noted: None })
     }
 }
 
@@ -110,6 +111,7 @@ pub struct Batch<'a> {
     epoch: u64,
     tip: Tip,
     committed: &'a mut Tip,
+    noted: Noted,
 }
 
 impl Batch<'_> {
@@ -178,6 +180,7 @@ impl Batch<'_> {
         for key in concerns(event) {
             concern.execute(params![key, seq as i64])?;
         }
+        note(&self.transaction, seq, event, &mut self.noted)?;
         if let Event::InstanceWithdrawn { scope, .. } = event {
             let (delete, uid) = match scope {
                 Scope::Instance(uid) => ("DELETE FROM held WHERE sop_uid = ?", uid),
@@ -211,9 +214,10 @@ fn concerns(event: &Event) -> BTreeSet<String> {
         }
         Event::AssociationReleased { series_uids, .. } => series_uids.clone(),
         Event::TimerFired(timer) => vec![timer.series_uid.clone()],
-        Event::RulesChanged(_) => Vec::new(),
+        Event::RulesChanged(_) | Event::SealsReviewed { .. } => Vec::new(),
         Event::RunStarted { run_key, .. } | Event::RunFailed { run_key, .. } => vec![run_key.to_string()],
         Event::RunFinished(outcome) => vec![outcome.run_key.to_string()],
+        Event::StudySealed { study_uid, .. } | Event::StudyReopened { study_uid } => vec![study_uid.clone()],
         Event::RevisionIssued { key, .. } | Event::EncodeFailed { key, .. } => vec![key.study_uid.clone()],
         Event::ObjectEncoded { object, key, uid, .. } => {
             vec![object.to_string(), key.study_uid.clone(), uid.clone()]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use sulcus_operators::digest::Digest;
 
-use super::{event::*, read::Reader, reconcile::reconcile, store::Ledger, verify::Report, *};
+use super::{event::*, history::History, read::Reader, reconcile::reconcile, store::Ledger, verify::Report, *};
 use crate::{
     spool::{
         Position, Record, Spool,
@@ -232,8 +232,66 @@ fn a_newer_version_is_refused_with_both_numbers() {
     Ledger::create_or_open(&place.ledger()).unwrap().append(&[started(1)], 1).unwrap();
     change(&place.ledger(), "PRAGMA user_version = 7");
     let refused = Ledger::create_or_open(&place.ledger()).unwrap_err();
-    assert!(matches!(refused, LedgerError::Version { found: 7, known: 1 }));
+    assert!(matches!(refused, LedgerError::Version { found: 7, known: 2 }));
     assert!(matches!(Reader::open(&place.ledger()), Err(LedgerError::Version { found: 7, .. })));
+}
+
+fn sealed(as_of: Seq) -> Event {
+    let patient = sulcus_operators::rows::PatientKey { issuer: String::new(), id: String::new() };
+    let study_uid = "1.2.3".to_owned();
+    let summary = StudySummary { study_uid: study_uid.clone(), patient, series: vec![], reports: vec![] };
+    Event::StudySealed { study_uid, as_of, summary }
+}
+
+#[test]
+fn a_start_reads_the_open_studies_and_what_is_of_the_site() {
+    let place = Place::new();
+    let mut ledger = Ledger::create_or_open(&place.ledger()).unwrap();
+    commit(&mut ledger, &place.spool_some(0..3));
+    ledger.append(&[Event::RulesChanged(Rules::default()), started(1)], 1).unwrap();
+    let reader = Reader::open(&place.ledger()).unwrap();
+    let seqs = |entries: Vec<Entry>| entries.into_iter().map(|entry| entry.seq).collect::<Vec<_>>();
+    let at = reader.open_work().unwrap();
+    assert_eq!((at.upto, at.studies, seqs(at.site)), (5, vec!["1.2.3".to_owned()], vec![4]));
+    assert_eq!(seqs(reader.about_study("1.2.3", 3).unwrap()), [1, 2]);
+    assert_eq!(seqs(reader.about_run(&Digest::of(b"run"), 9).unwrap()), [5]);
+
+    ledger.append(&[sealed(3)], 1).unwrap();
+    assert!(reader.open_work().unwrap().studies.is_empty());
+    assert_eq!(reader.sealed_after(0, 9).unwrap().len(), 1);
+    assert_eq!((reader.sealed_after(6, 9).unwrap().len(), reader.sealed_count().unwrap()), (0, 1));
+
+    let withdrawn = Event::InstanceWithdrawn { scope: Scope::Series("1.2.3.1".into()), reason: "test".into() };
+    ledger.append(&[withdrawn, sealed(3)], 1).unwrap();
+    assert_eq!(reader.open_work().unwrap().studies, ["1.2.3"]);
+    assert_eq!(reader.sealed_count().unwrap(), 0, "a seal that saw less than there was is void");
+    ledger.append(&[sealed(7)], 1).unwrap();
+    assert!(reader.open_work().unwrap().studies.is_empty());
+    assert_eq!(seqs(reader.about_study("1.2.3", 99).unwrap()), [1, 2, 3, 6, 7, 8, 9]);
+}
+
+#[test]
+fn a_ledger_of_version_1_is_brought_to_version_2_with_all_its_events() {
+    let place = Place::new();
+    let mut ledger = Ledger::create_or_open(&place.ledger()).unwrap();
+    commit(&mut ledger, &place.spool_some(0..3));
+    let withdrawn = Event::InstanceWithdrawn { scope: Scope::Instance("1.2.3.1.2".into()), reason: "test".into() };
+    ledger.append(&[withdrawn, Event::RulesChanged(Rules::default())], 1).unwrap();
+    drop(ledger);
+    let before = Reader::open(&place.ledger()).unwrap().entries_after(0, 9).unwrap();
+    change(
+        &place.ledger(),
+        "DROP TABLE series; DROP TABLE open_studies; DROP TABLE sealed; PRAGMA user_version = 1;
+         DELETE FROM concerns WHERE key = '*' OR (key = '1.2.3' AND seq = 4)",
+    );
+    assert!(matches!(Reader::open(&place.ledger()), Err(LedgerError::Version { found: 1, .. })));
+    drop(Ledger::create_or_open(&place.ledger()).unwrap());
+    let reader = Reader::open(&place.ledger()).unwrap();
+    assert_eq!(reader.entries_after(0, 9).unwrap(), before);
+    let at = reader.open_work().unwrap();
+    assert_eq!((at.studies, at.site), (vec!["1.2.3".to_owned()], before[4..].to_vec()));
+    assert_eq!(reader.about_study("1.2.3", 9).unwrap(), before[..4]);
+    assert_eq!(place.verify().faults, []);
 }
 
 proptest! {

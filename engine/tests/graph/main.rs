@@ -4,6 +4,8 @@
 
 mod cost;
 mod doubts;
+mod open;
 mod promises;
 mod random;
+mod sealed;
 mod site;

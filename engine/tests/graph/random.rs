@@ -36,6 +36,10 @@ enum Step {
     Series(u8, u8),
     /// All runs, revisions and objects that are to do.
     Advance,
+    /// Seals what is at rest; some of the seals saw less than there was.
+    Seal(bool),
+    /// The engine starts anew.
+    Restart,
 }
 
 fn end() -> impl Strategy<Value = End> {
@@ -60,6 +64,8 @@ fn step() -> impl Strategy<Value = Step> {
         30 => Just(Step::Close),
         4 => (0..2u8, 0..6u8).prop_map(|(study, series)| Step::Series(study, series)),
         6 => Just(Step::Advance),
+        8 => prop::bool::weighted(0.2).prop_map(Step::Seal),
+        2 => Just(Step::Restart),
     ]
 }
 
@@ -124,7 +130,13 @@ fn play(site: &mut Site, step: Step) {
                 site.event(Event::TimerFired(timer));
             }
         }
-        Step::Rules(of) => site.event(Event::RulesChanged(variant(of))),
+        Step::Rules(of) => {
+            site.close();
+            let rules = variant(of);
+            let reopened = site.open.review(&site.log, &rules);
+            site.event(Event::RulesChanged(rules));
+            reopened.into_iter().for_each(|event| site.event(event));
+        }
         Step::Run(which, end) => {
             if let Some(run) = nth(&site.runs(), which) {
                 site.run(&run, end);
@@ -147,6 +159,20 @@ fn play(site: &mut Site, step: Step) {
         Step::Series(study, series) => {
             let last = if series == 2 { 3 } else { 4 };
             (1..=last).for_each(|number| site.slice(&slice(study, series, number, 0, 0)));
+        }
+        Step::Seal(late) => {
+            site.close();
+            for mut seal in site.open.seals() {
+                if let (true, Event::StudySealed { as_of, .. }) = (late, &mut seal) {
+                    *as_of -= 1;
+                }
+                site.event(seal);
+            }
+            site.close();
+        }
+        Step::Restart => {
+            site.close();
+            site.open.restart(&site.log, &site.now);
         }
         Step::Advance => {
             site.close();

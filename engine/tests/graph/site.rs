@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::open::Open;
 use sulcus_engine::{
     graph::{Changes, Graph, Output, RunToDo, oracle},
     ledger::event::{
@@ -134,14 +135,16 @@ pub struct Site {
     pub log: Vec<Entry>,
     pub now: BTreeMap<Output, isize>,
     graph: Graph,
+    /// The same log with what is at rest left out.
+    pub open: Open,
     epoch: u64,
     standing: BTreeMap<String, (Seq, Digest, String, String)>,
 }
 
 impl Site {
     pub fn new() -> Self {
-        let (log, now, standing) = Default::default();
-        Site { log, now, graph: Graph::new(), epoch: 1, standing }
+        let (log, now, standing, open) = Default::default();
+        Site { log, now, graph: Graph::new(), open, epoch: 1, standing }
     }
 
     pub fn with_rules() -> Self {
@@ -175,6 +178,7 @@ impl Site {
         let (missing, extra): (Vec<_>, Vec<_>) =
             (wants.difference(&holds).collect(), holds.difference(&wants).collect());
         assert!(missing.is_empty() && extra.is_empty(), "the graph lacks {missing:#?} and has {extra:#?}");
+        self.open.follow(&self.log, &self.now);
         changes
     }
 

@@ -1,0 +1,120 @@
+//! The writing ends of the input collections, and to whom what was written belongs: the rows of a study at rest leave
+//! the graph together.
+
+use std::collections::HashMap;
+
+use differential_dataflow::input::{Input as _, InputSession};
+use sulcus_operators::digest::Digest;
+use timely::dataflow::Scope;
+
+use super::group::{Epoch, Key, Row, Rows};
+
+/// One input collection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Input {
+    Arrived,
+    Withdrawn,
+    Released,
+    Fired,
+    Rules,
+    Runs,
+    Issued,
+    Objects,
+    Tried,
+    Settled,
+}
+
+impl Input {
+    /// All of them, each at its own place.
+    pub const ALL: [Input; 10] = [
+        Input::Arrived,
+        Input::Withdrawn,
+        Input::Released,
+        Input::Fired,
+        Input::Rules,
+        Input::Runs,
+        Input::Issued,
+        Input::Objects,
+        Input::Tried,
+        Input::Settled,
+    ];
+}
+
+/// To whom rows belong.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// A study, by its UID.
+    Study(String),
+    /// A run.
+    Run(Digest),
+}
+
+/// A row with the collection that it is in.
+pub(super) type Placed = (Input, Key, Row);
+
+/// The writing ends.
+pub(super) struct Sessions {
+    sessions: Vec<InputSession<Epoch, (Key, Row), isize>>,
+    owner: Option<Owner>,
+    owned: HashMap<Owner, Vec<Placed>>,
+}
+
+impl Sessions {
+    /// Makes the input collections, in the order of [`Input::ALL`].
+    pub fn new<'scope>(scope: Scope<'scope, Epoch>) -> (Self, Vec<Rows<'scope>>) {
+        let (sessions, rows) = Input::ALL.iter().map(|_| scope.new_collection()).unzip();
+        (Sessions { sessions, owner: None, owned: HashMap::new() }, rows)
+    }
+
+    /// What is put from here on belongs to `owner`; to nobody where there is none.
+    pub fn belongs_to(&mut self, owner: Option<Owner>) {
+        self.owner = owner;
+    }
+
+    /// Puts a row into a collection.
+    pub fn put(&mut self, input: Input, key: Key, row: Row) {
+        if let Some(owner) = &self.owner {
+            match self.owned.get_mut(owner) {
+                Some(owned) => owned.push((input, key.clone(), row.clone())),
+                None => {
+                    self.owned.insert(owner.clone(), vec![(input, key.clone(), row.clone())]);
+                }
+            }
+        }
+        if let Some(session) = self.sessions.get_mut(input as usize) {
+            session.insert((key, row));
+        }
+    }
+
+    /// Takes a row of the same owner out again.
+    pub fn take(&mut self, input: Input, key: Key, row: Row) {
+        if let Some(owned) = self.owner.as_ref().and_then(|owner| self.owned.get_mut(owner)) {
+            let same = |placed: &Placed| (placed.0, &placed.1, &placed.2) == (input, &key, &row);
+            if let Some(at) = owned.iter().rposition(same) {
+                owned.swap_remove(at);
+            }
+        }
+        if let Some(session) = self.sessions.get_mut(input as usize) {
+            session.remove((key, row));
+        }
+    }
+
+    /// Takes out everything that belongs to `owner`, and gives it.
+    pub fn forget(&mut self, owner: &Owner) -> Vec<Placed> {
+        let owned = self.owned.remove(owner).unwrap_or_default();
+        for (input, key, row) in &owned {
+            if let Some(session) = self.sessions.get_mut(*input as usize) {
+                session.remove((key.clone(), row.clone()));
+            }
+        }
+        owned
+    }
+
+    /// Closes the open epoch.
+    pub fn advance_to(&mut self, epoch: Epoch) {
+        for session in &mut self.sessions {
+            session.advance_to(epoch);
+            session.flush();
+        }
+    }
+}

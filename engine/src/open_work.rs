@@ -1,0 +1,235 @@
+//! What of the history is in the graph: the studies that are open work, and no others.
+//!
+//! A study that is sealed leaves the graph, and memory with it. An event that touches it brings all of it back from the
+//! ledger before it is fed itself, so the graph holds of every open study what it would hold had none ever left. What
+//! happened to a run is read when the run is wanted.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use sulcus_operators::{
+    digest::Digest,
+    rows::{Millis, Seq},
+};
+
+use crate::{
+    graph::{Changes, Graph, Owner},
+    ledger::{
+        LedgerError,
+        event::{Arrival, Entry, Event},
+        history::{History, OpenAt},
+        studies::{Owners, touches},
+    },
+};
+
+/// The graph over the open studies.
+#[derive(Default)]
+pub struct OpenWork {
+    graph: Graph,
+    studies: BTreeMap<String, Study>,
+    runs: HashMap<Digest, BTreeSet<String>>,
+    upto: Seq,
+}
+
+/// An open study.
+#[derive(Debug, Default)]
+pub struct Study {
+    /// The last event that touched it.
+    pub touched: Seq,
+    /// When that was committed.
+    pub at: Millis,
+    /// What a fault of this study may name: the UIDs of the study, its series, its objects, and of what it refused.
+    pub names: BTreeSet<String>,
+    /// True where one of its series was received in another study as well: it is never sealed.
+    pub shared: bool,
+    series: BTreeSet<String>,
+    runs: BTreeSet<Digest>,
+}
+
+impl OpenWork {
+    /// The last event that was fed or passed over.
+    pub fn upto(&self) -> Seq {
+        self.upto
+    }
+
+    /// The open studies, by UID.
+    pub fn studies(&self) -> &BTreeMap<String, Study> {
+        &self.studies
+    }
+
+    /// Takes in what a start reads, epoch by epoch of some thousand entries.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub fn start(
+        &mut self,
+        at: OpenAt,
+        history: &impl History,
+        told: &mut impl FnMut(Changes),
+    ) -> Result<(), LedgerError> {
+        /// Studies that enter in one epoch.
+        const TOGETHER: usize = 16;
+        at.site.iter().for_each(|entry| self.graph.apply(entry));
+        self.upto = at.upto;
+        for studies in at.studies.chunks(TOGETHER) {
+            for study_uid in studies {
+                self.open(study_uid, at.upto + 1, history)?;
+            }
+            self.close_epoch(history, told)?;
+        }
+        self.close_epoch(history, told)
+    }
+
+    /// Feeds the next event of the ledger.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub fn apply(&mut self, entry: &Entry, history: &impl History) -> Result<(), LedgerError> {
+        self.upto = entry.seq;
+        match &entry.event {
+            Event::RunStarted { run_key, .. } | Event::RunFailed { run_key, .. } => self.ran(*run_key, entry),
+            Event::RunFinished(outcome) => self.ran(outcome.run_key, entry),
+            Event::StudySealed { study_uid, as_of, .. } => self.seal(study_uid, *as_of),
+            event => {
+                let Owners { studies, site } = self.owners(event, history)?;
+                if site {
+                    self.graph.apply(entry);
+                }
+                let linked = studies.len() > 1 && matches!(event, Event::InstanceReceived { .. });
+                for study_uid in &studies {
+                    if touches(event) && !self.studies.contains_key(study_uid) {
+                        self.open(study_uid, entry.seq, history)?;
+                    }
+                    if let Some(study) = self.studies.get_mut(study_uid) {
+                        study.shared |= linked;
+                    }
+                    self.feed(study_uid, entry);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the epoch and tells what changed, in one part or in several: what happened to runs that are wanted now is
+    /// read from the ledger, and may change more.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub fn close_epoch(&mut self, history: &impl History, told: &mut impl FnMut(Changes)) -> Result<(), LedgerError> {
+        loop {
+            let changes = self.graph.close_epoch();
+            let wanted = changes.runs.iter().filter(|(_, diff)| *diff > 0);
+            let wanted: Vec<(Digest, String)> =
+                wanted.map(|(run, _)| (run.order.run_key, run.order.study_uid.clone())).collect();
+            told(changes);
+            let mut read = false;
+            for (run_key, study_uid) in wanted {
+                if let Some(study) = self.studies.get_mut(&study_uid) {
+                    study.runs.insert(run_key);
+                }
+                if let Some(studies) = self.runs.get_mut(&run_key) {
+                    studies.insert(study_uid);
+                    continue;
+                }
+                self.runs.insert(run_key, BTreeSet::from([study_uid]));
+                for entry in history.about_run(&run_key, self.upto + 1)? {
+                    self.graph.apply_of(Owner::Run(run_key), &entry);
+                    read = true;
+                }
+            }
+            if !read {
+                return Ok(());
+            }
+        }
+    }
+
+    fn ran(&mut self, run_key: Digest, entry: &Entry) {
+        // What no open study wants is read once one does.
+        if self.runs.contains_key(&run_key) {
+            self.graph.apply_of(Owner::Run(run_key), entry);
+        }
+    }
+
+    /// To whom an event belongs. A slice of a series that is open already needs no look into the ledger.
+    fn owners(&self, event: &Event, history: &impl History) -> Result<Owners, LedgerError> {
+        if let Event::InstanceReceived { facts, .. } = event
+            && let Some(study) = self.studies.get(&facts.study_uid)
+            && !study.shared
+            && study.series.contains(&facts.series_uid)
+        {
+            return Ok(Owners { studies: BTreeSet::from([facts.study_uid.clone()]), site: false });
+        }
+        history.owners(event)
+    }
+
+    /// Brings all of a study back that lies before an event.
+    fn open(&mut self, study_uid: &str, before: Seq, history: &impl History) -> Result<(), LedgerError> {
+        let study = Study { names: BTreeSet::from([study_uid.to_owned()]), ..Study::default() };
+        self.studies.insert(study_uid.to_owned(), study);
+        for entry in history.about_study(study_uid, before)? {
+            if let Event::InstanceReceived { facts, .. } = &entry.event
+                && facts.study_uid != study_uid
+            {
+                if let Some(study) = self.studies.get_mut(study_uid) {
+                    study.shared = true;
+                }
+                if !self.studies.contains_key(&facts.study_uid) {
+                    self.open(&facts.study_uid, before, history)?;
+                }
+            }
+            self.feed(study_uid, &entry);
+        }
+        Ok(())
+    }
+
+    /// Feeds the part of an event that is of an open study.
+    fn feed(&mut self, study_uid: &str, entry: &Entry) {
+        let Some(study) = self.studies.get_mut(study_uid) else { return };
+        if touches(&entry.event) {
+            (study.touched, study.at) = (entry.seq, entry.at);
+        }
+        let owner = || Owner::Study(study_uid.to_owned());
+        match &entry.event {
+            Event::InstanceReceived { facts, arrival, .. } => {
+                if facts.study_uid != study_uid {
+                    return;
+                }
+                if study.series.insert(facts.series_uid.clone()) {
+                    study.names.insert(facts.series_uid.clone());
+                }
+                if matches!(arrival, Arrival::Conflict { .. }) {
+                    study.names.insert(facts.sop_instance_uid.clone());
+                }
+                self.graph.apply_of(owner(), entry);
+            }
+            Event::AssociationReleased { source, series_uids, orderly } => {
+                let of_study = series_uids.iter().filter(|uid| study.series.contains(*uid));
+                let series_uids = of_study.cloned().collect();
+                let event = Event::AssociationReleased { source: source.clone(), series_uids, orderly: *orderly };
+                self.graph.apply_of(owner(), &Entry { event, ..entry.clone() });
+            }
+            Event::ObjectEncoded { uid, .. } => {
+                study.names.insert(uid.clone());
+                self.graph.apply_of(owner(), entry);
+            }
+            _ => self.graph.apply_of(owner(), entry),
+        }
+    }
+
+    /// Lets a study leave the graph, unless something touched it after what its seal saw.
+    fn seal(&mut self, study_uid: &str, as_of: Seq) {
+        if self.studies.get(study_uid).is_none_or(|study| study.touched > as_of) {
+            return;
+        }
+        let Some(study) = self.studies.remove(study_uid) else { return };
+        self.graph.forget(&Owner::Study(study_uid.to_owned()));
+        for run_key in study.runs {
+            if let Some(studies) = self.runs.get_mut(&run_key) {
+                studies.remove(study_uid);
+                if studies.is_empty() {
+                    self.runs.remove(&run_key);
+                    self.graph.forget(&Owner::Run(run_key));
+                }
+            }
+        }
+    }
+}

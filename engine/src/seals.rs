@@ -1,0 +1,108 @@
+//! Which open studies are at rest: nothing of them is to do, waited for or at fault, and nothing touched them for as long
+//! as the site says. And which sealed ones changed rules concern.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use sulcus_operators::{
+    digest::Digest,
+    rows::{Millis, PatientKey, Verdict},
+};
+
+use crate::{
+    graph::{completeness::is_candidate, deliveries::routes_of, matches::Taking},
+    ledger::event::{Event, ReportSummary, Rules, SeriesSummary, StudySummary},
+    open_work::{OpenWork, Study},
+    standing::Standing,
+};
+
+/// Seals for the studies that nothing touched since `before`, at most `most` of them.
+pub fn seals(work: &OpenWork, standing: &Standing, before: Millis, most: usize) -> Vec<Event> {
+    let quiet: BTreeMap<&str, &Study> = work
+        .studies()
+        .iter()
+        .filter(|(_, study)| study.at <= before && !study.shared)
+        .map(|(uid, study)| (uid.as_str(), study))
+        .collect();
+    let Some(rules) = standing.rules.as_ref().filter(|_| !quiet.is_empty()) else { return Vec::new() };
+    let mut taking = Taking::default();
+    let busy = busy(&quiet, standing);
+    let mut resting: BTreeMap<&str, (&Study, StudySummary)> = quiet
+        .into_iter()
+        .filter(|(uid, _)| !busy.contains(uid))
+        .take(most)
+        .map(|(uid, study)| (uid, (study, empty(uid))))
+        .collect();
+    for state in standing.series.iter() {
+        if let Some((_, summary)) = resting.get_mut(state.study_uid.as_str()) {
+            summary.patient = state.patient.clone();
+            summary.series.push(SeriesSummary {
+                series_uid: state.series_uid.clone(),
+                instances: state.instances,
+                first_member: state.members.first().copied().unwrap_or_default(),
+                keywords: state.keywords.clone(),
+                taken: taken(&mut taking, &state.keywords, rules),
+            });
+        }
+    }
+    for row in standing.reports.iter() {
+        if let Some((_, summary)) = resting.get_mut(row.study_uid.as_str()) {
+            summary.reports.push(ReportSummary {
+                pipeline: row.pipeline.clone(),
+                series_uid: row.run.as_ref().map(|run| run.series_uid.clone()),
+                model: row.run.as_ref().map(|run| run.model),
+                lesions: 0,
+                volume_nl: 0,
+                routes: routes_of(rules, &row.pipeline),
+            });
+        }
+    }
+    for lesion in standing.lesions.iter() {
+        let Some((_, summary)) = resting.get_mut(lesion.study_uid.as_str()) else { continue };
+        let of_pipeline = |report: &&mut ReportSummary| report.pipeline == lesion.pipeline && report.model.is_some();
+        if let Some(report) = summary.reports.iter_mut().find(of_pipeline) {
+            report.lesions += 1;
+            report.volume_nl += lesion.lesion.volume_nl;
+        }
+    }
+    let seal = |(study, mut summary): (&Study, StudySummary)| {
+        summary.series.sort();
+        summary.reports.sort();
+        Event::StudySealed { study_uid: summary.study_uid.clone(), as_of: study.touched, summary }
+    };
+    resting.into_values().map(seal).collect()
+}
+
+/// The pipelines that take a series.
+fn taken(taking: &mut Taking, keywords: &BTreeMap<String, String>, rules: &Rules) -> Vec<(String, Digest)> {
+    if is_candidate(keywords) { taking.of(keywords, rules) } else { Vec::new() }
+}
+
+/// Tells whether rules change what follows from a sealed study: who takes its series, or where its objects go.
+pub fn concerned(summary: &StudySummary, rules: &Rules, taking: &mut Taking) -> bool {
+    summary.series.iter().any(|series| taken(taking, &series.keywords, rules) != series.taken)
+        || summary.reports.iter().any(|report| routes_of(rules, &report.pipeline) != report.routes)
+}
+
+fn empty(study_uid: &str) -> StudySummary {
+    let patient = PatientKey { issuer: String::new(), id: String::new() };
+    StudySummary { study_uid: study_uid.to_owned(), patient, series: Vec::new(), reports: Vec::new() }
+}
+
+/// Those of the studies of which something is to do, waited for or at fault.
+fn busy<'a>(quiet: &BTreeMap<&'a str, &'a Study>, standing: &'a Standing) -> BTreeSet<&'a str> {
+    let named: HashMap<&str, &str> =
+        quiet.iter().flat_map(|(uid, study)| study.names.iter().map(|name| (name.as_str(), *uid))).collect();
+    let by_name = |name: &str| named.get(name).copied();
+    let mut busy: BTreeSet<&str> = BTreeSet::new();
+    busy.extend(standing.runs.iter().map(|row| row.order.study_uid.as_str()));
+    busy.extend(standing.revisions.iter().map(|row| row.key.study_uid.as_str()));
+    busy.extend(standing.objects.iter().map(|row| row.key.study_uid.as_str()));
+    busy.extend(standing.deliveries.iter().map(|row| row.row.study_uid.as_str()));
+    busy.extend(standing.timers.iter().filter_map(|timer| by_name(&timer.series_uid)));
+    let waiting = standing.completeness.iter().filter(|row| row.verdict == Verdict::Waiting);
+    busy.extend(waiting.filter_map(|row| by_name(&row.series_uid)));
+    // A fault's key begins with what it concerns.
+    let concerned = |key: &str| by_name(key.split(' ').next().unwrap_or_default());
+    busy.extend(standing.faults.iter().filter_map(|fault| concerned(&fault.key)));
+    busy
+}

@@ -1,0 +1,255 @@
+//! The open work beside the whole graph: it must hold what the graph holds, but for the studies that are sealed, of
+//! which nothing may be to do, waited for or at fault. At any time it may be thrown away and read from the log anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sulcus_engine::{
+    graph::{Changes, Output, matches::Taking},
+    ledger::{
+        LedgerError,
+        event::{Entry, Event, Rules, Scope, StudySummary},
+        history::{History, OpenAt},
+        studies::{Owners, touches},
+    },
+    open_work::OpenWork,
+    seals::{concerned, seals},
+    standing::Standing,
+};
+use sulcus_operators::{
+    digest::Digest,
+    rows::{Seq, Verdict},
+};
+
+use crate::site::all;
+
+/// The open work of a log, and what it tells.
+#[derive(Default)]
+pub struct Open {
+    work: OpenWork,
+    standing: Standing,
+    now: BTreeMap<Output, isize>,
+    followed: usize,
+}
+
+/// A log as the ledger would give it.
+pub struct Log<'a>(pub &'a [Entry]);
+
+impl Log<'_> {
+    fn of_series(&self, series_uid: &str) -> BTreeSet<String> {
+        let study = |entry: &Entry| match &entry.event {
+            Event::InstanceReceived { facts, .. } if facts.series_uid == series_uid => Some(facts.study_uid.clone()),
+            _ => None,
+        };
+        self.0.iter().filter_map(study).collect()
+    }
+
+    fn of(&self, event: &Event) -> BTreeSet<String> {
+        let of_object = |wanted: &Digest| {
+            let study = |entry: &Entry| match &entry.event {
+                Event::ObjectEncoded { object, key, .. } if object == wanted => Some(key.study_uid.clone()),
+                _ => None,
+            };
+            self.0.iter().filter_map(study).collect()
+        };
+        match event {
+            Event::InstanceReceived { facts, .. } => self.of_series(&facts.series_uid),
+            Event::InstanceWithdrawn { scope: Scope::Study(uid), .. } => BTreeSet::from([uid.clone()]),
+            Event::InstanceWithdrawn { scope: Scope::Series(uid), .. } => self.of_series(uid),
+            Event::InstanceWithdrawn { scope: Scope::Instance(uid), .. } => {
+                let study = |entry: &Entry| match &entry.event {
+                    Event::InstanceReceived { facts, .. } if facts.sop_instance_uid == *uid => {
+                        Some(facts.study_uid.clone())
+                    }
+                    _ => None,
+                };
+                self.0.iter().filter_map(study).collect()
+            }
+            Event::AssociationReleased { series_uids, .. } => {
+                series_uids.iter().flat_map(|uid| self.of_series(uid)).collect()
+            }
+            Event::TimerFired(timer) => self.of_series(&timer.series_uid),
+            Event::RevisionIssued { key, .. } | Event::ObjectEncoded { key, .. } | Event::EncodeFailed { key, .. } => {
+                BTreeSet::from([key.study_uid.clone()])
+            }
+            Event::DeliveryStarted { object, .. }
+            | Event::DeliveryFailed { object, .. }
+            | Event::DeliverySettled { object, .. } => of_object(object),
+            Event::StudySealed { study_uid, .. } | Event::StudyReopened { study_uid } => {
+                BTreeSet::from([study_uid.clone()])
+            }
+            _ => BTreeSet::new(),
+        }
+    }
+
+    /// What a start would read.
+    fn open_at(&self) -> OpenAt {
+        let mut open: BTreeMap<String, (Seq, bool)> = BTreeMap::new();
+        for entry in self.0 {
+            for study in self.of(&entry.event) {
+                match &entry.event {
+                    Event::StudySealed { as_of, .. } => {
+                        if let Some((touched, sealed)) = open.get_mut(&study) {
+                            *sealed |= *touched <= *as_of;
+                        }
+                    }
+                    event if touches(event) => {
+                        open.insert(study, (entry.seq, false));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let site = self.0.iter().filter(|entry| self.owners(&entry.event).unwrap().site);
+        OpenAt {
+            upto: self.0.len() as Seq,
+            site: site.cloned().collect(),
+            studies: open.into_iter().filter(|(_, (_, sealed))| !sealed).map(|(study, _)| study).collect(),
+        }
+    }
+}
+
+impl History for Log<'_> {
+    fn owners(&self, event: &Event) -> Result<Owners, LedgerError> {
+        let studies = self.of(event);
+        let quarantined = |uid: &String| {
+            self.0.iter().any(|entry| {
+                matches!(&entry.event, Event::InstanceQuarantined { sop_instance_uid, .. } if sop_instance_uid == uid)
+            })
+        };
+        let site = match event {
+            Event::RulesChanged(_) | Event::InstanceQuarantined { .. } => true,
+            Event::InstanceWithdrawn { scope: Scope::Instance(uid), .. } => studies.is_empty() || quarantined(uid),
+            Event::InstanceWithdrawn { .. } => studies.is_empty(),
+            _ => false,
+        };
+        Ok(Owners { studies, site })
+    }
+
+    fn about_study(&self, study_uid: &str, before: Seq) -> Result<Vec<Entry>, LedgerError> {
+        let about = |entry: &&Entry| entry.seq < before && self.of(&entry.event).contains(study_uid);
+        Ok(self.0.iter().filter(about).cloned().collect())
+    }
+
+    fn about_run(&self, run: &Digest, before: Seq) -> Result<Vec<Entry>, LedgerError> {
+        let of_run = |event: &Event| match event {
+            Event::RunStarted { run_key, .. } | Event::RunFailed { run_key, .. } => run_key == run,
+            Event::RunFinished(outcome) => outcome.run_key == *run,
+            _ => false,
+        };
+        Ok(self.0.iter().filter(|entry| entry.seq < before && of_run(&entry.event)).cloned().collect())
+    }
+}
+
+impl Open {
+    /// Takes in what is new of the log, and compares with what the whole graph holds.
+    pub fn follow(&mut self, log: &[Entry], whole: &BTreeMap<Output, isize>) {
+        let history = Log(log);
+        for entry in &log[self.followed..] {
+            self.work.apply(entry, &history).unwrap();
+            self.standing.note(entry);
+        }
+        self.followed = log.len();
+        let Open { work, standing, now, .. } = self;
+        work.close_epoch(&history, &mut |changes| take(standing, now, changes)).unwrap();
+        self.compare(&history, whole);
+    }
+
+    /// Throws everything away and starts from the log.
+    pub fn restart(&mut self, log: &[Entry], whole: &BTreeMap<Output, isize>) {
+        *self = Open { followed: log.len(), ..Open::default() };
+        log.iter().for_each(|entry| self.standing.note(entry));
+        let history = Log(log);
+        let Open { work, standing, now, .. } = self;
+        work.start(history.open_at(), &history, &mut |changes| take(standing, now, changes)).unwrap();
+        self.compare(&history, whole);
+    }
+
+    /// What a review of the sealed studies gives after the rules changed.
+    pub fn review(&self, log: &[Entry], rules: &Rules) -> Vec<Event> {
+        let mut taking = Taking::default();
+        let sealed = log.iter().filter_map(|entry| match &entry.event {
+            Event::StudySealed { study_uid, summary, .. } if !self.work.studies().contains_key(study_uid) => {
+                Some(summary)
+            }
+            _ => None,
+        });
+        let sealed: BTreeMap<&String, &StudySummary> = sealed.map(|summary| (&summary.study_uid, summary)).collect();
+        let concerned = sealed.values().filter(|summary| concerned(summary, rules, &mut taking));
+        concerned.map(|summary| Event::StudyReopened { study_uid: summary.study_uid.clone() }).collect()
+    }
+
+    /// True where no study is open.
+    pub fn is_empty(&self) -> bool {
+        self.work.studies().is_empty() && self.now.is_empty()
+    }
+
+    /// Seals for all studies at rest.
+    pub fn seals(&self) -> Vec<Event> {
+        seals(&self.work, &self.standing, i64::MAX, usize::MAX)
+    }
+
+    fn compare(&self, history: &Log<'_>, whole: &BTreeMap<Output, isize>) {
+        assert!(self.now.values().all(|count| *count == 1), "a row is there twice, or owed: {:?}", self.now);
+        let is_open = |study: &String| self.work.studies().contains_key(study);
+        let (mut wants, mut hidden) = (BTreeSet::new(), Vec::new());
+        for output in whole.keys() {
+            match study(output, history) {
+                Some(study) if !is_open(&study) => hidden.push(output),
+                _ => {
+                    wants.insert(output);
+                }
+            }
+        }
+        let holds: BTreeSet<_> = self.now.keys().collect();
+        let (missing, extra): (Vec<_>, Vec<_>) =
+            (wants.difference(&holds).collect(), holds.difference(&wants).collect());
+        assert!(missing.is_empty() && extra.is_empty(), "the open work lacks {missing:#?} and has {extra:#?}");
+        for output in hidden {
+            let rests = match output {
+                Output::Completeness(row) => row.verdict != Verdict::Waiting,
+                Output::Series(_) | Output::Report(_) | Output::Lesion(_) => true,
+                _ => false,
+            };
+            assert!(rests, "a sealed study has {output:#?}");
+        }
+    }
+}
+
+fn take(standing: &mut Standing, now: &mut BTreeMap<Output, isize>, changes: Changes) {
+    for (output, diff) in all(&changes) {
+        *now.entry(output).or_default() += diff;
+    }
+    now.retain(|_, count| *count != 0);
+    standing.update(changes);
+}
+
+/// The study that a row is of; none for a row of the site.
+fn study(output: &Output, history: &Log<'_>) -> Option<String> {
+    let of_series = |uid: &str| history.of_series(uid).into_iter().next();
+    match output {
+        Output::Run(row) => Some(row.order.study_uid.clone()),
+        Output::Revision(row) => Some(row.key.study_uid.clone()),
+        Output::Object(row) => Some(row.key.study_uid.clone()),
+        Output::Delivery(row) => Some(row.row.study_uid.clone()),
+        Output::Timer(row) => of_series(&row.series_uid),
+        Output::Series(row) => Some(row.study_uid.clone()),
+        Output::Completeness(row) => of_series(&row.series_uid),
+        Output::Report(row) => Some(row.study_uid.clone()),
+        Output::Lesion(row) => Some(row.study_uid.clone()),
+        // Bytes in quarantine are the site's, whatever name they were sent under.
+        Output::Fault(fault) if fault.reason.starts_with("object from") => None,
+        Output::Fault(fault) => {
+            let key = fault.key.split(' ').next().unwrap_or_default();
+            let named = |entry: &Entry| match &entry.event {
+                Event::InstanceReceived { facts, .. }
+                    if [&facts.study_uid, &facts.series_uid, &facts.sop_instance_uid].iter().any(|uid| *uid == key) =>
+                {
+                    Some(facts.study_uid.clone())
+                }
+                Event::ObjectEncoded { uid, key: revision, .. } if uid == key => Some(revision.study_uid.clone()),
+                _ => None,
+            };
+            history.0.iter().find_map(named)
+        }
+    }
+}
