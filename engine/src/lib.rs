@@ -10,7 +10,7 @@ pub mod ledger;
 pub mod open_work;
 pub mod receiver;
 pub mod results_store;
-mod review;
+pub mod review;
 pub mod rules;
 pub mod seals;
 pub mod spool;

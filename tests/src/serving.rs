@@ -23,6 +23,8 @@ pub struct SiteSpec {
     pub settle_seconds: f64,
     /// Its idle timer, in seconds.
     pub idle_seconds: f64,
+    /// How long nothing touches a finished study before it is sealed, in seconds.
+    pub seal_after_seconds: f64,
     /// Address of a DICOM destination called ORTHANC, beside the folder.
     pub archive: Option<SocketAddr>,
     /// Variables of the environment of all its processes.
@@ -35,6 +37,7 @@ impl Default for SiteSpec {
             when: "Modality == \"MR\"".to_owned(),
             settle_seconds: 0.3,
             idle_seconds: 20.0,
+            seal_after_seconds: 3600.0,
             archive: None,
             environment: Vec::new(),
         }
@@ -82,12 +85,13 @@ impl Serving {
         fs::write(
             folder.join("site.toml"),
             format!(
-                "[site]\nname = \"test\"\ndata = \"state/data\"\n\
+                "[site]\nname = \"test\"\ndata = \"state/data\"\nseal_after_seconds = {:?}\n\
                  [receiver]\naddress = \"{address}\"\nmin_free_mib = 64\n\
                  [[source]]\nname = \"scanner\"\nkind = \"dicom\"\nsettle_seconds = {:?}\nidle_seconds = {:?}\n\
                  [[pipeline]]\nname = \"lesions\"\nwhen = '{}'\nmodel = \"{}\"\ndestinations = {names}\n\
                  [[destination]]\nname = \"folder\"\nkind = \"folder\"\npath = \"state/results\"\n{archive}\
                  [[device]]\nname = \"cpu\"\nprovider = \"cpu\"\n",
+                spec.seal_after_seconds,
                 spec.settle_seconds,
                 spec.idle_seconds,
                 spec.when,

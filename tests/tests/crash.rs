@@ -85,6 +85,7 @@ impl Run<'_> {
         let environment = layer.as_ref().map(Layer::environment).into_iter().flatten();
         let spec = SiteSpec {
             idle_seconds: 4.0,
+            seal_after_seconds: 0.2,
             archive: Some(self.orthanc.dicom_address()),
             environment: environment.map(|(name, value)| (name.to_owned(), value.display().to_string())).collect(),
             ..SiteSpec::default()

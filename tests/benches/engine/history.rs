@@ -1,0 +1,286 @@
+//! A ledger with so many sealed studies: seeded seals, and a sample of real ones from their first slice on.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use sulcus_engine::ledger::event::{
+    Arrival, DestinationRule, Event, PipelineRule, ReportSummary, Rules, SeriesSummary, SourcePolicy, SpoolPlace,
+    StudySummary,
+};
+use sulcus_engine::ledger::store::Ledger;
+use sulcus_engine::receiver::ledger_path;
+use sulcus_engine::review::Review;
+use sulcus_engine::seals::seals;
+use sulcus_engine::standing::Tail;
+use sulcus_operators::digest::Digest;
+use sulcus_operators::rows::{FrameFacts, InstanceFacts, LesionRow, PatientKey, Role, RunOutcome};
+use sulcus_tests::PeerError;
+use sulcus_tests::bench::{Bench, scratch};
+
+use crate::{add_times, failed};
+
+/// Slices of a series.
+pub const SLICES: i64 = 192;
+/// Studies that are real from their first slice on, half of which are sealed.
+const REAL: usize = 400;
+/// Corrections of each kind.
+const CORRECTIONS: usize = 100;
+
+/// One pipeline, one folder.
+pub fn rules() -> Rules {
+    Rules {
+        pipelines: vec![PipelineRule {
+            name: "lesions".into(),
+            when: "Modality == \"MR\" && SeriesDescription.contains(\"mprage\") && MagneticFieldStrength > 2.0".into(),
+            model: Digest::of(b"model"),
+            model_path: "models/demo".into(),
+            destinations: vec!["folder".into()],
+        }],
+        sources: vec![SourcePolicy { name: "scanner".into(), settle_millis: 5_000, idle_millis: 60_000 }],
+        destinations: vec![DestinationRule { name: "folder".into(), roles: vec![Role::Segmentation, Role::Report] }],
+    }
+}
+
+fn study_uid(study: usize) -> String {
+    format!("1.3.12.2.1107.5.2.43.66012.30000020061606534917500{study:09}")
+}
+
+fn series_uid(study: usize) -> String {
+    format!("{}.2", study_uid(study))
+}
+
+/// As many keywords as a scanner's header gives, of common lengths.
+fn keywords(study: usize) -> BTreeMap<String, String> {
+    let named = [
+        ("SOPClassUID", "1.2.840.10008.5.1.4.1.1.4"),
+        ("Modality", "MR"),
+        ("SeriesDescription", "t1_mprage_sag_p2_iso"),
+        ("ImageType", "ORIGINAL\\PRIMARY\\M\\NORM\\DIS2D"),
+        ("MagneticFieldStrength", "3"),
+        ("Manufacturer", "SIEMENS"),
+        ("ManufacturerModelName", "Prisma_fit"),
+        ("ScanningSequence", "GR\\IR"),
+        ("SequenceVariant", "SK\\SP\\MP"),
+        ("ScanOptions", "IR\\PFP\\WE"),
+        ("SequenceName", "*tfl3d1_16ns"),
+        ("RepetitionTime", "2300"),
+        ("EchoTime", "2.98"),
+        ("InversionTime", "900"),
+        ("FlipAngle", "9"),
+        ("SliceThickness", "1"),
+        ("Rows", "256"),
+        ("Columns", "240"),
+        ("PixelBandwidth", "240"),
+        ("ProtocolName", "t1_mprage_sag_p2_iso"),
+        ("BodyPartExamined", "HEAD"),
+        ("StationName", "AWP66012"),
+        ("DeviceSerialNumber", "66012"),
+        ("SoftwareVersions", "syngo MR E11"),
+    ];
+    let mut keywords: BTreeMap<String, String> =
+        named.into_iter().map(|(keyword, value)| (keyword.to_owned(), value.to_owned())).collect();
+    keywords.insert("SeriesNumber".to_owned(), (study % 20).to_string());
+    keywords
+}
+
+fn patient(study: usize) -> PatientKey {
+    PatientKey { issuer: "hospital".to_owned(), id: format!("MS{:06}", study / 4) }
+}
+
+/// One slice arrives. The first 192 are promised by the header.
+pub fn slice(study: usize, number: i64) -> Event {
+    let unique = Digest::of(format!("{study} {number}").as_bytes());
+    let facts = InstanceFacts {
+        sop_class_uid: "1.2.840.10008.5.1.4.1.1.4".into(),
+        sop_instance_uid: format!("{}.{number}", series_uid(study)),
+        study_uid: study_uid(study),
+        series_uid: series_uid(study),
+        transfer_syntax: "1.2.840.10008.1.2.1".into(),
+        data_set_digest: unique,
+        content_digest: unique,
+        demographics_digest: Digest::of(&study.to_le_bytes()),
+        patient: patient(study),
+        instance_number: Some(number),
+        frame_of_reference_uid: format!("{}.1", study_uid(study)),
+        matrix: [240, 256],
+        enhanced: false,
+        mosaic: false,
+        expected_instances: Some(SLICES.max(number) as u32),
+        counted_by: "ImagesInAcquisition".into(),
+        concatenation: None,
+        frames: vec![FrameFacts {
+            stack: "ORIGINAL\\PRIMARY\\M\\NORM\\DIS2D".into(),
+            position_um: Some([0, 0, number * 1000]),
+            orientation: Some([1_000_000, 0, 0, 0, 1_000_000, 0]),
+            spacing_um: Some([1000, 1000]),
+        }],
+        acquisition: format!("20200616 {study}"),
+        keywords: keywords(study),
+    };
+    let place = SpoolPlace { segment: 0, offset: 0, length: 0 };
+    Event::InstanceReceived { source: "scanner".into(), place, facts, arrival: Arrival::New }
+}
+
+fn seeded(study: usize) -> Event {
+    let series = SeriesSummary {
+        series_uid: series_uid(study),
+        instances: SLICES as u32,
+        first_member: 1,
+        keywords: keywords(study),
+        taken: vec![("lesions".to_owned(), Digest::of(b"model"))],
+    };
+    let report = ReportSummary {
+        pipeline: "lesions".to_owned(),
+        series_uid: Some(series_uid(study)),
+        model: Some(Digest::of(b"model")),
+        lesions: (study % 7) as u32,
+        volume_nl: (study % 7) as u64 * 31_000,
+        routes: vec![(Role::Segmentation, "folder".to_owned()), (Role::Report, "folder".to_owned())],
+    };
+    let summary = StudySummary {
+        study_uid: study_uid(study),
+        patient: patient(study),
+        series: vec![series],
+        reports: vec![report],
+    };
+    Event::StudySealed { study_uid: study_uid(study), as_of: 0, summary }
+}
+
+fn outcome(run_key: Digest) -> RunOutcome {
+    let lesion = |label: u32| LesionRow {
+        label,
+        tracking_uid: Digest::of_parts("lesion", [run_key.0.as_slice(), &label.to_le_bytes()]).uid(),
+        voxels: 31,
+        volume_nl: 31_000,
+        centroid_um: [1000, 2000, 3000],
+        box_first: [10, 10, 10],
+        box_size: [4, 4, 3],
+        mean_intensity_milli: 120_000,
+        probability_permille: 800,
+        peak_probability_permille: 990,
+    };
+    RunOutcome {
+        run_key,
+        mask: run_key,
+        size: [240, 256, 192],
+        spacing_um: [1000, 1000, 1000],
+        intensity_scale: "stored".into(),
+        notes: Vec::new(),
+        lesions: (1..=5).map(lesion).collect(),
+    }
+}
+
+/// Does what is to do, as the lanes would record it.
+fn work(ledger: &mut Ledger, tail: &mut Tail) -> Result<(), PeerError> {
+    loop {
+        tail.follow().map_err(failed)?;
+        let standing = tail.standing();
+        let mut events = Vec::new();
+        for run in standing.runs.iter() {
+            let run_key = run.order.run_key;
+            events.extend([Event::RunStarted { run_key, attempt: 1 }, Event::RunFinished(outcome(run_key))]);
+        }
+        for row in standing.revisions.iter() {
+            events.push(Event::RevisionIssued { key: row.key.clone(), content: row.row.content, at: 0 });
+        }
+        for row in standing.objects.iter() {
+            let object = Digest::of_row("object", &(&row.key, &row.role));
+            let (key, role, uid, bytes) = (row.key.clone(), row.role, object.uid(), object);
+            events.push(Event::ObjectEncoded { object, key, role, uid, bytes, length: 1 });
+        }
+        for row in standing.deliveries.iter() {
+            let (object, destination) = (row.row.object, row.row.destination.clone());
+            events.push(Event::DeliverySettled { object, destination, receipt: "kept".into() });
+        }
+        if events.is_empty() {
+            return Ok(());
+        }
+        ledger.append(&events, 0).map_err(failed)?;
+    }
+}
+
+/// Bytes that this process holds.
+fn held() -> Result<f64, PeerError> {
+    let pages = std::fs::read_to_string("/proc/self/statm")?;
+    let resident = pages.split_whitespace().nth(1).and_then(|pages| pages.parse::<f64>().ok());
+    resident.map(|pages| pages * 4096.0).ok_or_else(|| failed("/proc/self/statm does not read"))
+}
+
+fn fill(ledger: &mut Ledger, studies: usize) -> Result<(), PeerError> {
+    ledger.append(&[Event::RulesChanged(rules()), Event::SealsReviewed { rules: 1 }], 0).map_err(failed)?;
+    let all: Vec<usize> = (REAL..studies).collect();
+    for studies in all.chunks(2000) {
+        let seals: Vec<Event> = studies.iter().map(|study| seeded(*study)).collect();
+        ledger.append(&seals, 0).map_err(failed)?;
+    }
+    for studies in (0..REAL).collect::<Vec<_>>().chunks(20) {
+        let slices: Vec<Event> =
+            studies.iter().flat_map(|study| (1..=SLICES).map(|number| slice(*study, number))).collect();
+        ledger.append(&slices, 0).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Measures in a history of `studies`.
+pub fn measure(bench: &mut Bench, studies: usize) -> Result<(), PeerError> {
+    let folder = scratch()?;
+    let data: &Path = folder.path();
+    let mut ledger = Ledger::create_or_open(&ledger_path(data)).map_err(failed)?;
+    fill(&mut ledger, studies)?;
+    {
+        // The sample runs through, and half of it is sealed.
+        let mut tail = Tail::open(data).map_err(failed)?;
+        work(&mut ledger, &mut tail)?;
+        let half = seals(tail.work(), tail.standing(), i64::MAX, REAL / 2);
+        ledger.append(&half, 0).map_err(failed)?;
+    }
+    let before = held()?;
+    let start = Instant::now();
+    let mut tail = Tail::open(data).map_err(failed)?;
+    bench.add(&format!("{studies} start"), "s", start.elapsed().as_secs_f64());
+    let open = tail.work().studies().len();
+    bench.add(&format!("{studies} memory"), "bytes a study", (held()? - before) / studies as f64);
+    println!("{open} of {studies} studies are open");
+
+    let sealed: Vec<usize> =
+        (0..REAL).filter(|study| !tail.work().studies().contains_key(&study_uid(*study))).collect();
+    let opened: Vec<usize> = (0..REAL).filter(|study| tail.work().studies().contains_key(&study_uid(*study))).collect();
+    for (name, of) in [("open", opened), ("sealed", sealed)] {
+        let (mut graph, mut whole) = (Vec::new(), Vec::new());
+        for study in of.into_iter().take(CORRECTIONS) {
+            let late = [slice(study, SLICES + 1)];
+            let start = Instant::now();
+            ledger.append(&late, 0).map_err(failed)?;
+            let committed = Instant::now();
+            tail.follow().map_err(failed)?;
+            graph.push(committed.elapsed());
+            whole.push(start.elapsed());
+        }
+        add_times(bench, &format!("{studies} late slice, {name}, graph"), graph);
+        add_times(bench, &format!("{studies} late slice, {name}, with commit"), whole);
+    }
+    review(bench, &mut ledger, &mut tail, studies)
+}
+
+/// What a changed rule costs that all sealed studies must be asked about, and that concerns none.
+fn review(bench: &mut Bench, ledger: &mut Ledger, tail: &mut Tail, studies: usize) -> Result<(), PeerError> {
+    let mut changed = rules();
+    changed.pipelines[0].when += " && true";
+    ledger.append(&[Event::RulesChanged(changed)], 0).map_err(failed)?;
+    tail.follow().map_err(failed)?;
+    let start = Instant::now();
+    let mut review = Review::default();
+    let mut reopened = 0;
+    loop {
+        let events = review.next(tail.standing(), 0, tail.reader()).map_err(failed)?;
+        reopened += events.iter().filter(|event| matches!(event, Event::StudyReopened { .. })).count();
+        if events.iter().any(|event| matches!(event, Event::SealsReviewed { .. })) {
+            break;
+        }
+    }
+    let each = start.elapsed().as_secs_f64() * 1e6 / studies as f64;
+    bench.add(&format!("{studies} a changed rule, each sealed study"), "us", each);
+    println!("{reopened} studies reopened");
+    Ok(())
+}
