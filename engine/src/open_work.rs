@@ -37,7 +37,8 @@ pub struct Study {
     pub touched: Seq,
     /// When that was committed.
     pub at: Millis,
-    /// What a fault of this study may name: the UIDs of the study, its series, its objects, and of what it refused.
+    /// What a fault of this study may name: the UIDs of the study, its series, its objects, its lesions
+    /// that were judged, and of what it refused.
     pub names: BTreeSet<String>,
     /// True where one of its series was received in another study as well: it is never sealed.
     pub shared: bool,
@@ -209,6 +210,10 @@ impl OpenWork {
             }
             Event::ObjectEncoded { uid, .. } => {
                 study.names.insert(uid.clone());
+                self.graph.apply_of(owner(), entry);
+            }
+            Event::VerdictGiven { tracking_uid, .. } => {
+                study.names.insert(tracking_uid.clone());
                 self.graph.apply_of(owner(), entry);
             }
             _ => self.graph.apply_of(owner(), entry),

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sulcus_operators::{
     digest::Digest,
-    rows::{Millis, PatientKey, Verdict},
+    rows::{LesionVerdict, Millis, PatientKey, Verdict},
 };
 
 use crate::{
-    graph::{completeness::is_candidate, deliveries::routes_of, matches::Taking},
+    graph::{Lesion, completeness::is_candidate, deliveries::routes_of, matches::Taking},
     ledger::event::{Event, ReportSummary, Rules, SeriesSummary, StudySummary},
     open_work::{OpenWork, Study},
     standing::Standing,
@@ -56,7 +56,9 @@ pub fn seals(work: &OpenWork, standing: &Standing, before: Millis, most: usize) 
             });
         }
     }
-    for lesion in standing.lesions.iter() {
+    let rejected =
+        |lesion: &Lesion| lesion.finding.as_ref().is_some_and(|finding| finding.verdict == LesionVerdict::Rejected);
+    for lesion in standing.lesions.iter().filter(|lesion| !rejected(lesion)) {
         let Some((_, summary)) = resting.get_mut(lesion.study_uid.as_str()) else { continue };
         let of_pipeline = |report: &&mut ReportSummary| report.pipeline == lesion.pipeline && report.model.is_some();
         if let Some(report) = summary.reports.iter_mut().find(of_pipeline) {
@@ -90,19 +92,22 @@ fn empty(study_uid: &str) -> StudySummary {
 
 /// Those of the studies of which something is to do, waited for or at fault.
 fn busy<'a>(quiet: &BTreeMap<&'a str, &'a Study>, standing: &'a Standing) -> BTreeSet<&'a str> {
-    let named: HashMap<&str, &str> =
-        quiet.iter().flat_map(|(uid, study)| study.names.iter().map(|name| (name.as_str(), *uid))).collect();
-    let by_name = |name: &str| named.get(name).copied();
+    // Two studies with the same pixels have the same runs, and so lesions of one name.
+    let mut named: HashMap<&str, Vec<&str>> = HashMap::new();
+    for (uid, study) in quiet {
+        study.names.iter().for_each(|name| named.entry(name).or_default().push(uid));
+    }
+    let by_name = |name: &str| named.get(name).into_iter().flatten().copied();
     let mut busy: BTreeSet<&str> = BTreeSet::new();
     busy.extend(standing.runs.iter().map(|row| row.order.study_uid.as_str()));
     busy.extend(standing.revisions.iter().map(|row| row.key.study_uid.as_str()));
     busy.extend(standing.objects.iter().map(|row| row.key.study_uid.as_str()));
     busy.extend(standing.deliveries.iter().map(|row| row.row.study_uid.as_str()));
-    busy.extend(standing.timers.iter().filter_map(|timer| by_name(&timer.series_uid)));
+    busy.extend(standing.timers.iter().flat_map(|timer| by_name(&timer.series_uid)));
     let waiting = standing.completeness.iter().filter(|row| row.verdict == Verdict::Waiting);
-    busy.extend(waiting.filter_map(|row| by_name(&row.series_uid)));
+    busy.extend(waiting.flat_map(|row| by_name(&row.series_uid)));
     // A fault's key begins with what it concerns.
     let concerned = |key: &str| by_name(key.split(' ').next().unwrap_or_default());
-    busy.extend(standing.faults.iter().filter_map(|fault| concerned(&fault.key)));
+    busy.extend(standing.faults.iter().flat_map(|fault| concerned(&fault.key)));
     busy
 }

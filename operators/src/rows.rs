@@ -232,6 +232,32 @@ pub struct LesionRow {
     pub peak_probability_permille: u32,
 }
 
+/// What a reader says of a lesion.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum LesionVerdict {
+    /// It is a lesion.
+    Accepted,
+    /// It is none.
+    Rejected,
+    /// It is something else, or goes by another name: the reader's words.
+    Relabelled(String),
+    /// Nothing: what was said before is taken back.
+    Open,
+}
+
+/// What a reader said of one lesion, as it stands: the newest verdict, which is never [`LesionVerdict::Open`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Finding {
+    /// Tracking UID of the lesion.
+    pub tracking_uid: String,
+    /// The verdict.
+    pub verdict: LesionVerdict,
+    /// Who gave it; never logged.
+    pub reader: String,
+    /// What the reader adds; may be empty.
+    pub comment: String,
+}
+
 /// What a finished run gave.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RunOutcome {
@@ -286,6 +312,8 @@ pub struct ReportRow {
     pub not_used: Vec<(String, String)>,
     /// Why the series that was used may not be whole, in words; empty where evidence says that it is.
     pub doubts: Vec<String>,
+    /// What readers said of the report's lesions, by tracking UID.
+    pub verdicts: Vec<Finding>,
     /// Digest of all the above but `RunOrder::members`: equal content is the same revision.
     pub content: Digest,
 }

@@ -1,6 +1,7 @@
 //! `sulcus ledger`: the events of a site, read and verified.
 
 use clap::Subcommand;
+use sulcus_operators::rows::LesionVerdict;
 
 use super::{CommandError, SiteFile};
 use crate::{
@@ -128,5 +129,14 @@ fn about(entry: &Entry) -> String {
         Event::StudySealed { study_uid, as_of, .. } => format!("{study_uid} as of event {as_of}"),
         Event::StudyReopened { study_uid } => study_uid.clone(),
         Event::SealsReviewed { rules } => format!("for the rules of event {rules}"),
+        Event::VerdictGiven { study_uid, tracking_uid, verdict, .. } => {
+            let said = match verdict {
+                LesionVerdict::Accepted => "accepted",
+                LesionVerdict::Rejected => "rejected",
+                LesionVerdict::Relabelled(_) => "relabelled",
+                LesionVerdict::Open => "open again",
+            };
+            format!("lesion {tracking_uid} of {study_uid}: {said}")
+        }
     }
 }

@@ -9,7 +9,7 @@ use differential_dataflow::VecCollection;
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{
     digest::Digest,
-    rows::{DeliveryRow, PatientKey, ReportRow, Role, RunOrder, Seq, SeriesState},
+    rows::{DeliveryRow, Finding, PatientKey, ReportRow, Role, RunOrder, Seq, SeriesState},
 };
 
 use super::{
@@ -20,7 +20,7 @@ use super::{
     matches::{Applied, Condition, Described},
     objects::Ready,
     reports::Wanted,
-    rows::Output,
+    rows::{Lesion, Output},
 };
 use crate::ledger::event::{Rules, Scope, TimerKind};
 
@@ -46,6 +46,8 @@ pub enum Key {
     Run(Digest),
     /// One report.
     Report(ReportKey),
+    /// One lesion of a study, by its tracking UID.
+    Lesion(String, String),
     /// Name of a pipeline.
     Pipeline(String),
     /// Objects of one role of one pipeline.
@@ -80,6 +82,10 @@ pub enum Row {
     RunFact(Arc<RunFact>),
     Done(ReportKey, Digest),
     GivenUp(ReportKey, Digest, String),
+    Unsettled(ReportKey),
+    Lesion(Arc<Lesion>),
+    Finding(Arc<Finding>),
+    Said(ReportKey, Arc<Finding>),
     Issued(Issued),
     Wanted(Arc<Wanted>),
     Report(Arc<ReportRow>),

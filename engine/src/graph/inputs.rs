@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{
     digest::Digest,
-    rows::{Millis, Role, RunOutcome, Seq},
+    rows::{Finding, LesionVerdict, Millis, Role, RunOutcome, Seq},
 };
 use timely::dataflow::Scope as Dataflow;
 
@@ -26,6 +26,9 @@ pub type ReportKey = (String, String);
 
 /// One object and one destination.
 pub type DeliveryKey = (Digest, String);
+
+/// One study and one tracking UID: what a verdict is about.
+pub type LesionKey = (String, String);
 
 /// What happened to a run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -125,6 +128,8 @@ pub struct Collections<'scope> {
     pub tried: Rows<'scope>,
     /// Deliveries that are done.
     pub settled: Rows<'scope>,
+    /// What readers said of lesions: the newest, where it is not taken back.
+    pub verdicts: Rows<'scope>,
 }
 
 /// Where events enter. One worker of the graph feeds it; the others hold theirs and only advance it.
@@ -140,6 +145,7 @@ struct Newest {
     released: HashMap<String, Seq>,
     rules: Option<Arc<Rules>>,
     tried: HashMap<DeliveryKey, Arc<Tried>>,
+    verdicts: HashMap<LesionKey, Arc<Finding>>,
 }
 
 impl Newest {
@@ -172,6 +178,7 @@ impl Inputs {
             objects: of(Input::Objects),
             tried: of(Input::Tried),
             settled: of(Input::Settled),
+            verdicts: of(Input::Verdicts),
         };
         (Inputs { sessions, newest: Newest::default() }, collections)
     }
@@ -195,6 +202,9 @@ impl Inputs {
                 }
                 (Key::Delivery(object, destination), Row::Tried(_)) => {
                     self.newest.tried.remove(&(object, destination));
+                }
+                (Key::Lesion(study_uid, tracking_uid), Row::Finding(_)) => {
+                    self.newest.verdicts.remove(&(study_uid, tracking_uid));
                 }
                 _ => {}
             }
@@ -274,6 +284,11 @@ impl Inputs {
                 }
                 self.sessions.put(Input::Settled, delivery(&key), Row::Settled);
             }
+            Event::VerdictGiven { study_uid, .. } => {
+                if let Some(finding) = finding(&entry.event) {
+                    self.judged((study_uid.clone(), finding.tracking_uid.clone()), finding);
+                }
+            }
         }
     }
 
@@ -294,6 +309,17 @@ impl Inputs {
         self.sessions.put(Input::Released, key(), Row::Released(seq));
     }
 
+    fn judged(&mut self, key: LesionKey, finding: Finding) {
+        if let Some(before) = self.newest.verdicts.remove(&key) {
+            self.sessions.take(Input::Verdicts, lesion(&key), Row::Finding(before));
+        }
+        if finding.verdict != LesionVerdict::Open {
+            let finding = Arc::new(finding);
+            self.sessions.put(Input::Verdicts, lesion(&key), Row::Finding(Arc::clone(&finding)));
+            self.newest.verdicts.insert(key, finding);
+        }
+    }
+
     fn attempted(&mut self, key: DeliveryKey, change: impl FnOnce(&mut Tried)) {
         let before = self.newest.tried.get(&key).cloned();
         let mut tried = before.as_deref().cloned().unwrap_or_default();
@@ -309,6 +335,17 @@ impl Inputs {
 
 fn delivery((object, destination): &DeliveryKey) -> Key {
     Key::Delivery(*object, destination.clone())
+}
+
+fn lesion((study_uid, tracking_uid): &LesionKey) -> Key {
+    Key::Lesion(study_uid.clone(), tracking_uid.clone())
+}
+
+/// What the event of a verdict says of its lesion.
+pub fn finding(event: &Event) -> Option<Finding> {
+    let Event::VerdictGiven { tracking_uid, verdict, reader, comment, .. } = event else { return None };
+    let (tracking_uid, verdict) = (tracking_uid.clone(), verdict.clone());
+    Some(Finding { tracking_uid, verdict, reader: reader.clone(), comment: comment.clone() })
 }
 
 /// The study and pipeline of a revision.

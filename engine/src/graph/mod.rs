@@ -5,8 +5,8 @@
 //! random number, or sees a pixel.
 //!
 //! ```text
-//! arrivals, withdrawals -> instances -> series -> completeness -> matches -> choice -> runs -> reports -> objects -> deliveries
-//!                                                  releases, timers   rules           outcomes  revisions  encodings  receipts
+//! arrivals, withdrawals -> instances -> series -> completeness -> matches -> choice -> runs -> findings -> reports -> objects -> deliveries
+//!                                                  releases, timers   rules           outcomes  verdicts   revisions  encodings  receipts
 //! ```
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +22,7 @@ use timely::{
 pub mod choice;
 pub mod completeness;
 pub mod deliveries;
+pub mod findings;
 pub mod group;
 pub mod inputs;
 pub mod instances;
@@ -71,11 +72,13 @@ fn stages<'scope>(from: Collections<'scope>) -> Rows<'scope> {
     let (applied, broken) = matches::stage(judged.clone(), from.rules.clone());
     let (choices, unusable) = choice::stage(judged, applied);
     let (ended, runs) = runs::stage(choices.clone(), from.runs);
+    let (findings, judged) = findings::stage(choices.clone(), runs.clone(), from.verdicts);
     let (reports, revisions) =
-        reports::stage(choices, ended, from.issued.clone(), from.objects.clone(), from.rules.clone());
+        reports::stage(choices, ended, findings, from.issued.clone(), from.objects.clone(), from.rules.clone());
     let (ready, objects) = objects::stage(reports, from.issued, from.objects);
     let deliveries = deliveries::stage(ready, from.rules, from.tried, from.settled);
-    let told = series.concatenate([refused, mixed, verdicts, broken, unusable, runs, revisions, objects, deliveries]);
+    let told =
+        series.concatenate([refused, mixed, verdicts, broken, unusable, runs, judged, revisions, objects, deliveries]);
     // Two stages, or two arrivals, may find the same fault: it is one row.
     let faults = each(told.clone(), |_, row, out| {
         if let Row::Output(output) = &row

@@ -5,11 +5,14 @@ use std::{
     sync::Arc,
 };
 
-use sulcus_operators::{digest::Digest, rows::Seq};
+use sulcus_operators::{
+    digest::Digest,
+    rows::{Finding, LesionVerdict, Seq},
+};
 
 use super::{
-    choice, completeness, deliveries,
-    inputs::{DeliveryKey, Issued, ObjectFact, ReportKey, RunFact, Tried, report_key},
+    choice, completeness, deliveries, findings,
+    inputs::{DeliveryKey, Issued, LesionKey, ObjectFact, ReportKey, RunFact, Tried, finding, report_key},
     instances::{self, Arrived},
     matches, objects, reports,
     rows::Output,
@@ -30,6 +33,7 @@ struct Log {
     objects: BTreeMap<ReportKey, BTreeSet<ObjectFact>>,
     tried: BTreeMap<DeliveryKey, Tried>,
     settled: BTreeSet<DeliveryKey>,
+    verdicts: BTreeMap<LesionKey, Finding>,
 }
 
 impl Log {
@@ -87,13 +91,16 @@ impl Log {
             }
             // A seal says nothing new: from scratch everything is read.
             Event::StudySealed { .. } | Event::StudyReopened { .. } | Event::SealsReviewed { .. } => {}
+            Event::VerdictGiven { study_uid, tracking_uid, .. } => {
+                self.verdicts.extend(finding(&entry.event).map(|finding| ((study_uid, tracking_uid), finding)));
+            }
         }
     }
 }
 
 /// All rows of all outputs after these events.
 pub fn outputs(entries: &[Entry]) -> BTreeSet<Output> {
-    let log = Log::read(entries);
+    let mut log = Log::read(entries);
     let rules = log.rules.as_ref();
     let (standing, mut faults) = instances::batch(&log.arrived, &log.withdrawn);
     let (series, more) = series::batch(&standing);
@@ -106,7 +113,10 @@ pub fn outputs(entries: &[Entry]) -> BTreeSet<Output> {
     let (choices, more) = choice::batch(&judged, &applied);
     faults.extend(more);
     let runs = runs::batch(&choices, &log.runs);
-    let (reports, to_issue) = reports::batch(&choices, &runs, &log.issued, &log.objects, rules);
+    log.verdicts.retain(|_, finding| finding.verdict != LesionVerdict::Open);
+    let findings = findings::batch(&choices, &runs, &log.verdicts);
+    faults.extend(findings.faults);
+    let (reports, to_issue) = reports::batch(&choices, &runs, &findings.findings, &log.issued, &log.objects, rules);
     faults.extend(runs.faults);
     let (to_encode, objects, more) = objects::batch(&reports, &log.issued, &log.objects);
     faults.extend(more);
@@ -121,6 +131,6 @@ pub fn outputs(entries: &[Entry]) -> BTreeSet<Output> {
     all.extend(series.into_values().map(Output::Series));
     all.extend(judged.into_values().map(|judged| Output::Completeness(judged.completeness)));
     all.extend(reports.values().map(|report| Output::Report(report.as_ref().clone())));
-    all.extend(runs.lesions.into_iter().map(Output::Lesion));
+    all.extend(findings.lesions.into_iter().map(Output::Lesion));
     all
 }

@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{
     digest::Digest,
-    rows::{ReportRow, ReportStatus, Role, RunOrder},
+    rows::{Finding, ReportRow, ReportStatus, Role, RunOrder},
 };
 
 use super::{
@@ -34,13 +34,15 @@ pub struct Wanted {
     absent: bool,
 }
 
-/// `ReportRow::content`: equal content is the same revision.
+/// `ReportRow::content`: equal content is the same revision. What no reader has judged keeps the content that it had
+/// before there were verdicts.
 pub fn content(row: &ReportRow) -> Digest {
     let run = row.run.as_ref().map(|run| RunOrder { members: Vec::new(), ..run.clone() });
-    Digest::of_row(
+    let found = Digest::of_row(
         "report",
         &(&row.study_uid, &row.pipeline, &row.status, run, &row.demographics_digest, &row.not_used, &row.doubts),
-    )
+    );
+    if row.verdicts.is_empty() { found } else { Digest::of_row("judged report", &(found, &row.verdicts)) }
 }
 
 fn wanted(key: &ReportKey, rows: &[&Row]) -> Option<Wanted> {
@@ -66,6 +68,7 @@ fn wanted(key: &ReportKey, rows: &[&Row]) -> Option<Wanted> {
             demographics_digest,
             not_used,
             doubts,
+            verdicts: Vec::new(),
             content: Digest::default(),
         }
     };
@@ -77,6 +80,10 @@ fn wanted(key: &ReportKey, rows: &[&Row]) -> Option<Wanted> {
         {
             let mut made = row(ReportStatus::Final, Some(order.as_ref().clone()), *demographics_digest, not_used);
             made.doubts.clone_from(doubts);
+            made.verdicts.extend(rows.iter().filter_map(|row| match row {
+                Row::Finding(finding) => Some(finding.as_ref().clone()),
+                _ => None,
+            }));
             match unmade(content(&made)) {
                 None => made,
                 Some(reason) => withdrawn(format!("its segmentation could not be made: {reason}"), not_used),
@@ -128,11 +135,12 @@ fn names(rules: &Rules) -> BTreeSet<String> {
 pub fn stage<'scope>(
     choices: Rows<'scope>,
     ended: Rows<'scope>,
+    findings: Rows<'scope>,
     issued: Rows<'scope>,
     objects: Rows<'scope>,
     rules: Rows<'scope>,
 ) -> (Rows<'scope>, Rows<'scope>) {
-    let reports = gather(choices.concatenate([ended, issued, objects]), "reports", |key, rows, out| {
+    let reports = gather(choices.concatenate([ended, findings, issued, objects]), "reports", |key, rows, out| {
         if let Key::Report(key) = key {
             out.extend(wanted(key, rows).map(|wanted| Row::Wanted(Arc::new(wanted))));
         }
@@ -179,6 +187,7 @@ pub fn stage<'scope>(
 pub fn batch(
     choices: &BTreeMap<ReportKey, Choice>,
     runs: &runs::Batch,
+    findings: &BTreeMap<ReportKey, BTreeSet<Finding>>,
     issued: &BTreeMap<ReportKey, BTreeSet<Issued>>,
     objects: &BTreeMap<ReportKey, BTreeSet<ObjectFact>>,
     rules: Option<&Rules>,
@@ -192,6 +201,8 @@ pub fn batch(
         rows.extend(runs.done.get(key).map(|run_key| Row::Done(key.clone(), *run_key)));
         let given_up = |(run_key, reason): &(Digest, String)| Row::GivenUp(key.clone(), *run_key, reason.clone());
         rows.extend(runs.given_up.get(key).map(given_up));
+        let findings = findings.get(key).into_iter().flatten().cloned();
+        rows.extend(findings.map(|finding| Row::Finding(Arc::new(finding))));
         rows.extend(objects.get(key).into_iter().flatten().cloned().map(|fact| Row::Object(Arc::new(fact))));
         rows.extend(issued.get(key).into_iter().flatten().cloned().map(Row::Issued));
         if let Some(report) = wanted(key, &rows.iter().collect::<Vec<_>>())

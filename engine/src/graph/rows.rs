@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{
     digest::Digest,
-    rows::{Completeness, DeliveryRow, Fault, LesionRow, Millis, ReportRow, Role, RunOrder, SeriesState},
+    rows::{Completeness, DeliveryRow, Fault, Finding, LesionRow, Millis, ReportRow, Role, RunOrder, SeriesState},
 };
 
 use crate::ledger::event::{RevisionKey, Timer};
@@ -70,6 +70,8 @@ pub struct Lesion {
     pub run_key: Digest,
     /// What was measured.
     pub lesion: LesionRow,
+    /// What a reader said of it; none where nobody did, or it was taken back.
+    pub finding: Option<Finding>,
 }
 
 /// One row of any output.

@@ -21,7 +21,7 @@ use super::{
 
 /// What a wanted run is.
 enum Standing {
-    ToDo(RunToDo),
+    ToDo(RunToDo, Vec<ReportKey>),
     Done(ReportKey, Arc<RunOutcome>),
     Failed(Vec<ReportKey>, Digest, Fault),
 }
@@ -56,7 +56,10 @@ fn standings(run_key: &Digest, rows: &[&Row], out: &mut Vec<Standing>) {
         // One for each study that wants it; a lane starts it once, since it knows it by its RunKey.
         let attempt = last.saturating_add(1);
         let orders: BTreeSet<&RunOrder> = wanted().map(|(_, order)| order.as_ref()).collect();
-        out.extend(orders.into_iter().map(|order| Standing::ToDo(RunToDo { order: order.clone(), attempt })));
+        out.extend(orders.into_iter().map(|order| {
+            let wanted_by = wanted().filter(|(_, of)| of.as_ref() == order).map(|(key, _)| key.clone()).collect();
+            Standing::ToDo(RunToDo { order: order.clone(), attempt }, wanted_by)
+        }));
         return;
     }
     let ended = failures.keys().any(|(_, attempt)| *attempt == last);
@@ -80,6 +83,7 @@ fn lesions((study_uid, pipeline): &ReportKey, outcome: &RunOutcome) -> Vec<Lesio
         pipeline: pipeline.clone(),
         run_key: outcome.run_key,
         lesion: row.clone(),
+        finding: None,
     };
     let mut lesions: Vec<Lesion> = outcome.lesions.iter().map(lesion).collect();
     lesions.sort();
@@ -103,13 +107,16 @@ pub fn stage<'scope>(choices: Rows<'scope>, facts: Rows<'scope>) -> (Rows<'scope
         standings(run_key, rows, &mut standing);
         for standing in standing {
             match standing {
-                Standing::ToDo(run) => out.push(Output::Run(run).into()),
+                Standing::ToDo(run, wanted_by) => {
+                    out.push(Output::Run(run).into());
+                    out.extend(wanted_by.into_iter().map(Row::Unsettled));
+                }
                 Standing::Failed(wanted_by, run_key, fault) => {
                     out.extend(wanted_by.into_iter().map(|key| Row::GivenUp(key, run_key, fault.reason.clone())));
                     out.push(Output::Fault(fault).into());
                 }
                 Standing::Done(key, outcome) => {
-                    out.extend(lesions(&key, &outcome).into_iter().map(|lesion| Output::Lesion(lesion).into()));
+                    out.extend(lesions(&key, &outcome).into_iter().map(|lesion| Row::Lesion(Arc::new(lesion))));
                     out.push(Row::Done(key, outcome.run_key));
                 }
             }
@@ -128,6 +135,8 @@ pub fn stage<'scope>(choices: Rows<'scope>, facts: Rows<'scope>) -> (Rows<'scope
 pub struct Batch {
     /// Runs to do.
     pub to_do: Vec<RunToDo>,
+    /// Who wants those.
+    pub unsettled: BTreeSet<ReportKey>,
     /// For each study and pipeline, the wanted run that is done.
     pub done: BTreeMap<ReportKey, Digest>,
     /// For each study and pipeline, the wanted run that is given up, and why.
@@ -153,7 +162,10 @@ pub fn batch(choices: &BTreeMap<ReportKey, Choice>, facts: &BTreeMap<Digest, BTr
     }
     for standing in standing {
         match standing {
-            Standing::ToDo(run) => batch.to_do.push(run),
+            Standing::ToDo(run, wanted_by) => {
+                batch.to_do.push(run);
+                batch.unsettled.extend(wanted_by);
+            }
             Standing::Failed(wanted_by, run_key, fault) => {
                 batch.given_up.extend(wanted_by.into_iter().map(|key| (key, (run_key, fault.reason.clone()))));
                 batch.faults.push(fault);

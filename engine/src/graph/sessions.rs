@@ -22,11 +22,12 @@ pub(super) enum Input {
     Objects,
     Tried,
     Settled,
+    Verdicts,
 }
 
 impl Input {
     /// All of them, each at its own place.
-    pub const ALL: [Input; 10] = [
+    pub const ALL: [Input; 11] = [
         Input::Arrived,
         Input::Withdrawn,
         Input::Released,
@@ -37,6 +38,7 @@ impl Input {
         Input::Objects,
         Input::Tried,
         Input::Settled,
+        Input::Verdicts,
     ];
 }
 

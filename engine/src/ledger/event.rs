@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{
     digest::Digest,
-    rows::{InstanceFacts, Millis, PatientKey, Role, RunOutcome, Seq},
+    rows::{InstanceFacts, LesionVerdict, Millis, PatientKey, Role, RunOutcome, Seq},
 };
 
 /// Where the bytes of an instance lie in the spool.
@@ -166,7 +166,7 @@ pub struct ReportSummary {
     pub series_uid: Option<String>,
     /// Digest of the model package; none where the report is withdrawn.
     pub model: Option<Digest>,
-    /// Number of lesions.
+    /// Number of lesions; those that readers rejected are no part of this and of the volume.
     pub lesions: u32,
     /// Their volume in nanolitres.
     pub volume_nl: u64,
@@ -333,6 +333,19 @@ pub enum Event {
         /// The event that recorded the rules.
         rules: Seq,
     },
+    /// A reader judged a lesion. The newest verdict on a study's lesion counts.
+    VerdictGiven {
+        /// StudyInstanceUID.
+        study_uid: String,
+        /// Tracking UID of the lesion.
+        tracking_uid: String,
+        /// The verdict.
+        verdict: LesionVerdict,
+        /// Who gave it; never logged.
+        reader: String,
+        /// What the reader adds; may be empty.
+        comment: String,
+    },
 }
 
 impl Event {
@@ -357,6 +370,7 @@ impl Event {
             Event::StudySealed { .. } => "StudySealed",
             Event::StudyReopened { .. } => "StudyReopened",
             Event::SealsReviewed { .. } => "SealsReviewed",
+            Event::VerdictGiven { .. } => "VerdictGiven",
         }
     }
 }

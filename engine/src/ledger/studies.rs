@@ -88,7 +88,9 @@ fn studies_of(connection: &Connection, event: &Event) -> Result<BTreeSet<String>
             Event::ObjectEncoded { key, .. } => Some(key.study_uid),
             _ => None,
         }),
-        Event::StudySealed { study_uid, .. } | Event::StudyReopened { study_uid } => one(study_uid),
+        Event::StudySealed { study_uid, .. }
+        | Event::StudyReopened { study_uid }
+        | Event::VerdictGiven { study_uid, .. } => one(study_uid),
         Event::InstanceQuarantined { .. }
         | Event::SealsReviewed { .. }
         | Event::RulesChanged(_)

@@ -9,3 +9,4 @@ mod promises;
 mod random;
 mod sealed;
 mod site;
+mod verdicts;

@@ -74,9 +74,9 @@ impl Log<'_> {
             Event::DeliveryStarted { object, .. }
             | Event::DeliveryFailed { object, .. }
             | Event::DeliverySettled { object, .. } => of_object(object),
-            Event::StudySealed { study_uid, .. } | Event::StudyReopened { study_uid } => {
-                BTreeSet::from([study_uid.clone()])
-            }
+            Event::StudySealed { study_uid, .. }
+            | Event::StudyReopened { study_uid }
+            | Event::VerdictGiven { study_uid, .. } => BTreeSet::from([study_uid.clone()]),
             _ => BTreeSet::new(),
         }
     }
@@ -238,6 +238,10 @@ fn study(output: &Output, history: &Log<'_>) -> Option<String> {
         Output::Lesion(row) => Some(row.study_uid.clone()),
         // Bytes in quarantine are the site's, whatever name they were sent under.
         Output::Fault(fault) if fault.reason.starts_with("object from") => None,
+        // Lesions of two studies may have one name.
+        Output::Fault(fault) if fault.stage == "findings" => {
+            fault.reason.split(' ').skip_while(|word| *word != "study").nth(1).map(str::to_owned)
+        }
         Output::Fault(fault) => {
             let key = fault.key.split(' ').next().unwrap_or_default();
             let named = |entry: &Entry| match &entry.event {

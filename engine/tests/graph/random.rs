@@ -8,7 +8,7 @@ use sulcus_engine::{
     graph::{Output, Sink, build, drain, oracle},
     ledger::event::{Entry, Event, Rules, Scope},
 };
-use sulcus_operators::digest::Digest;
+use sulcus_operators::{digest::Digest, rows::LesionVerdict};
 
 use crate::site::{End, Site, Slice, rules, series_uid, study_uid};
 
@@ -31,6 +31,8 @@ enum Step {
     Issue,
     Encode(usize, End),
     Deliver(usize, End),
+    /// Study, lesion, verdict, reader.
+    Verdict(u8, u8, u8, u8),
     Close,
     /// A whole series at once, so that much comes as far as a delivery.
     Series(u8, u8),
@@ -61,6 +63,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => Just(Step::Issue),
         8 => (0..8usize, end()).prop_map(|(which, end)| Step::Encode(which, end)),
         8 => (0..8usize, end()).prop_map(|(which, end)| Step::Deliver(which, end)),
+        8 => (0..3u8, 1..=3u8, 0..6u8, 0..2u8)
+            .prop_map(|(study, lesion, verdict, reader)| Step::Verdict(study, lesion, verdict, reader)),
         30 => Just(Step::Close),
         4 => (0..2u8, 0..6u8).prop_map(|(study, series)| Step::Series(study, series)),
         6 => Just(Step::Advance),
@@ -152,6 +156,15 @@ fn play(site: &mut Site, step: Step) {
             if let Some(delivery) = nth(&site.deliveries(), which) {
                 site.deliver(&delivery, end);
             }
+        }
+        Step::Verdict(study, lesion, verdict, reader) => {
+            let verdict = match verdict {
+                0 => LesionVerdict::Accepted,
+                1..=2 => LesionVerdict::Rejected,
+                3 => LesionVerdict::Relabelled("vessel".into()),
+                _ => LesionVerdict::Open,
+            };
+            site.judge(study, lesion, verdict, ["A. Reader", "B. Reader"][usize::from(reader)]);
         }
         Step::Close => {
             site.close();

@@ -368,6 +368,11 @@ pub fn all(changes: &Changes) -> Vec<(Output, isize)> {
 
 /// The outcome of a run is decided by its key.
 fn outcome(run_key: Digest) -> RunOutcome {
+    outcome_of(run_key, u32::from(run_key.0[0] % 3))
+}
+
+/// An outcome with lesions 1 to `lesions`, which have the same tracking UIDs in every run.
+pub fn outcome_of(run_key: Digest, lesions: u32) -> RunOutcome {
     let lesion = |label: u32| LesionRow {
         label,
         tracking_uid: format!("2.25.{label}"),
@@ -387,7 +392,7 @@ fn outcome(run_key: Digest) -> RunOutcome {
         spacing_um: [1000, 1000, 1000],
         intensity_scale: "stored".into(),
         notes: Vec::new(),
-        lesions: (1..=u32::from(run_key.0[0] % 3)).map(lesion).collect(),
+        lesions: (1..=lesions).map(lesion).collect(),
     }
 }
 

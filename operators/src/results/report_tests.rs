@@ -27,6 +27,7 @@ fn row(status: ReportStatus) -> ReportRow {
         demographics_digest: Digest([2; 32]),
         not_used: vec![("1.2.9".into(), "the same acquisition with prescan normalise".into())],
         doubts: Vec::new(),
+        verdicts: Vec::new(),
         content: Digest([3; 32]),
     }
 }
