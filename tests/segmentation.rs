@@ -84,6 +84,7 @@ fn read_back(paths: &[PathBuf], count: u16) -> Option<Value> {
         frame_of_reference_uid: &volume.frame_of_reference_uid,
         labels: labels.view(),
         lesions: &rows,
+        findings: &[],
         sop_instance_uid: "2.25.11",
         series_instance_uid: "2.25.12",
         series_number: 9001,
@@ -94,7 +95,8 @@ fn read_back(paths: &[PathBuf], count: u16) -> Option<Value> {
     })
     .unwrap();
     let source = |uid: &str| series.source(uid);
-    let expected = Expected { source: &source, frames: &volume.frames, labels: labels.view(), lesions: &rows };
+    let (labelled, findings) = (labels.view(), [].as_slice());
+    let expected = Expected { source: &source, frames: &volume.frames, labels: labelled, lesions: &rows, findings };
     let checked = check(&object.bytes, &expected).unwrap();
     println!("{} lesions: {checked:?}, {} bytes, notes {:?}", rows.len(), object.bytes.len(), object.notes);
 

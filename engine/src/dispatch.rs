@@ -250,8 +250,7 @@ impl Engine {
             }
         };
         for row in standing.revisions.iter() {
-            let event = Event::RevisionIssued { key: row.key.clone(), content: row.row.content, at: now() };
-            offer(Key::Revision(row.key.clone()), &mut |key| self.clerk.offer(key, || vec![event.clone()]));
+            offer(Key::Revision(row.key.clone()), &mut |key| self.clerk.offer(key, || vec![row.event(now())]));
         }
         for row in standing.objects.iter() {
             offer(Key::Encode(row.key.clone(), row.role), &mut |key| self.encode.offer(key, || row.clone()));

@@ -269,6 +269,13 @@ pub struct RunOutcome {
     pub size: [u32; 3],
     /// Voxel spacing (columns, rows, slices), micrometres.
     pub spacing_um: [i64; 3],
+    /// Rows of the matrix that takes a voxel index (column, row, slice, 1) to LPS nanometres; none in outcomes of
+    /// before it was recorded.
+    #[serde(default)]
+    pub affine_nm: Option<[[i64; 4]; 3]>,
+    /// FrameOfReferenceUID of the volume; empty where missing, and in outcomes of before it was recorded.
+    #[serde(default)]
+    pub frame_of_reference_uid: String,
     /// Which scale intensities are in, in words.
     pub intensity_scale: String,
     /// What a reader should know: quality notes and warnings.

@@ -127,7 +127,8 @@ pub fn batch(
         held_by.entry(key).or_default().insert(report(lesion));
     }
     let held = choices.iter().filter(|(_, choice)| is_unsettled(choice)).map(|(key, _)| key);
-    let unsettled: BTreeSet<&str> = held.chain(&runs.unsettled).map(|(study_uid, _)| study_uid.as_str()).collect();
+    let unsettled: BTreeSet<&str> =
+        held.chain(runs.to_do.iter().flat_map(|run| &run.wanted_by)).map(|(study_uid, _)| study_uid.as_str()).collect();
     for (key, finding) in verdicts {
         match held_by.get(key) {
             Some(reports) => {

@@ -250,7 +250,7 @@ impl Inputs {
             Event::RunFinished(outcome) => {
                 self.ran(outcome.run_key, RunFact::Finished(Arc::new(outcome.clone())));
             }
-            Event::RevisionIssued { key, content, at } => {
+            Event::RevisionIssued { key, content, at, .. } => {
                 let issued = Issued { revision: key.revision, content: *content, at: *at };
                 self.sessions.put(Input::Issued, Key::Report(report_key(key)), Row::Issued(issued));
             }

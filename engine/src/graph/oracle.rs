@@ -68,7 +68,7 @@ impl Log {
             Event::RunFinished(outcome) => {
                 self.runs.entry(outcome.run_key).or_default().insert(RunFact::Finished(Arc::new(outcome)));
             }
-            Event::RevisionIssued { key, content, at } => {
+            Event::RevisionIssued { key, content, at, .. } => {
                 let issued = Issued { revision: key.revision, content, at };
                 self.issued.entry(report_key(&key)).or_default().insert(issued);
             }

@@ -7,7 +7,8 @@ use sulcus_operators::{
     rows::{Completeness, DeliveryRow, Fault, Finding, LesionRow, Millis, ReportRow, Role, RunOrder, SeriesState},
 };
 
-use crate::ledger::event::{RevisionKey, Timer};
+use super::inputs::ReportKey;
+use crate::ledger::event::{Event, ReportedRun, RevisionKey, Timer};
 
 /// How many attempts a run or an encoding gets before it is a fault.
 pub const MOST_ATTEMPTS: u32 = 3;
@@ -20,6 +21,8 @@ pub struct RunToDo {
     /// Number of the next attempt, 1 for the first. It rises as soon as an attempt's start is recorded, so a lane
     /// knows what it has in hand by `RunOrder::run_key` and starts nothing twice.
     pub attempt: u32,
+    /// The reports that want it, sorted.
+    pub wanted_by: Vec<ReportKey>,
 }
 
 /// A report whose content is not what the newest revision states.
@@ -29,6 +32,15 @@ pub struct RevisionToIssue {
     pub key: RevisionKey,
     /// What it should say.
     pub row: ReportRow,
+}
+
+impl RevisionToIssue {
+    /// The event that issues it.
+    pub fn event(&self, at: Millis) -> Event {
+        let run = self.row.run.as_ref();
+        let run = run.map(|run| ReportedRun { run_key: run.run_key, series_uid: run.series_uid.clone() });
+        Event::RevisionIssued { key: self.key.clone(), content: self.row.content, at, run }
+    }
 }
 
 /// An object of the newest revision that is not encoded yet.

@@ -21,7 +21,7 @@ use super::{
 
 /// What a wanted run is.
 enum Standing {
-    ToDo(RunToDo, Vec<ReportKey>),
+    ToDo(RunToDo),
     Done(ReportKey, Arc<RunOutcome>),
     Failed(Vec<ReportKey>, Digest, Fault),
 }
@@ -58,7 +58,7 @@ fn standings(run_key: &Digest, rows: &[&Row], out: &mut Vec<Standing>) {
         let orders: BTreeSet<&RunOrder> = wanted().map(|(_, order)| order.as_ref()).collect();
         out.extend(orders.into_iter().map(|order| {
             let wanted_by = wanted().filter(|(_, of)| of.as_ref() == order).map(|(key, _)| key.clone()).collect();
-            Standing::ToDo(RunToDo { order: order.clone(), attempt }, wanted_by)
+            Standing::ToDo(RunToDo { order: order.clone(), attempt, wanted_by })
         }));
         return;
     }
@@ -107,9 +107,9 @@ pub fn stage<'scope>(choices: Rows<'scope>, facts: Rows<'scope>) -> (Rows<'scope
         standings(run_key, rows, &mut standing);
         for standing in standing {
             match standing {
-                Standing::ToDo(run, wanted_by) => {
+                Standing::ToDo(run) => {
+                    out.extend(run.wanted_by.iter().cloned().map(Row::Unsettled));
                     out.push(Output::Run(run).into());
-                    out.extend(wanted_by.into_iter().map(Row::Unsettled));
                 }
                 Standing::Failed(wanted_by, run_key, fault) => {
                     out.extend(wanted_by.into_iter().map(|key| Row::GivenUp(key, run_key, fault.reason.clone())));
@@ -135,8 +135,6 @@ pub fn stage<'scope>(choices: Rows<'scope>, facts: Rows<'scope>) -> (Rows<'scope
 pub struct Batch {
     /// Runs to do.
     pub to_do: Vec<RunToDo>,
-    /// Who wants those.
-    pub unsettled: BTreeSet<ReportKey>,
     /// For each study and pipeline, the wanted run that is done.
     pub done: BTreeMap<ReportKey, Digest>,
     /// For each study and pipeline, the wanted run that is given up, and why.
@@ -162,10 +160,7 @@ pub fn batch(choices: &BTreeMap<ReportKey, Choice>, facts: &BTreeMap<Digest, BTr
     }
     for standing in standing {
         match standing {
-            Standing::ToDo(run, wanted_by) => {
-                batch.to_do.push(run);
-                batch.unsettled.extend(wanted_by);
-            }
+            Standing::ToDo(run) => batch.to_do.push(run),
             Standing::Failed(wanted_by, run_key, fault) => {
                 batch.given_up.extend(wanted_by.into_iter().map(|key| (key, (run_key, fault.reason.clone()))));
                 batch.faults.push(fault);

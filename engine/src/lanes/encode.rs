@@ -6,7 +6,7 @@ use sulcus_operators::rows::Seq;
 
 use super::{
     child::Worker,
-    infer::sources,
+    infer::{about, outcome, sources},
     order::{Cause, EncodeOrder, Failure, Order, Reply},
     port::{Port, Stopping},
 };
@@ -48,22 +48,11 @@ fn order(job: &ObjectToEncode, package: Option<PathBuf>, reader: &Reader) -> Res
             "restore the pipeline, or remove it everywhere",
         )
     })?;
-    let about = |key: &str| {
-        reader.entries_about(key, usize::MAX).map_err(|error| {
-            Failure::surroundings(format!("the ledger cannot be read: {error}"), "run `sulcus ledger verify`")
-        })
-    };
     let (outcome, instances) = match &job.row.run {
         None => (None, Vec::new()),
-        Some(run) => {
-            let outcome = about(&run.run_key.to_string())?.into_iter().rev().find_map(|entry| match entry.event {
-                Event::RunFinished(outcome) => Some(outcome),
-                _ => None,
-            });
-            (outcome, sources(reader, &run.members)?)
-        }
+        Some(run) => (outcome(reader, &run.run_key)?, sources(reader, &run.members)?),
     };
-    let of_study = about(&job.key.study_uid)?;
+    let of_study = about(reader, &job.key.study_uid)?;
     let patient = of_study.iter().find_map(|entry| match &entry.event {
         Event::InstanceReceived { facts, .. } => Some(facts.patient.clone()),
         _ => None,

@@ -1,18 +1,30 @@
 //! The inference lane of one device: hands a run to the device's worker process and records what came of it.
 
-use std::path::PathBuf;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
-use sulcus_operators::rows::Seq;
+use sulcus_operators::{
+    digest::Digest,
+    rows::{RunOutcome, Seq},
+};
 
 use super::{
     child::Worker,
-    order::{Cause, Failure, Order, Reply, SourceInstance},
+    order::{Cause, EarlierRun, Failure, Order, Reply, SourceInstance},
     port::{Port, Stopping},
 };
 use crate::{
     graph::RunToDo,
-    ledger::{event::Event, read::Reader},
+    ledger::{
+        event::{Entry, Event, ReportedRun},
+        read::Reader,
+    },
 };
+
+/// How many earlier runs a run's lesions are compared with.
+const MOST_EARLIER: usize = 8;
 
 /// Carries out one run. Returns the sequence number of its last event.
 pub fn infer(
@@ -33,7 +45,8 @@ pub fn infer(
             )
         })?;
         let instances = sources(reader, &job.order.members)?;
-        worker.ask(&Order::Run { order: job.order.clone(), package, instances }, &mut |done, of| {
+        let earlier = earlier(reader, job)?;
+        worker.ask(&Order::Run { order: job.order.clone(), package, instances, earlier }, &mut |done, of| {
             tracing::debug!(run = run_key.short(), done, of, "tiles");
         })
     })?;
@@ -56,6 +69,54 @@ fn failed(job: &RunToDo, failure: Failure) -> Event {
         reason: failure.reason,
         hint: failure.hint,
     }
+}
+
+/// What the reports that want the run said before: the newest runs, without this one.
+fn earlier(reader: &Reader, job: &RunToDo) -> Result<Vec<EarlierRun>, Failure> {
+    let studies: BTreeSet<&str> = job.wanted_by.iter().map(|(study_uid, _)| study_uid.as_str()).collect();
+    // The newest revision of each run and series.
+    let mut reported: BTreeMap<ReportedRun, Seq> = BTreeMap::new();
+    for study_uid in studies {
+        for entry in about(reader, study_uid)? {
+            if let Event::RevisionIssued { key, run: Some(run), .. } = entry.event
+                && run.run_key != job.order.run_key
+                && job.wanted_by.contains(&(key.study_uid, key.pipeline))
+            {
+                reported.insert(run, entry.seq);
+            }
+        }
+    }
+    let mut newest: Vec<(ReportedRun, Seq)> = reported.into_iter().collect();
+    newest.sort_by_key(|(_, seq)| std::cmp::Reverse(*seq));
+    let mut earlier: Vec<EarlierRun> = Vec::new();
+    for (run, _) in newest {
+        if earlier.len() == MOST_EARLIER {
+            break;
+        }
+        let same_series = run.series_uid == job.order.series_uid;
+        if let Some(known) = earlier.iter_mut().find(|known| known.outcome.run_key == run.run_key) {
+            known.same_series |= same_series;
+        } else if let Some(outcome) = outcome(reader, &run.run_key)? {
+            earlier.push(EarlierRun { outcome, same_series });
+        }
+    }
+    Ok(earlier)
+}
+
+/// What a run gave; none where it never ended well.
+pub fn outcome(reader: &Reader, run_key: &Digest) -> Result<Option<RunOutcome>, Failure> {
+    let entries = about(reader, &run_key.to_string())?;
+    Ok(entries.into_iter().rev().find_map(|entry| match entry.event {
+        Event::RunFinished(outcome) => Some(outcome),
+        _ => None,
+    }))
+}
+
+/// What the ledger says of a UID or a digest.
+pub fn about(reader: &Reader, key: &str) -> Result<Vec<Entry>, Failure> {
+    reader.entries_about(key, usize::MAX).map_err(|error| {
+        Failure::surroundings(format!("the ledger cannot be read: {error}"), "run `sulcus ledger verify`")
+    })
 }
 
 /// Where the instances of a run lie.

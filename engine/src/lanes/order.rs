@@ -23,6 +23,15 @@ pub struct SourceInstance {
     pub sop_instance_uid: String,
 }
 
+/// A run that was reported before by those who now want another.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EarlierRun {
+    /// What it gave.
+    pub outcome: RunOutcome,
+    /// True where it ran on the series that is run now: then both lie in one patient space.
+    pub same_series: bool,
+}
+
 /// Work for a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[allow(clippy::large_enum_variant)]
@@ -35,6 +44,8 @@ pub enum Order {
         package: PathBuf,
         /// The series' instances.
         instances: Vec<SourceInstance>,
+        /// Runs whose lesions the new ones may be, newest first.
+        earlier: Vec<EarlierRun>,
     },
     /// Make one object of a revision, and check what was written.
     Encode(EncodeOrder),

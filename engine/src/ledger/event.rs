@@ -66,6 +66,15 @@ pub struct RevisionKey {
     pub revision: u32,
 }
 
+/// The run that a revision reports on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ReportedRun {
+    /// The run.
+    pub run_key: Digest,
+    /// SeriesInstanceUID of the series that it ran on.
+    pub series_uid: String,
+}
+
 /// A rule: which series a pipeline takes, with which model, to where.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PipelineRule {
@@ -250,6 +259,9 @@ pub enum Event {
         content: Digest,
         /// The time that its objects carry.
         at: Millis,
+        /// The run that it reports on; none where it is withdrawn, and in events of before this was recorded.
+        #[serde(default)]
+        run: Option<ReportedRun>,
     },
     /// One object of a revision is encoded, checked, and durably in the results store.
     ObjectEncoded {

@@ -316,3 +316,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn events_of_before_runs_kept_their_identities_still_read() {
+    let zeros = "0".repeat(64);
+    let revision = format!(
+        r#"{{"RevisionIssued":{{"key":{{"study_uid":"1.2","pipeline":"lesions","revision":1}},"content":"{zeros}","at":5}}}}"#
+    );
+    let outcome = format!(
+        r#"{{"RunFinished":{{"run_key":"{zeros}","mask":"{zeros}","size":[1,1,1],"spacing_um":[1,1,1],"intensity_scale":"","notes":[],"lesions":[]}}}}"#
+    );
+    assert!(matches!(serde_json::from_str(&revision).unwrap(), Event::RevisionIssued { run: None, .. }));
+    let Event::RunFinished(outcome) = serde_json::from_str(&outcome).unwrap() else { panic!("another event") };
+    assert_eq!((outcome.affine_nm, outcome.frame_of_reference_uid.as_str()), (None, ""));
+}

@@ -5,6 +5,7 @@ use sulcus_operators::{
     digest::Digest,
     results::{
         check::{Expected, check},
+        judged::without_rejected,
         report::{Report, ReportInput},
         seg::{self, Algorithm, Equipment, SegInput},
         uid::{ObjectFacts, object_key, series_uid},
@@ -39,6 +40,8 @@ impl Worker {
         let data_sets = self.data_sets(&order.instances)?;
         let volume = chosen_volume(&run.stack, &order.instances, &data_sets)?;
         let labels = load_labels(&self.results, outcome)?;
+        let findings = &order.row.verdicts;
+        let (kept, without) = without_rejected(findings, &outcome.lesions, labels.clone());
         let sources = encoded(&order.instances, &data_sets);
         let source = sources
             .first()
@@ -50,8 +53,9 @@ impl Worker {
             grid: &volume.grid,
             frames: &volume.frames,
             frame_of_reference_uid: &volume.frame_of_reference_uid,
-            labels: labels.view(),
-            lesions: &outcome.lesions,
+            labels: without.view(),
+            lesions: &kept,
+            findings,
             sop_instance_uid: &object.uid(),
             series_instance_uid: &series_uid(&object),
             series_number: SERIES_NUMBER,
@@ -75,8 +79,9 @@ impl Worker {
                 .position(|instance| instance.sop_instance_uid == uid)
                 .and_then(|at| sources.get(at).copied())
         };
-        let expected =
-            Expected { source: &by_uid, frames: &volume.frames, labels: labels.view(), lesions: &outcome.lesions };
+        drop(without);
+        let (labels, lesions) = (labels.view(), outcome.lesions.as_slice());
+        let expected = Expected { source: &by_uid, frames: &volume.frames, labels, lesions, findings };
         check(&written.bytes, &expected)
             .map_err(|error| Failure::input(error, "the object is not sent; report this with the series' headers"))?;
         Ok(written.bytes)

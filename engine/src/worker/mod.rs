@@ -4,6 +4,7 @@
 //! It only reads the spool and only adds to the results store, so it may die at any moment.
 
 mod encode;
+mod identity;
 mod run;
 
 pub use run::load_labels;
@@ -75,7 +76,7 @@ impl Worker {
 
     fn carry_out(&mut self, order: &Order, progress: &mut dyn FnMut(Reply) -> std::io::Result<()>) -> Reply {
         let outcome = catch_unwind(AssertUnwindSafe(|| match order {
-            Order::Run { order, package, instances } => self.run(order, package, instances, progress),
+            Order::Run { order, package, instances, earlier } => self.run(order, package, instances, earlier, progress),
             Order::Encode(order) => self.encode(order),
         }));
         match outcome {

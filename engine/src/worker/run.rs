@@ -19,14 +19,15 @@ use sulcus_models::{
 use sulcus_operators::{
     convert,
     digest::Digest,
+    lesions::tracking::affine_nm,
     rows::{RunOrder, RunOutcome},
     volume::Volume,
 };
 
-use super::{Worker, encoded};
+use super::{Worker, encoded, identity::keep_identities};
 use crate::{
     failure::Hinted,
-    lanes::order::{Failure, Reply, SourceInstance},
+    lanes::order::{EarlierRun, Failure, Reply, SourceInstance},
     results_store::ResultsStore,
 };
 
@@ -85,6 +86,7 @@ impl Worker {
         order: &RunOrder,
         package: &Path,
         instances: &[SourceInstance],
+        earlier: &[EarlierRun],
         progress: &mut dyn FnMut(Reply) -> std::io::Result<()>,
     ) -> Result<Reply, Failure> {
         let data_sets = self.data_sets(instances)?;
@@ -99,15 +101,20 @@ impl Worker {
         let found = find_lesions(session, &volume, &order.run_key, &mut tell)
             .map_err(|error| Failure::input(error, "the scan cannot be used by this model; its bytes are kept"))?;
         let mask = store_labels(&self.results, &found.labels)?;
+        let (lesions, lost) = keep_identities(&self.results, &volume, found.labels.view(), found.lesions, earlier);
         let [columns, rows, slices] = volume.grid.size;
+        let mut notes = volume.notes;
+        notes.extend(lost);
         Ok(Reply::Run(RunOutcome {
             run_key: order.run_key,
             mask,
             size: [columns as u32, rows as u32, slices as u32],
             spacing_um: volume.grid.spacing().map(|mm| (mm * 1000.0).round() as i64),
+            affine_nm: affine_nm(&volume.grid),
+            frame_of_reference_uid: volume.frame_of_reference_uid,
             intensity_scale: volume.intensity_scale,
-            notes: volume.notes,
-            lesions: found.lesions,
+            notes,
+            lesions,
         }))
     }
 }
@@ -135,7 +142,7 @@ fn refuse_blank(volume: &Volume) -> Result<(), Failure> {
 }
 
 /// Keeps a label map in the results store: gzip of little-endian 16-bit labels, columns fastest.
-fn store_labels(results: &ResultsStore, labels: &Array3<u16>) -> Result<Digest, Failure> {
+pub(super) fn store_labels(results: &ResultsStore, labels: &Array3<u16>) -> Result<Digest, Failure> {
     let bytes: Vec<u8> = labels.iter().flat_map(|label| label.to_le_bytes()).collect();
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder

@@ -287,7 +287,7 @@ impl Site {
     pub fn issue(&mut self) {
         for revision in self.revisions() {
             let at = self.seq() as i64 * 10;
-            self.event(Event::RevisionIssued { key: revision.key, content: revision.row.content, at });
+            self.event(revision.event(at));
         }
     }
 
@@ -390,6 +390,8 @@ pub fn outcome_of(run_key: Digest, lesions: u32) -> RunOutcome {
         mask: Digest::of(&run_key.0),
         size: [1, 1, 1],
         spacing_um: [1000, 1000, 1000],
+        affine_nm: None,
+        frame_of_reference_uid: String::new(),
         intensity_scale: "stored".into(),
         notes: Vec::new(),
         lesions: (1..=lesions).map(lesion).collect(),

@@ -132,6 +132,7 @@ impl Sample {
             frame_of_reference_uid: "1.2.3.5",
             labels: self.labels.view(),
             lesions: &self.lesions,
+            findings: &[],
             sop_instance_uid: "2.25.11",
             series_instance_uid: "2.25.12",
             series_number: 9001,

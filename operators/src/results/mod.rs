@@ -7,6 +7,7 @@ pub mod check;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod fixture;
+pub mod judged;
 pub mod report;
 pub mod seg;
 pub mod uid;

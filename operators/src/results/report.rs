@@ -6,14 +6,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{RESEARCH_USE, seg::date_time};
+use super::{
+    RESEARCH_USE,
+    judged::{finding, is_rejected},
+    seg::date_time,
+};
 use crate::{
     digest::Digest,
-    rows::{LesionRow, Millis, PatientKey, ReportRow, ReportStatus, RunOutcome},
+    rows::{Finding, LesionRow, LesionVerdict, Millis, PatientKey, ReportRow, ReportStatus, RunOutcome},
 };
 
 /// Version of the layout of `report.json`; it grows with every change that a reader would notice.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// What a report is made from.
 #[derive(Clone, Copy, Debug)]
@@ -73,10 +77,13 @@ pub struct Report {
     pub segmentation_sop_instance_uid: Option<String>,
     /// Series of the study that were not used.
     pub series_not_used: Vec<NotUsed>,
-    /// The lesions, by label; empty where none was found.
+    /// The lesions, by label; empty where none was found, or readers rejected them all.
     pub lesions: Vec<Lesion>,
-    /// Volume of all lesions, mm3.
+    /// Volume of those lesions, mm3.
     pub lesion_volume_mm3: f64,
+    /// What the model took for lesions and a reader rejected, by label: in no count, no volume and no segmentation.
+    #[serde(default)]
+    pub lesions_rejected: Vec<Lesion>,
     /// What a reader should know of the images.
     pub notes: Vec<String>,
 }
@@ -160,6 +167,34 @@ pub struct Lesion {
     pub mean_probability: f64,
     /// Highest foreground probability, 0 to 1.
     pub peak_probability: f64,
+    /// What a reader said of it.
+    pub verdict: Option<Verdict>,
+}
+
+/// A reader's verdict on a lesion.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Verdict {
+    /// What it says.
+    pub verdict: Judgement,
+    /// What the lesion is to be called, where it was relabelled; its SegmentLabel.
+    pub relabelled: Option<String>,
+    /// Who gave it.
+    pub reader: String,
+    /// What the reader added.
+    pub comment: Option<String>,
+}
+
+/// What a verdict says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Judgement {
+    /// It is a lesion.
+    Accepted,
+    /// It is none.
+    Rejected,
+    /// It goes by another name.
+    Relabelled,
 }
 
 /// Why no report was made.
@@ -189,8 +224,8 @@ impl Report {
             ReportStatus::Final => (Status::Final, None),
             ReportStatus::Withdrawn(reason) => (Status::Withdrawn, Some(reason.clone())),
         };
-        let (run, lesions, notes) = match status {
-            Status::Withdrawn => (None, Vec::new(), Vec::new()),
+        let (run, found, notes) = match status {
+            Status::Withdrawn => (None, [].as_slice(), Vec::new()),
             Status::Final => {
                 let (order, outcome) = row.run.as_ref().zip(input.outcome).ok_or(ReportError::NoOutcome)?;
                 if order.run_key != outcome.run_key {
@@ -208,12 +243,13 @@ impl Report {
                     intensity_scale: outcome.intensity_scale.clone(),
                 };
                 let notes = row.doubts.iter().chain(&outcome.notes).cloned().collect();
-                (Some(run), outcome.lesions.iter().map(Lesion::from).collect(), notes)
+                (Some(run), outcome.lesions.as_slice(), notes)
             }
         };
-        let volume_nl: u64 = match status {
-            Status::Final => input.outcome.iter().flat_map(|outcome| &outcome.lesions).map(|l| l.volume_nl).sum(),
-            Status::Withdrawn => 0,
+        let (rejected, kept): (Vec<_>, Vec<_>) = found.iter().partition(|lesion| is_rejected(&row.verdicts, lesion));
+        let volume_nl: u64 = kept.iter().map(|lesion| lesion.volume_nl).sum();
+        let listed = |lesions: Vec<&LesionRow>| -> Vec<Lesion> {
+            lesions.into_iter().map(|lesion| Lesion::new(lesion, finding(&row.verdicts, lesion))).collect()
         };
         let not_used = row
             .not_used
@@ -226,7 +262,7 @@ impl Report {
             revision: input.revision,
             supersedes: input.supersedes.map(str::to_owned),
             created: iso_8601(input.created),
-            result: sentence(status, lesions.len(), !row.doubts.is_empty()),
+            result: sentence(status, kept.len(), rejected.len(), !row.doubts.is_empty()),
             status,
             withdrawn_because,
             patient: Patient { id: input.patient.id.clone(), issuer: input.patient.issuer.clone() },
@@ -235,8 +271,9 @@ impl Report {
             run,
             segmentation_sop_instance_uid: input.segmentation.map(str::to_owned),
             series_not_used: not_used.collect(),
-            lesions,
+            lesions: listed(kept),
             lesion_volume_mm3: volume_nl as f64 / 1000.0,
+            lesions_rejected: listed(rejected),
             notes,
         })
     }
@@ -257,8 +294,8 @@ impl Report {
     }
 }
 
-impl From<&LesionRow> for Lesion {
-    fn from(row: &LesionRow) -> Self {
+impl Lesion {
+    fn new(row: &LesionRow, finding: Option<&Finding>) -> Self {
         Self {
             label: row.label,
             tracking_uid: row.tracking_uid.clone(),
@@ -270,7 +307,22 @@ impl From<&LesionRow> for Lesion {
             mean_intensity: thousandths(row.mean_intensity_milli),
             mean_probability: f64::from(row.probability_permille) / 1000.0,
             peak_probability: f64::from(row.peak_probability_permille) / 1000.0,
+            verdict: finding.and_then(Verdict::of),
         }
+    }
+}
+
+impl Verdict {
+    /// None for what was taken back.
+    fn of(finding: &Finding) -> Option<Self> {
+        let (verdict, relabelled) = match &finding.verdict {
+            LesionVerdict::Accepted => (Judgement::Accepted, None),
+            LesionVerdict::Rejected => (Judgement::Rejected, None),
+            LesionVerdict::Relabelled(text) => (Judgement::Relabelled, Some(text.clone())),
+            LesionVerdict::Open => return None,
+        };
+        let comment = (!finding.comment.is_empty()).then(|| finding.comment.clone());
+        Some(Self { verdict, relabelled, reader: finding.reader.clone(), comment })
     }
 }
 
@@ -278,14 +330,20 @@ fn thousandths(value: i64) -> f64 {
     value as f64 / 1000.0
 }
 
-fn sentence(status: Status, lesions: usize, doubtful: bool) -> String {
-    let found = match (status, lesions) {
-        (Status::Withdrawn, _) => return "This report was withdrawn.".to_owned(),
-        (Status::Final, 0) => "No lesion was found".to_owned(),
-        (Status::Final, 1) => "1 lesion was found".to_owned(),
-        (Status::Final, count) => format!("{count} lesions were found"),
+fn sentence(status: Status, lesions: usize, rejected: usize, doubtful: bool) -> String {
+    let found = match (status, lesions, rejected) {
+        (Status::Withdrawn, ..) => return "This report was withdrawn.".to_owned(),
+        (Status::Final, 0, 0) => "No lesion was found".to_owned(),
+        (Status::Final, 0, _) => "No lesion remains".to_owned(),
+        (Status::Final, 1, _) => "1 lesion was found".to_owned(),
+        (Status::Final, count, _) => format!("{count} lesions were found"),
     };
-    if doubtful { format!("{found} in a series that may be incomplete.") } else { format!("{found}.") }
+    let found = if doubtful { format!("{found} in a series that may be incomplete") } else { found };
+    match rejected {
+        0 => format!("{found}."),
+        1 => format!("{found}; 1 was rejected by a reader."),
+        count => format!("{found}; {count} were rejected by a reader."),
+    }
 }
 
 fn iso_8601(at: Millis) -> String {

@@ -33,17 +33,23 @@ fn row(status: ReportStatus) -> ReportRow {
 }
 
 fn report(status: ReportStatus, lesions: Vec<LesionRow>) -> Report {
+    judged(status, lesions, Vec::new())
+}
+
+fn judged(status: ReportStatus, lesions: Vec<LesionRow>, verdicts: Vec<Finding>) -> Report {
     let outcome = RunOutcome {
         run_key: Digest([1; 32]),
         mask: Digest([4; 32]),
         size: [7, 5, 6],
         spacing_um: [700, 900, 1100],
+        affine_nm: None,
+        frame_of_reference_uid: String::new(),
         intensity_scale: "stored values".into(),
         notes: vec!["a single slice".into()],
         lesions,
     };
     Report::new(&ReportInput {
-        row: &row(status),
+        row: &ReportRow { verdicts, ..row(status) },
         outcome: Some(&outcome),
         patient: &PatientKey { issuer: "source:mr".into(), id: "P1".into() },
         uid: "2.25.7",
@@ -80,6 +86,47 @@ fn an_empty_result_is_said_in_words_and_as_an_empty_list() {
     let value = check(&report(ReportStatus::Final, Vec::new()));
     assert_eq!(value["result"], "No lesion was found.");
     assert_eq!(value["lesions"], serde_json::json!([]));
+}
+
+fn finding_on(lesion: &LesionRow, verdict: LesionVerdict, comment: &str) -> Finding {
+    let (tracking_uid, reader) = (lesion.tracking_uid.clone(), "A. Reader".to_owned());
+    Finding { tracking_uid, verdict, reader, comment: comment.to_owned() }
+}
+
+#[test]
+fn what_a_reader_rejected_is_listed_apart_and_counts_for_nothing() {
+    let sample = Sample::new([7, 5, 6], &[([1, 1, 1], [3, 2, 2]), ([4, 3, 4], [2, 2, 2]), ([0, 0, 0], [1, 1, 1])]);
+    let lesions = sample.lesions;
+    let verdicts = vec![
+        finding_on(&lesions[0], LesionVerdict::Rejected, "a vessel"),
+        finding_on(&lesions[1], LesionVerdict::Relabelled("juxtacortical".into()), ""),
+        finding_on(&lesions[2], LesionVerdict::Accepted, ""),
+    ];
+    let value = check(&judged(ReportStatus::Final, lesions.clone(), verdicts.clone()));
+    assert_eq!(value["result"], "2 lesions were found; 1 was rejected by a reader.");
+    assert_eq!(value["lesion_volume_mm3"], 6.237);
+    let labels = |list: &str| value[list].as_array().unwrap().iter().map(|l| l["label"].clone()).collect::<Vec<_>>();
+    assert_eq!((labels("lesions"), labels("lesions_rejected")), (vec![2.into(), 3.into()], vec![1.into()]));
+    let said = |verdict: &str, name: Option<&str>, comment: Option<&str>| serde_json::json!({"verdict": verdict, "relabelled": name, "reader": "A. Reader", "comment": comment});
+    assert_eq!(value["lesions_rejected"][0]["verdict"], said("rejected", None, Some("a vessel")));
+    assert_eq!(value["lesions"][0]["verdict"], said("relabelled", Some("juxtacortical"), None));
+    assert_eq!(value["lesions"][1]["verdict"], said("accepted", None, None));
+
+    let none_left = judged(ReportStatus::Final, lesions[..1].to_vec(), verdicts[..1].to_vec());
+    assert_eq!(none_left.result, "No lesion remains; 1 was rejected by a reader.");
+    assert_eq!((none_left.lesions.len(), none_left.lesion_volume_mm3), (0, 0.0));
+    let withdrawn = judged(ReportStatus::Withdrawn("gone".into()), lesions, verdicts);
+    assert!(withdrawn.lesions.is_empty() && withdrawn.lesions_rejected.is_empty());
+}
+
+#[test]
+fn a_report_of_before_there_were_verdicts_still_reads() {
+    let sample = Sample::new([7, 5, 6], &[([1, 1, 1], [3, 2, 2])]);
+    let mut value = check(&report(ReportStatus::Final, sample.lesions));
+    value.as_object_mut().unwrap().remove("lesions_rejected");
+    value["lesions"][0].as_object_mut().unwrap().remove("verdict");
+    let old: Report = serde_json::from_value(value).unwrap();
+    assert!(old.lesions[0].verdict.is_none() && old.lesions_rejected.is_empty());
 }
 
 #[test]
@@ -120,6 +167,8 @@ fn an_outcome_of_another_run_is_refused() {
         mask: Digest([4; 32]),
         size: [1; 3],
         spacing_um: [1; 3],
+        affine_nm: None,
+        frame_of_reference_uid: String::new(),
         intensity_scale: String::new(),
         notes: Vec::new(),
         lesions: Vec::new(),

@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use self::{source::Source, written::Written};
 use crate::{
-    rows::LesionRow,
+    rows::{Finding, LesionRow, LesionVerdict},
     volume::{Encoded, FrameRef},
 };
 
@@ -31,6 +31,8 @@ pub struct Expected<'a> {
     pub labels: ArrayView3<'a, u16>,
     /// The lesions, in the order of the segments.
     pub lesions: &'a [LesionRow],
+    /// What readers said of them: a lesion that one rejected must not be in the file.
+    pub findings: &'a [Finding],
 }
 
 /// What was checked.
@@ -115,9 +117,21 @@ pub enum Mismatch {
 /// Checks a written Part-10 segmentation against its sources and the measured lesions.
 pub fn check(seg_part10: &[u8], expected: &Expected<'_>) -> Result<Checked, Mismatch> {
     let seg = Written::read(seg_part10)?;
-    let segments = expected.lesions.len().max(1);
-    if seg.segments != segments {
-        return Err(Mismatch::File(format!("it has {} segments for {segments}", seg.segments)));
+    let rejected: BTreeSet<&str> = expected
+        .findings
+        .iter()
+        .filter(|finding| finding.verdict == LesionVerdict::Rejected)
+        .map(|finding| finding.tracking_uid.as_str())
+        .collect();
+    let (out, lesions): (Vec<&LesionRow>, Vec<&LesionRow>) =
+        expected.lesions.iter().partition(|lesion| rejected.contains(lesion.tracking_uid.as_str()));
+    let segments = lesions.len().max(1);
+    if seg.tracking.len() != segments {
+        return Err(Mismatch::File(format!("it has {} segments for {segments}", seg.tracking.len())));
+    }
+    let uids = lesions.iter().map(|lesion| Some(lesion.tracking_uid.as_str()));
+    if !seg.tracking.iter().map(Option::as_deref).eq(uids.chain(lesions.is_empty().then_some(None))) {
+        return Err(Mismatch::File("its segments are not the lesions".into()));
     }
     let slice_of: BTreeMap<(&str, u32), usize> = (0..)
         .zip(expected.frames)
@@ -134,9 +148,9 @@ pub fn check(seg_part10: &[u8], expected: &Expected<'_>) -> Result<Checked, Mism
             Entry::Vacant(entry) => entry.insert(Source::read(uid, expected.source)?),
         };
         position_error_mm = position_error_mm.max(seg.compare_plane(number, frame, source)?);
-        let label = match expected.lesions.get(frame.segment) {
+        let label = match lesions.get(frame.segment) {
             Some(lesion) => lesion.label,
-            None if expected.lesions.is_empty() && frame.segment == 0 => 0,
+            None if lesions.is_empty() && frame.segment == 0 => 0,
             None => return Err(Mismatch::File(format!("frame {number} names a segment that is not there"))),
         };
         if !seen.insert((frame.segment, uid, frame.source_frame)) {
@@ -166,9 +180,11 @@ pub fn check(seg_part10: &[u8], expected: &Expected<'_>) -> Result<Checked, Mism
             }
         }
     }
-    let mean_error_milli = compare_lesions(expected.lesions, &sums)?;
+    let mean_error_milli = compare_lesions(&lesions, &sums)?;
     let voxels = sums.iter().map(|(count, _)| count).sum();
-    let labelled = expected.labels.iter().filter(|label| **label != 0).count() as u64;
+    let out: BTreeSet<u32> = out.into_iter().map(|lesion| lesion.label).collect();
+    let labelled = expected.labels.iter().filter(|label| **label != 0 && !out.contains(&u32::from(**label)));
+    let labelled = labelled.count() as u64;
     if voxels != labelled {
         return Err(Mismatch::File(format!("it has {voxels} voxels of the {labelled} in the label map")));
     }
@@ -176,7 +192,7 @@ pub fn check(seg_part10: &[u8], expected: &Expected<'_>) -> Result<Checked, Mism
 }
 
 /// The largest difference of a mean, in thousandths.
-fn compare_lesions(lesions: &[LesionRow], sums: &[(u64, f64)]) -> Result<f64, Mismatch> {
+fn compare_lesions(lesions: &[&LesionRow], sums: &[(u64, f64)]) -> Result<f64, Mismatch> {
     let mut largest = 0f64;
     for (lesion, &(found, sum)) in lesions.iter().zip(sums) {
         if found != lesion.voxels || found == 0 {

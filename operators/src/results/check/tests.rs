@@ -7,6 +7,7 @@ use super::*;
 use crate::{
     results::{
         fixture::Sample,
+        judged::without_rejected,
         seg::{SegInput, encode},
     },
     volume::Grid,
@@ -25,7 +26,51 @@ fn checked(input: &SegInput<'_>, truth: &Sample) -> Result<Checked, Mismatch> {
 
 fn against(file: &[u8], truth: &Sample, labels: ArrayView3<'_, u16>) -> Result<Checked, Mismatch> {
     let source = |uid: &str| truth.source(uid);
-    check(file, &Expected { source: &source, frames: &truth.frames, labels, lesions: &truth.lesions })
+    check(file, &Expected { source: &source, frames: &truth.frames, labels, lesions: &truth.lesions, findings: &[] })
+}
+
+/// What is checked where a reader rejected these lesions.
+fn after_rejection(file: &[u8], truth: &Sample, rejected: &[&LesionRow]) -> Result<Checked, Mismatch> {
+    let source = |uid: &str| truth.source(uid);
+    let findings = rejections(rejected);
+    let (labels, lesions) = (truth.labels.view(), &truth.lesions);
+    check(file, &Expected { source: &source, frames: &truth.frames, labels, lesions, findings: &findings })
+}
+
+fn rejections(rejected: &[&LesionRow]) -> Vec<Finding> {
+    let finding = |lesion: &&LesionRow| Finding {
+        tracking_uid: lesion.tracking_uid.clone(),
+        verdict: LesionVerdict::Rejected,
+        reader: "A. Reader".into(),
+        comment: String::new(),
+    };
+    rejected.iter().map(finding).collect()
+}
+
+#[test]
+fn a_rejected_lesion_must_be_out_and_every_other_in() {
+    let sample = sample();
+    let [first, second] = &sample.lesions[..] else { panic!("{:?}", sample.lesions) };
+    let whole = encode(&sample.input()).unwrap().bytes;
+    let without = |rejected: &[&LesionRow]| {
+        let findings = rejections(rejected);
+        let (lesions, labels) = without_rejected(&findings, &sample.lesions, sample.labels.clone());
+        let input = SegInput { labels: labels.view(), lesions: &lesions, findings: &findings, ..sample.input() };
+        encode(&input).unwrap().bytes
+    };
+    let checked = after_rejection(&without(&[first]), &sample, &[first]).unwrap();
+    assert_eq!((checked.frames, checked.voxels), (2, second.voxels));
+    let none = after_rejection(&without(&[first, second]), &sample, &[first, second]).unwrap();
+    assert_eq!((none.frames, none.voxels), (7, 0), "as for no lesion");
+    for (file, rejected) in [
+        (&whole, &[first][..]),
+        (&whole, &[first, second]),
+        (&without(&[first]), &[]),
+        (&without(&[first]), &[second]),
+        (&without(&[first, second]), &[first]),
+    ] {
+        assert!(after_rejection(file, &sample, rejected).is_err(), "{rejected:?}");
+    }
 }
 
 fn flipped(labels: &Array3<u16>, axis: usize) -> Array3<u16> {

@@ -31,8 +31,8 @@ pub(super) struct WrittenFrame {
 pub(super) struct Written {
     rows: usize,
     columns: usize,
-    /// Number of segments.
-    pub(super) segments: usize,
+    /// Tracking UID of each segment, where it has one.
+    pub(super) tracking: Vec<Option<String>>,
     orientation: Vec<f64>,
     spacing: Vec<f64>,
     study_uid: String,
@@ -59,7 +59,10 @@ impl Written {
         let seg = Self {
             rows: integer(&object, tags::ROWS)?,
             columns: integer(&object, tags::COLUMNS)?,
-            segments: items(&object, tags::SEGMENT_SEQUENCE)?.len(),
+            tracking: items(&object, tags::SEGMENT_SEQUENCE)?
+                .iter()
+                .map(|segment| text(segment, tags::TRACKING_UID).ok())
+                .collect(),
             orientation: numbers(first(shared, tags::PLANE_ORIENTATION_SEQUENCE)?, tags::IMAGE_ORIENTATION_PATIENT)?,
             spacing: numbers(first(shared, tags::PIXEL_MEASURES_SEQUENCE)?, tags::PIXEL_SPACING)?,
             study_uid: text(&object, tags::STUDY_INSTANCE_UID)?,

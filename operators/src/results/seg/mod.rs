@@ -25,7 +25,7 @@ use super::{RESEARCH_USE, uid::is_valid_uid};
 use crate::{
     digest::Digest,
     part10,
-    rows::{LesionRow, Millis},
+    rows::{Finding, LesionRow, Millis},
     volume::{Encoded, FrameRef, Grid},
 };
 
@@ -64,6 +64,8 @@ pub struct SegInput<'a> {
     pub labels: ArrayView3<'a, u16>,
     /// The lesions, by ascending label; segment numbers are their places in this list, from 1.
     pub lesions: &'a [LesionRow],
+    /// What readers said of the run's lesions; those that they rejected are neither in `labels` nor in `lesions`.
+    pub findings: &'a [Finding],
     /// SOPInstanceUID of the object.
     pub sop_instance_uid: &'a str,
     /// SeriesInstanceUID of the object.
@@ -180,7 +182,9 @@ pub fn encode(input: &SegInput<'_>) -> Result<SegObject, SegError> {
     for element in groups::dimensions(input.sop_instance_uid) {
         object.put(element);
     }
-    object.put(sequence(tags::SEGMENT_SEQUENCE, segments::segments(input.lesions, &input.algorithm)));
+    let charset = inherited.charset.as_str();
+    let segments = segments::segments(input.lesions, input.findings, &input.algorithm, charset, &mut notes);
+    object.put(sequence(tags::SEGMENT_SEQUENCE, segments));
     object.put(groups::shared(input.grid)?);
     object.put(groups::per_frame(input.grid, input.frames, &frames.frames)?);
     Ok(SegObject { bytes: part_10(object, input.sop_instance_uid, &frames.bits)?, notes })

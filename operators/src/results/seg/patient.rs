@@ -53,6 +53,8 @@ const COPIED: [(Tag, VR, &str, Presence); 21] = [
 pub(super) struct Inherited {
     /// The copied elements.
     pub(super) elements: Vec<Element>,
+    /// SpecificCharacterSet of the source; empty where it has none.
+    pub(super) charset: String,
     /// SeriesInstanceUID of the source.
     pub(super) series_uid: String,
     /// Minutes east of UTC that the source's times are in; 0 where it does not say.
@@ -76,7 +78,7 @@ pub(super) fn inherit(source: Encoded<'_>, notes: &mut Vec<String>) -> Result<In
     let repertoire = Repertoire::of(charset.as_bytes());
     let declared = !charset.is_empty();
     if declared {
-        elements.push(text(tags::SPECIFIC_CHARACTER_SET, VR::CS, charset));
+        elements.push(text(tags::SPECIFIC_CHARACTER_SET, VR::CS, charset.clone()));
     }
     let zone = raw(tags::TIMEZONE_OFFSET_FROM_UTC).unwrap_or_default();
     let offset = offset_minutes(zone);
@@ -109,7 +111,7 @@ pub(super) fn inherit(source: Encoded<'_>, notes: &mut Vec<String>) -> Result<In
     if !elements.iter().any(|e| e.header().tag == tags::LOSSY_IMAGE_COMPRESSION) {
         elements.push(text(tags::LOSSY_IMAGE_COMPRESSION, VR::CS, "00"));
     }
-    Ok(Inherited { elements, series_uid, offset_minutes: offset.unwrap_or(0) })
+    Ok(Inherited { elements, charset, series_uid, offset_minutes: offset.unwrap_or(0) })
 }
 
 /// The source's SpecificCharacterSet with the commonest misspelling corrected.
@@ -135,7 +137,7 @@ fn pair_deidentification(elements: &mut Vec<Element>, notes: &mut Vec<String>) {
 }
 
 /// Text beyond ASCII goes in as bytes, so that nothing transcodes it.
-fn element(tag: Tag, vr: VR, bytes: Vec<u8>) -> Element {
+pub(super) fn element(tag: Tag, vr: VR, bytes: Vec<u8>) -> Element {
     match String::from_utf8(bytes) {
         Ok(ascii) if ascii.is_ascii() => text(tag, vr, ascii),
         Ok(other) => padded(tag, vr, other.into_bytes()),

@@ -1,4 +1,4 @@
-//! The Segment Sequence (PS3.3 C.8.20.4): one segment a lesion, or one that says that none was found.
+//! The Segment Sequence (PS3.3 C.8.20.4): one segment a lesion, or one that says that there is none.
 
 use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::tags;
@@ -9,15 +9,33 @@ use super::{
     codes::{
         ARTIFICIAL_INTELLIGENCE, BRAIN, LESION, MORPHOLOGICALLY_ABNORMAL, coded, short, single, text as text_element,
     },
-    text::ascii,
+    patient::element,
+    text::{ascii, written},
 };
-use crate::rows::LesionRow;
+use crate::{
+    results::judged::finding,
+    rows::{Finding, LesionRow, LesionVerdict},
+};
 
-/// The items of the Segment Sequence, numbered from 1.
-pub(super) fn segments(lesions: &[LesionRow], algorithm: &Algorithm<'_>) -> Vec<InMemDicomObject> {
+/// The items of the Segment Sequence, numbered from 1. What of a reader's text could not be written is added to
+/// `notes`.
+pub(super) fn segments(
+    lesions: &[LesionRow],
+    findings: &[Finding],
+    algorithm: &Algorithm<'_>,
+    charset: &str,
+    notes: &mut Vec<String>,
+) -> Vec<InMemDicomObject> {
     if lesions.is_empty() {
-        let description = "The algorithm found no lesion; all frames of this segment are zero";
-        return vec![segment(1, "No lesion found", description, None, algorithm)];
+        let rejected = findings.iter().filter(|finding| finding.verdict == LesionVerdict::Rejected).count();
+        let (name, description) = match rejected {
+            0 => ("No lesion found", "The algorithm found no lesion; all frames of this segment are zero".to_owned()),
+            _ => (
+                "No lesion left",
+                format!("Readers rejected all lesions ({rejected}) that the algorithm found; all frames are zero"),
+            ),
+        };
+        return vec![segment(1, name.into(), &description, None, algorithm)];
     }
     (1..=u16::MAX)
         .zip(lesions)
@@ -29,16 +47,27 @@ pub(super) fn segments(lesions: &[LesionRow], algorithm: &Algorithm<'_>) -> Vec<
                 lesion.volume_nl % 1000,
                 (lesion.probability_permille + 5) / 10
             );
-            segment(number, &name, &description, Some(&lesion.tracking_uid), algorithm)
+            let label = match finding(findings, lesion).map(|finding| &finding.verdict) {
+                Some(LesionVerdict::Relabelled(text)) if !text.trim().is_empty() => written(text, charset)
+                    .unwrap_or_else(|| {
+                        notes.push(format!(
+                            "{name}: characters of its new label that the source's character set lacks are written as _"
+                        ));
+                        ascii(text, 64).into_bytes()
+                    }),
+                _ => name.clone().into_bytes(),
+            };
+            segment(number, label, &description, Some((&name, &lesion.tracking_uid)), algorithm)
         })
         .collect()
 }
 
+/// One segment; `tracking` is its Tracking ID and UID.
 fn segment(
     number: u16,
-    label: &str,
+    label: Vec<u8>,
     description: &str,
-    tracking_uid: Option<&str>,
+    tracking: Option<(&str, &str)>,
     algorithm: &Algorithm<'_>,
 ) -> InMemDicomObject {
     let name = ascii(algorithm.name, 64);
@@ -46,7 +75,7 @@ fn segment(
         coded(tags::ANATOMIC_REGION_SEQUENCE, BRAIN),
         coded(tags::SEGMENTED_PROPERTY_CATEGORY_CODE_SEQUENCE, MORPHOLOGICALLY_ABNORMAL),
         short(tags::SEGMENT_NUMBER, number),
-        text_element(tags::SEGMENT_LABEL, VR::LO, label),
+        element(tags::SEGMENT_LABEL, VR::LO, label),
         text_element(tags::SEGMENT_DESCRIPTION, VR::ST, description),
         single(
             tags::SEGMENTATION_ALGORITHM_IDENTIFICATION_SEQUENCE,
@@ -61,8 +90,8 @@ fn segment(
         text_element(tags::SEGMENT_ALGORITHM_NAME, VR::LO, name),
         coded(tags::SEGMENTED_PROPERTY_TYPE_CODE_SEQUENCE, LESION),
     ]);
-    if let Some(uid) = tracking_uid {
-        item.put(DataElement::new(tags::TRACKING_ID, VR::UT, PrimitiveValue::from(label)));
+    if let Some((id, uid)) = tracking {
+        item.put(DataElement::new(tags::TRACKING_ID, VR::UT, PrimitiveValue::from(id)));
         item.put(DataElement::new(tags::TRACKING_UID, VR::UI, PrimitiveValue::from(uid)));
     }
     item

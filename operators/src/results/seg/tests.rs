@@ -7,7 +7,7 @@ use ndarray::Array3;
 use proptest::prelude::*;
 
 use super::{frames::Frames, *};
-use crate::results::fixture::Sample;
+use crate::{results::fixture::Sample, rows::LesionVerdict};
 
 fn read(object: &SegObject) -> FileDicomObject<InMemDicomObject> {
     from_reader(object.bytes.as_slice()).unwrap()
@@ -53,6 +53,48 @@ fn a_written_segmentation_reads_back_with_its_own_frames_and_bits() {
             assert_eq!((bits[bit / 8] >> (bit % 8)) & 1 == 1, *label == segment, "frame {number} voxel {voxel}");
         }
     }
+}
+
+#[test]
+fn a_relabelled_lesion_goes_by_its_readers_words() {
+    let sample = Sample::new([7, 5, 6], &[([1, 1, 1], [3, 2, 2]), ([4, 3, 4], [2, 2, 2]), ([0, 0, 0], [1, 1, 1])]);
+    let finding = |label: usize, verdict| Finding {
+        tracking_uid: sample.lesions[label - 1].tracking_uid.clone(),
+        verdict,
+        reader: "A. Reader".into(),
+        comment: "seen on FLAIR".into(),
+    };
+    let findings = [
+        finding(1, LesionVerdict::Relabelled("l\u{e9}sion".into())),
+        finding(2, LesionVerdict::Accepted),
+        finding(3, LesionVerdict::Relabelled("\u{75c5}\u{5909}".into())),
+    ];
+    let written = encode(&SegInput { findings: &findings, ..sample.input() }).unwrap();
+    assert_eq!(written.notes.len(), 1, "{:?}", written.notes);
+    assert!(written.notes[0].contains("Lesion 3") && !written.notes[0].contains('\u{75c5}'), "{:?}", written.notes);
+    let object = read(&written);
+    let text = |tag| {
+        let of = |item: &InMemDicomObject| item.element(tag).unwrap().to_str().unwrap().trim_end().to_owned();
+        items(&object, tags::SEGMENT_SEQUENCE).iter().map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(text(tags::SEGMENT_LABEL), ["l\u{e9}sion", "Lesion 2", "__"]);
+    assert_eq!(text(tags::TRACKING_ID), ["Lesion 1", "Lesion 2", "Lesion 3"]);
+    let bytes = written.bytes.windows(6).any(|window| window == b"Reader");
+    assert!(!bytes, "no reader is named in the object");
+}
+
+#[test]
+fn that_readers_rejected_everything_is_said_where_no_lesion_is_left() {
+    let sample = Sample::new([4, 4, 2], &[]);
+    let said = |findings: &[Finding]| {
+        let object = read(&encode(&SegInput { findings, ..sample.input() }).unwrap());
+        let segments = items(&object, tags::SEGMENT_SEQUENCE);
+        assert_eq!((segments.len(), ints(&object, tags::NUMBER_OF_FRAMES)), (1, vec![2]));
+        segments[0].element(tags::SEGMENT_LABEL).unwrap().to_str().unwrap().trim_end().to_owned()
+    };
+    let (tracking_uid, verdict) = ("2.25.101".to_owned(), LesionVerdict::Rejected);
+    let rejected = Finding { tracking_uid, verdict, reader: "A. Reader".into(), comment: String::new() };
+    assert_eq!((said(&[]).as_str(), said(&[rejected]).as_str()), ("No lesion found", "No lesion left"));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! either way the reason is returned, without the value, since reasons reach logs.
 
 use dicom_core::VR;
+use dicom_encoding::text::{SpecificCharacterSet, TextCodec};
 
 use crate::rows::Millis;
 
@@ -184,6 +185,24 @@ pub(super) fn ascii(text: &str, limit: usize) -> String {
     text.trim().chars().take(limit).map(clean).collect()
 }
 
+/// Text of a reader as LO of a data set with this SpecificCharacterSet. None where the character set cannot write it, or
+/// no LO may hold it.
+pub(super) fn written(text: &str, charset: &str) -> Option<Vec<u8>> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > 64 || text.chars().any(|c| c.is_control() || c == '\\') {
+        return None;
+    }
+    if text.is_ascii() {
+        return Some(text.as_bytes().to_vec());
+    }
+    if charset.is_empty() || Repertoire::of(charset.as_bytes()) == Repertoire::Other {
+        return None;
+    }
+    let codec = SpecificCharacterSet::from_code(charset)?;
+    let bytes = codec.encode(text).ok()?;
+    (codec.decode(&bytes).ok()? == text).then_some(bytes)
+}
+
 /// Minutes east of UTC of a raw TimezoneOffsetFromUTC (0008,0201), `+0100`.
 pub(super) fn offset_minutes(raw: &[u8]) -> Option<i64> {
     let trimmed = trim(raw);
@@ -265,6 +284,25 @@ mod tests {
         assert_eq!(date_time(1_709_164_799_999, 60), ("20240229".into(), "005959.999".into()));
         assert_eq!(offset_minutes(b"-0330 "), Some(-210));
         assert_eq!(offset_minutes(b"0330"), None);
+    }
+
+    #[test]
+    fn a_readers_text_is_written_in_the_character_set_of_the_source_or_not_at_all() {
+        assert_eq!(written(" vessel ", "").as_deref(), Some(b"vessel".as_slice()));
+        assert_eq!(written("l\u{e9}sion", "ISO_IR 192").as_deref(), Some("l\u{e9}sion".as_bytes()));
+        assert_eq!(written("l\u{e9}sion", "ISO_IR 100").as_deref(), Some(b"l\xe9sion".as_slice()));
+        assert_eq!(written(&"\u{e9}".repeat(64), "ISO_IR 192").map(|bytes| bytes.len()), Some(128));
+        for (text, charset) in [
+            ("l\u{e9}sion", ""),
+            ("l\u{e9}sion", "\\ISO 2022 IR 87"),
+            ("\u{75c5}\u{5909}", "ISO_IR 100"),
+            ("a\\b", ""),
+            ("a\nb", ""),
+            (" ", ""),
+            (&"x".repeat(65), ""),
+        ] {
+            assert_eq!(written(text, charset), None, "{text:?} in {charset:?}");
+        }
     }
 
     proptest! {
