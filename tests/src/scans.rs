@@ -39,6 +39,29 @@ pub fn small_series(folder: &Path, seed: u32) -> Result<Vec<Object>, PeerError> 
     objects(&write_series(folder, Slices { count: 20, rows: 64, columns: 64, seed })?)
 }
 
+/// The same series with even grey and white matter in place of the noise, and in the grey a lesion at each of these
+/// places (column up to 30, row, slice) that the shipped filter finds.
+///
+/// # Errors
+/// As [`write_series`].
+pub fn series_with_lesions(folder: &Path, seed: u32, places: &[[i32; 3]]) -> Result<Vec<Object>, PeerError> {
+    let mut slices = small_series(folder, seed)?;
+    for (slice, object) in (0..).zip(&mut slices) {
+        let start = object.data_set.len() - 2 * 64 * 64;
+        for (voxel, sample) in (0..).zip(object.data_set[start..].chunks_exact_mut(2)) {
+            let at = [voxel % 64, voxel / 64, slice];
+            let distance = |place: &[i32; 3]| (0..3).map(|axis| (at[axis] - place[axis]).pow(2)).sum::<i32>();
+            let value: u16 = match at[0] {
+                _ if places.iter().any(|place| distance(place) <= 6) => 692,
+                0..38 => 800,
+                _ => 1200,
+            };
+            sample.copy_from_slice(&value.to_le_bytes());
+        }
+    }
+    Ok(slices)
+}
+
 /// SeriesInstanceUID of [`small_series`].
 pub fn small_series_uid(seed: u32) -> String {
     format!("2.25.{}2", 100_000 + seed)

@@ -16,6 +16,7 @@ mod run;
 mod serve;
 mod status;
 mod table;
+mod verdict;
 mod withdraw;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
@@ -60,6 +61,8 @@ enum Command {
     Status(status::Status),
     /// Take instances back: whatever was made from them is corrected.
     Withdraw(withdraw::Withdraw),
+    /// What a reader says of a lesion: the reports that hold it are corrected.
+    Verdict(verdict::Verdict),
     /// The events of a site.
     #[command(subcommand)]
     Ledger(ledger::Ledger),
@@ -189,6 +192,7 @@ pub fn main() -> ExitCode {
         Command::Send(command) => command.execute(),
         Command::Status(command) => command.execute(),
         Command::Withdraw(command) => command.execute(),
+        Command::Verdict(command) => command.execute(),
         Command::Ledger(command) => command.execute(),
         Command::Config(command) => command.execute(),
         Command::Receiver(part) => part.receiver(),

@@ -165,6 +165,8 @@ fn outcome(run_key: Digest) -> RunOutcome {
         mask: run_key,
         size: [240, 256, 192],
         spacing_um: [1000, 1000, 1000],
+        affine_nm: None,
+        frame_of_reference_uid: String::new(),
         intensity_scale: "stored".into(),
         notes: Vec::new(),
         lesions: (1..=5).map(lesion).collect(),
@@ -182,7 +184,7 @@ fn work(ledger: &mut Ledger, tail: &mut Tail) -> Result<(), PeerError> {
             events.extend([Event::RunStarted { run_key, attempt: 1 }, Event::RunFinished(outcome(run_key))]);
         }
         for row in standing.revisions.iter() {
-            events.push(Event::RevisionIssued { key: row.key.clone(), content: row.row.content, at: 0 });
+            events.push(row.event(0));
         }
         for row in standing.objects.iter() {
             let object = Digest::of_row("object", &(&row.key, &row.role));
