@@ -3,13 +3,13 @@
 //! Whatever the graph knows comes from here. Dates, attempts, revisions and timers are recorded data, so a replay
 //! gives the same collections, always.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{
     digest::Digest,
-    rows::{InstanceFacts, LesionVerdict, Millis, PatientKey, Role, RunOutcome, Seq},
+    rows::{InstanceFacts, LesionVerdict, Millis, Role, RunOutcome, Seq},
 };
+
+pub use super::summary::{ReportSummary, SeriesSummary, StudySummary};
 
 /// Where the bytes of an instance lie in the spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -136,51 +136,6 @@ pub enum Arrival {
         /// The event that brought the one that is kept.
         first: Seq,
     },
-}
-
-/// What stands of a study that is at rest.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct StudySummary {
-    /// StudyInstanceUID.
-    pub study_uid: String,
-    /// Whose.
-    pub patient: PatientKey,
-    /// Its series, by UID.
-    pub series: Vec<SeriesSummary>,
-    /// Its reports, by pipeline.
-    pub reports: Vec<ReportSummary>,
-}
-
-/// One series of a study at rest.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct SeriesSummary {
-    /// SeriesInstanceUID.
-    pub series_uid: String,
-    /// How many instances it holds.
-    pub instances: u32,
-    /// The event that brought its first member.
-    pub first_member: Seq,
-    /// Values that rules may use, by DICOM keyword.
-    pub keywords: BTreeMap<String, String>,
-    /// The pipelines that took it, each with its model.
-    pub taken: Vec<(String, Digest)>,
-}
-
-/// One pipeline's report on a study at rest.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ReportSummary {
-    /// Name of the pipeline.
-    pub pipeline: String,
-    /// SeriesInstanceUID of the series that was used; none where the report is withdrawn.
-    pub series_uid: Option<String>,
-    /// Digest of the model package; none where the report is withdrawn.
-    pub model: Option<Digest>,
-    /// Number of lesions; those that readers rejected are no part of this and of the volume.
-    pub lesions: u32,
-    /// Their volume in nanolitres.
-    pub volume_nl: u64,
-    /// Where its objects went, by role.
-    pub routes: Vec<(Role, String)>,
 }
 
 /// One event.

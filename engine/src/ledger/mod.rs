@@ -11,6 +11,7 @@ pub mod reconcile;
 mod schema;
 pub mod store;
 pub mod studies;
+mod summary;
 pub mod verify;
 
 use std::path::PathBuf;

@@ -5,6 +5,7 @@
 mod cost;
 mod doubts;
 mod open;
+mod outcomes;
 mod promises;
 mod random;
 mod sealed;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::open::Open;
+use crate::{open::Open, outcomes::outcome};
 use sulcus_engine::{
     graph::{Changes, Graph, Output, RunToDo, oracle},
     ledger::event::{
@@ -12,10 +12,7 @@ use sulcus_engine::{
 };
 use sulcus_operators::{
     digest::Digest,
-    rows::{
-        Fault, FrameFacts, InstanceFacts, LesionRow, PatientKey, ReportRow, ReportStatus, Role, RunOutcome, Seq,
-        Verdict,
-    },
+    rows::{Fault, FrameFacts, InstanceFacts, PatientKey, ReportRow, ReportStatus, Role, Seq, Verdict},
 };
 
 /// What is special about a slice.
@@ -364,38 +361,6 @@ pub fn all(changes: &Changes) -> Vec<(Output, isize)> {
         completeness Completeness, reports Report, lesions Lesion, faults Fault
     );
     all
-}
-
-/// The outcome of a run is decided by its key.
-fn outcome(run_key: Digest) -> RunOutcome {
-    outcome_of(run_key, u32::from(run_key.0[0] % 3))
-}
-
-/// An outcome with lesions 1 to `lesions`, which have the same tracking UIDs in every run.
-pub fn outcome_of(run_key: Digest, lesions: u32) -> RunOutcome {
-    let lesion = |label: u32| LesionRow {
-        label,
-        tracking_uid: format!("2.25.{label}"),
-        voxels: 9,
-        volume_nl: 9000,
-        centroid_um: [0, 0, 0],
-        box_first: [0, 0, 0],
-        box_size: [3, 3, 1],
-        mean_intensity_milli: 1,
-        probability_permille: 600,
-        peak_probability_permille: 900,
-    };
-    RunOutcome {
-        run_key,
-        mask: Digest::of(&run_key.0),
-        size: [1, 1, 1],
-        spacing_um: [1000, 1000, 1000],
-        affine_nm: None,
-        frame_of_reference_uid: String::new(),
-        intensity_scale: "stored".into(),
-        notes: Vec::new(),
-        lesions: (1..=lesions).map(lesion).collect(),
-    }
 }
 
 /// True where a report says that it was taken back.

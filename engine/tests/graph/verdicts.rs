@@ -6,7 +6,10 @@ use sulcus_operators::{
     rows::{Finding, LesionVerdict, Role},
 };
 
-use crate::site::{End, Site, outcome_of, rules, series_uid, study_uid};
+use crate::{
+    outcomes::outcome_of,
+    site::{End, Site, rules, series_uid, study_uid},
+};
 
 fn tracking_uid(lesion: u8) -> String {
     format!("2.25.{lesion}")
