@@ -233,9 +233,13 @@ impl Package {
     pub fn open(folder: &Path) -> Result<Self, PackageError> {
         let manifest_path = folder.join(MANIFEST);
         let manifest_text = manifest_text(&manifest_path)?;
-        let manifest: Manifest = toml::from_str(&manifest_text).map_err(|error| PackageError::Manifest {
-            path: manifest_path,
-            reason: error.to_string().trim_end().to_owned(),
+        let manifest: Manifest = toml::from_str(&manifest_text).map_err(|error| {
+            let task = toml::from_str::<toml::Table>(&manifest_text).ok().and_then(|table| table.get("task").cloned());
+            let reason = match task {
+                Some(task) => format!("it is a package for {task}, and what finds lesions is wanted here"),
+                None => error.to_string().trim_end().to_owned(),
+            };
+            PackageError::Manifest { path: manifest_path, reason }
         })?;
         let verified = |name: &str| verified(folder, &manifest.name, &manifest.files, name);
         let plans_bytes = verified(PLANS)?;

@@ -58,6 +58,7 @@ fn a_wrong_manifest_says_what_is_wrong() {
         ("format = 1", "format = 2", "format 2"),
         ("format = 1", "format = 1\ncolour = 3", "colour"),
         ("lesion_label = 1", "lesion_label = 2", "lesion_label"),
+        ("format = 1", "format = 1\ntask = \"brain-extraction\"", "a package for \"brain-extraction\""),
         ("orientation = \"LPS\"", "orientation = \"LLS\"", "orientation"),
         ("mirror_axes = []", "mirror_axes = [1, 1]", "mirror_axes"),
         ("configuration = \"3d_fullres\"", "configuration = \"2d\"", "2d"),

@@ -110,7 +110,12 @@ struct Resampling {
     mode: Option<String>,
     aniso_axis_mode: Option<String>,
     separate_z_anisotropy_threshold: Option<f64>,
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
 }
+
+/// Arguments that change nothing here: whether labels are resampled, and how torch shares the work.
+const WITHOUT_EFFECT: [&str; 4] = ["is_seg", "num_threads", "device", "memefficient_seg_resampling"];
 
 /// What stands there, `null` included, as told from what does not.
 fn given<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<bool>>, D::Error> {
@@ -140,6 +145,15 @@ impl Resampler<'_> {
     fn order(&self) -> Result<Order, PlansError> {
         let Resampling { order, order_z, mode, aniso_axis_mode, separate_z_anisotropy_threshold, .. } = self.arguments;
         let argument = |name: &str| format!("{}_kwargs.{name}", self.field);
+        if let Some((name, given)) =
+            self.arguments.others.iter().find(|(name, _)| !WITHOUT_EFFECT.contains(&name.as_str()))
+        {
+            return Err(value(
+                &argument(name),
+                given,
+                "it is not known what it does; import a model planned without it",
+            ));
+        }
         let threshold = separate_z_anisotropy_threshold.unwrap_or(3.0);
         let name = argument("separate_z_anisotropy_threshold");
         refuse(threshold.to_bits() != 3f64.to_bits(), &name, &threshold, "only 3 is known")?;
@@ -337,6 +351,13 @@ mod tests {
         assert_eq!((separate(PLANS), separate(&unsaid)), (None, Some(false)));
         let torch = unsaid.replace("resample_data_or_seg_to_shape", "resample_torch_fornnunet");
         assert_eq!(separate(&torch), None);
+    }
+
+    #[test]
+    fn an_argument_of_resampling_that_is_not_known_is_refused_by_name() {
+        let text = PLANS.replacen("\"order\": 3", "\"order\": 3, \"order_of_the_day\": 7", 1);
+        let message = Plans::parse(text.as_bytes(), "3d_fullres", 1).unwrap_err().to_string();
+        assert!(message.contains("resampling_fn_data_kwargs.order_of_the_day") && message.contains('7'), "{message}");
     }
 
     #[test]

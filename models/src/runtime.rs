@@ -96,7 +96,7 @@ fn set_up() -> Option<PathBuf> {
     program.ancestors().skip(1).map(|folder| folder.join("runtime/onnxruntime")).find(|folder| find(folder).is_some())
 }
 
-/// The library in a folder, or where a wheel keeps it below; the last by name where there are several versions.
+/// The library in a folder, or where a wheel keeps it below; the newest where there are several versions.
 fn find(folder: &Path) -> Option<PathBuf> {
     let places = [folder.to_owned(), folder.join("capi"), folder.join("onnxruntime").join("capi")];
     places.iter().find_map(|place| {
@@ -105,8 +105,14 @@ fn find(folder: &Path) -> Option<PathBuf> {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             (name == "libonnxruntime.so" || name.starts_with("libonnxruntime.so.")) && path.is_file()
         };
-        files.filter(library).max()
+        files.filter(library).max_by_key(|path| version(path))
     })
+}
+
+/// The numbers behind `libonnxruntime.so`; none of them for the plain name.
+fn version(library: &Path) -> Vec<u32> {
+    let name = library.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.split('.').filter_map(|part| part.parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -132,6 +138,16 @@ mod tests {
             assert!(error.to_string().contains("cargo xtask setup"), "{error}");
         }
     }
+
+    #[test]
+    fn the_newest_of_several_versions_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        for version in ["1.9.0", "1.24.1", "1.24"] {
+            std::fs::write(folder.path().join(format!("libonnxruntime.so.{version}")), b"").unwrap();
+        }
+        assert!(find(folder.path()).unwrap().ends_with("libonnxruntime.so.1.24.1"));
+    }
+
     #[test]
     fn a_version_that_is_too_old_is_named_with_the_one_that_is_needed() {
         let folder = tempfile::tempdir().unwrap();

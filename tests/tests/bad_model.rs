@@ -7,6 +7,8 @@ use std::process::Command;
 
 use ndarray::Array3;
 use nifti::writer::WriterOptions;
+use sulcus_operators::volume::Volume;
+use sulcus_operators::{nifti_file, nifti_image};
 use sulcus_tests::places::{root, sulcus};
 
 /// A copy of a small training, and a place for its package.
@@ -166,6 +168,43 @@ fn a_missing_channel_is_named() {
     fs::remove_file(training.path("images/case_0001.nii.gz")).unwrap();
     let (well, text) = training.predict();
     assert!(!well && text.contains("case_0001.nii.gz"), "{text}");
+}
+
+#[test]
+fn channels_on_different_grids_are_refused() {
+    let training = Training::new();
+    fs::remove_dir_all(training.path("results")).unwrap();
+    let case = root().join("tests/oracle/cases/channels");
+    copy(&case.join("results"), &training.path("results"));
+    assert!(training.import(&[]).0);
+    copy(&case.join("images"), &training.path("images"));
+    let path = training.path("images/case_0001.nii.gz");
+    let image = nifti_image::read(&path).unwrap();
+    let mut volume = Volume {
+        grid: image.grid,
+        voxels: image.voxels,
+        frames: Vec::new(),
+        stack: String::new(),
+        frame_of_reference_uid: String::new(),
+        rescale: Some([1.0, 0.0]),
+        intensity_scale: String::new(),
+        notes: Vec::new(),
+    };
+    volume.grid.affine[0][3] += 5.0;
+    nifti_file::write(&volume, &path).unwrap();
+    let (well, text) = training.predict();
+    assert!(!well && text.contains("its channels differ in shape, spacing, orientation or place"), "{text}");
+}
+
+#[test]
+fn a_case_that_is_there_twice_is_refused() {
+    let training = Training::new();
+    assert!(training.import(&[]).0);
+    copy(&root().join("tests/oracle/cases/iso/images"), &training.path("images"));
+    let first = fs::read_dir(training.path("images")).unwrap().next().unwrap().unwrap().path();
+    fs::copy(&first, first.with_extension("")).unwrap();
+    let (well, text) = training.predict();
+    assert!(!well && text.contains("is there twice"), "{text}");
 }
 
 #[test]

@@ -147,6 +147,13 @@ impl Predict {
                 }
             }
         }
+        let twice = names.iter().zip(names.iter().skip(1)).find(|(one, next)| one.0 == next.0);
+        if let Some(((case, _), _)) = twice {
+            return Err(CommandError::usage(
+                format!("case {case} is there twice, as {case}_0000.nii and as {case}_0000.nii.gz"),
+                "remove the one that is not meant",
+            ));
+        }
         if names.is_empty() {
             return Err(CommandError::usage(
                 format!("{} holds no file named CASE_0000.nii.gz or CASE_0000.nii", self.input.display()),
