@@ -4,6 +4,7 @@
 //! Schema. Leaves to `engine` whether a pipeline's rule compiles and whether a model package can be read: this crate
 //! reads its own file and nothing else, and of folders asks only where their links lead.
 
+mod applies;
 mod destinations;
 mod devices;
 mod pipelines;
@@ -15,6 +16,7 @@ mod seconds;
 mod site;
 mod sources;
 
+pub use applies::AppliesTo;
 pub use destinations::{Destination, DicomDestination, FolderDestination, Retry};
 pub use devices::{Device, Provider};
 pub use pipelines::Pipeline;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::applies::AppliesTo;
 use crate::problems::{Checks, nearest};
 use crate::rules;
 
@@ -22,6 +23,9 @@ pub struct Pipeline {
     /// Names of the destinations that its results are delivered to; empty: they are kept in the site's data folder only.
     #[serde(default)]
     pub destinations: Vec<String>,
+    /// Which series the rule and the model govern once they are changed: "new", "since YYYY-MM-DD" or "all".
+    #[serde(default)]
+    pub applies_to: AppliesTo,
 }
 
 impl Pipeline {

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use sulcus_config::{ConfigError, Destination, Seconds, Site, Source};
+use sulcus_config::{AppliesTo, ConfigError, Destination, Seconds, Site, Source};
 
 fn parse(text: &str) -> Result<Site, ConfigError> {
     Site::parse(text, Path::new("/etc/sulcus/site.toml"))
@@ -117,6 +117,21 @@ fn an_unknown_destination_names_the_nearest_known_one() {
             "7: pipeline \"p\" names an unknown destination \"reslts\"; did you mean \"results\"?",
         ],
     );
+}
+
+#[test]
+fn what_a_changed_rule_applies_to_is_said_or_new() {
+    let pipeline = "[[pipeline]]\nname = \"p\"\nwhen = \"true\"\nmodel = \"m\"\n";
+    let read = |more: &str| parse(&format!("{pipeline}{more}")).unwrap().pipelines[0].applies_to;
+    assert_eq!(read(""), AppliesTo::New);
+    assert_eq!(read("applies_to = \"all\""), AppliesTo::All);
+    assert_eq!(read("applies_to = \"since 2026-01-31\""), AppliesTo::Since(20_260_131));
+    for wrong in ["everything", "since 2026-02-30"] {
+        let expected = format!(
+            "5: applies_to is \"{wrong}\"; write \"new\", \"all\" or \"since YYYY-MM-DD\" with a day of the calendar"
+        );
+        refused(&format!("{pipeline}applies_to = \"{wrong}\"\n"), &[&expected]);
+    }
 }
 
 #[test]

@@ -11,10 +11,7 @@ use std::{
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use sulcus_config::Site;
-use sulcus_operators::{
-    digest::Digest,
-    rows::{Fault, Seq},
-};
+use sulcus_operators::rows::{Fault, Seq};
 
 use crate::{
     failure::Hinted,
@@ -86,10 +83,9 @@ impl Engine {
     pub fn start(site: &Site, rules: &Rules, program: &WorkerProgram, stop: StopFlag) -> Result<Self, Hinted> {
         let data = &site.site.data;
         let open = || open_reader(data);
-        let packages: BTreeMap<Digest, PathBuf> =
-            rules.pipelines.iter().map(|rule| (rule.model, PathBuf::from(&rule.model_path))).collect();
-        let by_pipeline: BTreeMap<String, PathBuf> =
-            rules.pipelines.iter().map(|rule| (rule.name.clone(), PathBuf::from(&rule.model_path))).collect();
+        // First of all, since a changed rule governs what comes from here on.
+        let tail = stated(rules, data, Port::new(data, stop.clone()))?;
+        let models = &tail.standing().models;
         let (finished, done) = bounded(1024);
         let thread_failed = |error: std::io::Error| {
             Hinted::work(format!("a lane cannot be started: {error}"), "raise the limit on threads")
@@ -101,7 +97,7 @@ impl Engine {
 
         let mut infer_lanes = Vec::new();
         for device in &site.devices {
-            let (mut port, reader, packages) = (Port::new(data, stop.clone()), open()?, packages.clone());
+            let (mut port, reader, models) = (Port::new(data, stop.clone()), open()?, models.clone());
             let mut worker = Worker::new(program.command(Some(&device.name)));
             if let Err(error) = worker.warm() {
                 return Err(Hinted::work(
@@ -110,15 +106,15 @@ impl Engine {
                 ));
             }
             let lane = Lane::start(&format!("infer {}", device.name), 0, finished.clone(), move |job: RunToDo| {
-                infer(&job, packages.get(&job.order.model).cloned(), &mut worker, &reader, &mut port)
+                infer(&job, &models, &mut worker, &reader, &mut port)
             });
             infer_lanes.push(lane.map_err(thread_failed)?);
         }
 
-        let (mut port, reader) = (Port::new(data, stop.clone()), open()?);
+        let (mut port, reader, models) = (Port::new(data, stop.clone()), open()?, models.clone());
         let mut worker = Worker::new(program.command(None));
         let encode_lane = Lane::start("encode", 1, finished.clone(), move |job: ObjectToEncode| {
-            encode(&job, by_pipeline.get(&job.key.pipeline).cloned(), &mut worker, &reader, &mut port)
+            encode(&job, &models, &mut worker, &reader, &mut port)
         })
         .map_err(thread_failed)?;
 
@@ -133,8 +129,8 @@ impl Engine {
             deliver_lanes.insert(destination.name().to_owned(), lane.map_err(thread_failed)?);
         }
 
-        let mut engine = Engine {
-            tail: Tail::open(data)?,
+        Ok(Engine {
+            tail,
             seal_after: site.site.seal_after_seconds.duration(),
             seals_looked: Instant::now(),
             review: Review::default(),
@@ -145,20 +141,8 @@ impl Engine {
             infer: infer_lanes,
             encode: encode_lane,
             deliver: deliver_lanes,
-            stop: stop.clone(),
-        };
-        engine.state_rules(rules, Port::new(data, stop))?;
-        Ok(engine)
-    }
-
-    /// Replays, and records the rules where they differ from the last ones recorded.
-    fn state_rules(&mut self, rules: &Rules, mut port: Port) -> Result<(), Hinted> {
-        self.tail.follow()?;
-        if self.tail.standing().rules.as_ref() != Some(rules) {
-            port.append(&[Event::RulesChanged(rules.clone())])
-                .map_err(|_| Hinted::work("stopped before the rules were recorded", "start again"))?;
-        }
-        Ok(())
+            stop,
+        })
     }
 
     /// Runs until stopped. `woken` gives a sign for each batch that was committed; `at_rest` is told the ledger's
@@ -289,6 +273,18 @@ impl Engine {
         }
         next
     }
+}
+
+/// The ledger's tail, once these rules are the last ones recorded.
+fn stated(rules: &Rules, data: &Path, mut port: Port) -> Result<Tail, Hinted> {
+    let mut tail = Tail::open(data)?;
+    tail.follow()?;
+    if tail.standing().rules.as_ref() != Some(rules) {
+        port.append(&[Event::RulesChanged(rules.clone())])
+            .map_err(|_| Hinted::work("stopped before the rules were recorded", "start again"))?;
+        tail.follow()?;
+    }
+    Ok(tail)
 }
 
 /// Opens a site's ledger for reading.

@@ -9,6 +9,7 @@ pub mod lanes;
 pub mod ledger;
 pub mod open_work;
 pub mod receiver;
+pub mod rehearsal;
 pub mod results_store;
 pub mod review;
 pub mod rules;

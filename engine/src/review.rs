@@ -41,7 +41,7 @@ impl Review {
         let mut events = Vec::new();
         for (seal, summary) in &sealed {
             self.seal = *seal;
-            if concerned(summary, rules, &mut self.taking) {
+            if concerned(summary, rules, &standing.rulings, &mut self.taking) {
                 events.push(Event::StudyReopened { study_uid: summary.study_uid.clone() });
             }
         }

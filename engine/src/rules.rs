@@ -35,7 +35,9 @@ pub fn rules(site: &Site) -> Result<Rules, Hinted> {
             when: pipeline.when.clone(),
             model: package.digest(),
             model_path: pipeline.model.display().to_string(),
+            model_name: [package.manifest().name.clone(), package.manifest().version.clone()],
             destinations: pipeline.destinations.clone(),
+            applies_to: pipeline.applies_to,
         });
     }
     let sources = site.sources.iter().map(|source| SourcePolicy {

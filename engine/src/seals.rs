@@ -9,7 +9,13 @@ use sulcus_operators::{
 };
 
 use crate::{
-    graph::{Lesion, completeness::is_candidate, deliveries::routes_of, matches::Taking},
+    graph::{
+        Lesion,
+        completeness::is_candidate,
+        deliveries::routes_of,
+        matches::Taking,
+        versions::{Rulings, Scan},
+    },
     ledger::event::{Event, ReportSummary, Rules, SeriesSummary, StudySummary},
     open_work::{OpenWork, Study},
     standing::Standing,
@@ -23,6 +29,7 @@ pub fn seals(work: &OpenWork, standing: &Standing, before: Millis, most: usize) 
         .filter(|(_, study)| study.at <= before && !study.shared)
         .map(|(uid, study)| (uid.as_str(), study))
         .collect();
+    let rulings = &standing.rulings;
     let Some(rules) = standing.rules.as_ref().filter(|_| !quiet.is_empty()) else { return Vec::new() };
     let mut taking = Taking::default();
     let busy = busy(&quiet, standing);
@@ -38,9 +45,10 @@ pub fn seals(work: &OpenWork, standing: &Standing, before: Millis, most: usize) 
             summary.series.push(SeriesSummary {
                 series_uid: state.series_uid.clone(),
                 instances: state.instances,
-                first_member: state.members.first().copied().unwrap_or_default(),
+                first_member: state.first_member(),
+                received: state.received,
                 keywords: state.keywords.clone(),
-                taken: taken(&mut taking, &state.keywords, rules),
+                taken: taken(&mut taking, Scan::from(state.as_ref()), rulings),
             });
         }
     }
@@ -75,13 +83,13 @@ pub fn seals(work: &OpenWork, standing: &Standing, before: Millis, most: usize) 
 }
 
 /// The pipelines that take a series.
-fn taken(taking: &mut Taking, keywords: &BTreeMap<String, String>, rules: &Rules) -> Vec<(String, Digest)> {
-    if is_candidate(keywords) { taking.of(keywords, rules) } else { Vec::new() }
+fn taken(taking: &mut Taking, scan: Scan<'_>, rulings: &Rulings) -> Vec<(String, Digest)> {
+    if is_candidate(scan.keywords) { taking.of(scan, rulings) } else { Vec::new() }
 }
 
 /// Tells whether rules change what follows from a sealed study: who takes its series, or where its objects go.
-pub fn concerned(summary: &StudySummary, rules: &Rules, taking: &mut Taking) -> bool {
-    summary.series.iter().any(|series| taken(taking, &series.keywords, rules) != series.taken)
+pub fn concerned(summary: &StudySummary, rules: &Rules, rulings: &Rulings, taking: &mut Taking) -> bool {
+    summary.series.iter().any(|series| taken(taking, Scan::from(series), rulings) != series.taken)
         || summary.reports.iter().any(|report| routes_of(rules, &report.pipeline) != report.routes)
 }
 

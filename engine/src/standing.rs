@@ -7,7 +7,8 @@ use sulcus_operators::rows::{Completeness, Fault, ReportRow, Seq, SeriesState};
 use crate::{
     dispatch::open_reader,
     failure::Hinted,
-    graph::{Changes, DeliveryToDo, Lesion, ObjectToEncode, RevisionToIssue, RunToDo},
+    graph::{Changes, DeliveryToDo, Lesion, ObjectToEncode, RevisionToIssue, RunToDo, versions::Rulings},
+    lanes::models::Models,
     ledger::{
         LedgerError,
         event::{Entry, Event, Rules, Timer},
@@ -47,6 +48,10 @@ pub struct Standing {
     pub rules: Option<Rules>,
     /// The event that recorded them.
     pub rules_at: Seq,
+    /// Their versions that are in force.
+    pub rulings: Rulings,
+    /// The models that recorded rules have named.
+    pub models: Models,
     /// The rules that all sealed studies agree with.
     pub reviewed: Seq,
 }
@@ -79,6 +84,8 @@ impl Standing {
     pub fn note(&mut self, entry: &Entry) {
         match &entry.event {
             Event::RulesChanged(rules) => {
+                self.rulings.read(entry.seq, rules);
+                self.models.read(rules);
                 self.rules = Some(rules.clone());
                 self.rules_at = entry.seq;
             }

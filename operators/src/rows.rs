@@ -137,6 +137,8 @@ pub struct SeriesState {
     pub patients: u32,
     /// Number of instances.
     pub instances: u32,
+    /// When the first of `members` was received.
+    pub received: Millis,
     /// Events (`InstanceReceived`) that brought its instances, ascending.
     pub members: Vec<Seq>,
     /// Digest over the sorted content digests: equal sets give equal digests.
@@ -162,6 +164,11 @@ pub struct SeriesState {
 }
 
 impl SeriesState {
+    /// The event that brought its first member; 0 where there is none.
+    pub fn first_member(&self) -> Seq {
+        self.members.first().copied().unwrap_or(0)
+    }
+
     /// The last event that changed this series' instances by addition; 0 where there is none.
     pub fn last_member(&self) -> Seq {
         self.members.last().copied().unwrap_or(0)

@@ -11,13 +11,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::geometry::{Evenness, line_up};
-use crate::rows::{FrameFacts, InstanceFacts, PatientKey, Seq, SeriesState, StackState};
+use crate::results::seg::date_time;
+use crate::rows::{FrameFacts, InstanceFacts, Millis, PatientKey, Seq, SeriesState, StackState};
 
 /// The part of one instance's facts that its series needs. Field by field as in [`InstanceFacts`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct InstanceRow {
     pub seq: Seq,
+    pub received: Millis,
     pub source: String,
     pub sop_instance_uid: String,
     pub study_uid: String,
@@ -38,10 +40,11 @@ pub struct InstanceRow {
     pub keywords: Arc<BTreeMap<String, String>>,
 }
 
-impl From<(Seq, &str, &InstanceFacts)> for InstanceRow {
-    fn from((seq, source, facts): (Seq, &str, &InstanceFacts)) -> Self {
+impl From<(Seq, Millis, &str, &InstanceFacts)> for InstanceRow {
+    fn from((seq, received, source, facts): (Seq, Millis, &str, &InstanceFacts)) -> Self {
         InstanceRow {
             seq,
+            received,
             source: source.to_owned(),
             sop_instance_uid: facts.sop_instance_uid.clone(),
             study_uid: facts.study_uid.clone(),
@@ -85,6 +88,7 @@ pub fn summarise<R: Borrow<InstanceRow>>(rows: &[R]) -> Option<SeriesState> {
         source: rows.iter().map(|row| &row.source).min().cloned().unwrap_or_default(),
         patients: PatientKey::count(patients.iter().copied()) as u32,
         instances: rows.len() as u32,
+        received: rows.iter().min_by_key(|row| row.seq).map_or(first.received, |row| row.received),
         members,
         content_digest: Digest::of_parts("sulcus series content", contents.iter().map(|digest| digest.0.as_slice())),
         demographics_digest: first.demographics_digest,
@@ -97,6 +101,16 @@ pub fn summarise<R: Borrow<InstanceRow>>(rows: &[R]) -> Option<SeriesState> {
         acquisition: first.acquisition.clone(),
         keywords: (*first.keywords).clone(),
     })
+}
+
+/// The day that a series was scanned, as the number YYYYMMDD: StudyDate, else the day (UTC) when its first member was
+/// `received`. All series of a study share its date, so that a day never parts them.
+pub fn scan_day(keywords: &BTreeMap<String, String>, received: Millis) -> u32 {
+    let stated = keywords.get("StudyDate").map(|text| text.trim());
+    // YYYY.MM.DD is how ACR-NEMA wrote it (PS3.5 section 6.2).
+    let stated = stated.map(|text| text.replace('.', "")).filter(|text| text.len() == 8);
+    let number = |text: String| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+    stated.and_then(number).unwrap_or_else(|| date_time(received, 0).0.parse().unwrap_or(0))
 }
 
 /// The largest promised count and who promised it, even where more instances are here: the graph names the

@@ -13,6 +13,7 @@ fn row(number: i64) -> InstanceRow {
     let position = step.map(|part: i64| (part * number) / 1000);
     InstanceRow {
         seq: number as u64,
+        received: 1_785_542_400_000 + number,
         source: "scanner".into(),
         sop_instance_uid: format!("1.2.{number}"),
         study_uid: "1.2".into(),
@@ -50,6 +51,26 @@ fn reason(rows: &[InstanceRow]) -> String {
 #[test]
 fn no_rows_no_series() {
     assert_eq!(summarise::<InstanceRow>(&[]), None);
+}
+
+#[test]
+fn the_day_of_a_scan_is_its_studys_or_that_of_its_receipt() {
+    let day = |rows: &[InstanceRow]| {
+        let state = summarise(rows).unwrap();
+        scan_day(&state.keywords, state.received)
+    };
+    let dated = |date: &str| {
+        let mut rows = whole();
+        for row in &mut rows {
+            Arc::make_mut(&mut row.keywords).insert("StudyDate".into(), date.into());
+        }
+        day(&rows)
+    };
+    assert_eq!(day(&whole()), 20_260_801);
+    assert_eq!((dated("20251231"), dated("2025.12.31"), dated("20251231 ")), (20_251_231, 20_251_231, 20_251_231));
+    for unusable in ["", "2025", "yesterday", "2025123a", "+2025123"] {
+        assert_eq!(dated(unusable), 20_260_801, "{unusable}");
+    }
 }
 
 #[test]

@@ -3,10 +3,10 @@
 use clap::Subcommand;
 use sulcus_operators::rows::LesionVerdict;
 
-use super::{CommandError, SiteFile};
+use super::{CommandError, SiteFile, replay::Replay};
 use crate::{
     dispatch::open_reader,
-    ledger::event::{Entry, Event},
+    ledger::event::{Entry, Event, PipelineRule},
     receiver::spool_path,
 };
 
@@ -19,6 +19,9 @@ pub(super) enum Ledger {
     Show(Show),
     /// Check the chain of events, and that the spool holds the bytes of each.
     Verify(Verify),
+    /// Say what another configuration would change: series governed anew, runs, reports, deliveries. Nothing is
+    /// written or sent.
+    Replay(Replay),
 }
 
 #[derive(clap::Args)]
@@ -47,6 +50,7 @@ impl Ledger {
         match self {
             Ledger::Show(show) => show.execute(),
             Ledger::Verify(verify) => verify.execute(),
+            Ledger::Replay(replay) => replay.execute(),
         }
     }
 }
@@ -107,7 +111,10 @@ fn about(entry: &Entry) -> String {
         }
         Event::TimerFired(timer) => format!("{:?} of {}", timer.kind, timer.series_uid),
         Event::RulesChanged(rules) => {
-            format!("{} pipelines, {} destinations", rules.pipelines.len(), rules.destinations.len())
+            let applies = |rule: &PipelineRule| format!("{} ({})", rule.name, String::from(rule.applies_to));
+            let pipelines: Vec<String> = rules.pipelines.iter().map(applies).collect();
+            let named = if pipelines.is_empty() { "no pipeline".to_owned() } else { pipelines.join(", ") };
+            format!("{named}; {} destinations", rules.destinations.len())
         }
         Event::RunStarted { run_key, attempt } => format!("{} attempt {attempt}", run_key.short()),
         Event::RunFinished(outcome) => format!("{} {} lesions", outcome.run_key.short(), outcome.lesions.len()),

@@ -12,6 +12,7 @@ mod outcome;
 mod predict;
 mod probabilities;
 mod progress;
+mod replay;
 mod run;
 mod serve;
 mod status;

@@ -8,7 +8,9 @@ use std::{
 
 use clap::Args;
 use crossbeam::channel::{Receiver, bounded};
-use sulcus_config::{Destination, DicomSource, FolderDestination, Identity, Pipeline, Retry, Seconds, Site, Source};
+use sulcus_config::{
+    AppliesTo, Destination, DicomSource, FolderDestination, Identity, Pipeline, Retry, Seconds, Site, Source,
+};
 use sulcus_connectors::folder::{self, FolderLimits, FolderPass};
 use sulcus_models::device::Provider;
 use sulcus_operators::rows::{Fault, Seq};
@@ -189,6 +191,7 @@ impl Run {
                 when: self.when.clone(),
                 model: absolute(&self.model)?,
                 destinations: vec![name()],
+                applies_to: AppliesTo::All,
             }],
             destinations: vec![Destination::Folder(FolderDestination {
                 name: name(),

@@ -17,10 +17,11 @@ use super::{
     completeness::Judged,
     inputs::{Issued, ObjectFact, ReportKey, RunFact, Tried},
     instances::Arrived,
-    matches::{Applied, Condition, Described},
+    matches::{Applied, Described},
     objects::Ready,
     reports::Wanted,
     rows::{Lesion, Output},
+    versions::Ruling,
 };
 use crate::ledger::event::{Rules, Scope, TimerKind};
 
@@ -73,7 +74,7 @@ pub enum Row {
     Waits(Arc<SeriesState>, TimerKind),
     Rules(Arc<Rules>),
     Described(Described),
-    Condition(Arc<Condition>),
+    Ruling(Arc<Ruling>),
     Applied(Applied),
     Candidate(Candidate),
     Offer(Offer),

@@ -18,6 +18,7 @@ use super::{
     group::{Epoch, Key, Row, Rows},
     instances::{Arrived, Brought},
     sessions::{Input, Owner, Sessions},
+    versions::{Ruling, Rulings},
 };
 use crate::ledger::event::{Entry, Event, RevisionKey, Rules, Timer};
 
@@ -118,6 +119,8 @@ pub struct Collections<'scope> {
     pub fired: Rows<'scope>,
     /// The rules in force: one row, none before the first.
     pub rules: Rows<'scope>,
+    /// Versions of the pipelines' rules that are in force, one row a pipeline.
+    pub rulings: Rows<'scope>,
     /// What happened to runs.
     pub runs: Rows<'scope>,
     /// Revisions issued, by report.
@@ -144,6 +147,8 @@ struct Newest {
     keywords: HashMap<String, Arc<BTreeMap<String, String>>>,
     released: HashMap<String, Seq>,
     rules: Option<Arc<Rules>>,
+    versions: Rulings,
+    rulings: Vec<Arc<Ruling>>,
     tried: HashMap<DeliveryKey, Arc<Tried>>,
     verdicts: HashMap<LesionKey, Arc<Finding>>,
 }
@@ -173,6 +178,7 @@ impl Inputs {
             released: of(Input::Released),
             fired: of(Input::Fired),
             rules: of(Input::Rules),
+            rulings: of(Input::Rulings),
             runs: of(Input::Runs),
             issued: of(Input::Issued),
             objects: of(Input::Objects),
@@ -239,7 +245,9 @@ impl Inputs {
                 if let Some(before) = self.newest.rules.replace(Arc::clone(&rules)) {
                     self.sessions.take(Input::Rules, Key::All, Row::Rules(before));
                 }
+                self.newest.versions.read(entry.seq, &rules);
                 self.sessions.put(Input::Rules, Key::All, Row::Rules(rules));
+                self.rule_anew();
             }
             Event::RunStarted { run_key, attempt } => self.ran(*run_key, RunFact::Started(*attempt)),
             Event::RunFailed { run_key, attempt, permanent, reason, hint } => {
@@ -299,6 +307,17 @@ impl Inputs {
 
     fn ran(&mut self, run_key: Digest, fact: RunFact) {
         self.sessions.put(Input::Runs, Key::Run(run_key), Row::RunFact(Arc::new(fact)));
+    }
+
+    /// Replaces the versions that are no longer in force.
+    fn rule_anew(&mut self) {
+        let rulings: Vec<Arc<Ruling>> = self.newest.versions.in_force().cloned().collect();
+        for before in std::mem::replace(&mut self.newest.rulings, rulings.clone()) {
+            self.sessions.take(Input::Rulings, Key::All, Row::Ruling(before));
+        }
+        for ruling in rulings {
+            self.sessions.put(Input::Rulings, Key::All, Row::Ruling(ruling));
+        }
     }
 
     fn release(&mut self, series_uid: &str, seq: Seq) {

@@ -80,7 +80,7 @@ impl Arrived {
         match &entry.event {
             Event::InstanceReceived { source, facts, arrival, .. } => {
                 let brought = match arrival {
-                    Arrival::New => Brought::Member(InstanceRow::from((entry.seq, source.as_str(), facts))),
+                    Arrival::New => Brought::Member(InstanceRow::from((entry.seq, entry.at, source.as_str(), facts))),
                     Arrival::Repeated { .. } => return None,
                     Arrival::Conflict { first } => Brought::Refused(Fault {
                         stage: "instances".to_owned(),

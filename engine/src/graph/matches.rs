@@ -1,5 +1,6 @@
 //! Stage `matches`: which pipeline applies to which series, by a CEL expression over DICOM keywords.
 //!
+//! Of a pipeline's rule, the version that governs the series counts: see [`versions`](super::versions).
 //! Each keyword is a variable: a double for those of [`NUMBERS`] whose value is one number, a string otherwise. A
 //! keyword that a series lacks is an empty string. An expression that fails on a series which lacks one of its
 //! keywords does not apply to it; one that fails otherwise is a fault.
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use sulcus_operators::{
     digest::Digest,
     header::KEYWORDS,
-    rows::{Fault, SeriesState},
+    rows::{Fault, Millis, Seq, SeriesState},
 };
 
 use sulcus_config::nearest;
@@ -26,8 +27,8 @@ use sulcus_config::nearest;
 use super::{
     group::{Key, Row, Rows, each, join},
     rows::Output,
+    versions::{Ruling, Rulings, Scan},
 };
-use crate::ledger::event::Rules;
 
 /// Keywords whose value is a number, where it is one.
 pub const NUMBERS: [&str; 13] = [
@@ -67,13 +68,14 @@ pub struct Condition {
     pub when: String,
 }
 
-/// A series by its keywords alone: two states with equal keywords are one row, so that a slice changes nothing here.
+/// A series by its keywords and first member alone: two states that share them are one row, so that a slice changes
+/// nothing here.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Described(Arc<SeriesState>);
 
 impl Described {
-    fn key(&self) -> (&str, &BTreeMap<String, String>) {
-        (&self.0.series_uid, &self.0.keywords)
+    fn key(&self) -> (&str, Seq, Millis, &BTreeMap<String, String>) {
+        (&self.0.series_uid, self.0.first_member(), self.0.received, &self.0.keywords)
     }
 }
 
@@ -181,39 +183,24 @@ struct Programs(HashMap<String, Option<Program>>);
 const MOST_PROGRAMS: usize = 256;
 
 impl Programs {
-    fn answer(
-        &mut self,
-        condition: &Condition,
-        series_uid: &str,
-        keywords: &BTreeMap<String, String>,
-    ) -> Option<Result<Applied, Fault>> {
+    fn answer(&mut self, ruling: &Ruling, scan: Scan<'_>) -> Option<Result<Applied, Fault>> {
+        let condition = ruling.of(scan)?;
         if self.0.len() >= MOST_PROGRAMS && !self.0.contains_key(&condition.when) {
             self.0.clear();
         }
         let compiled = self.0.entry(condition.when.clone()).or_insert_with(|| compile(&condition.when).ok());
         let Applied { pipeline, .. } = &condition.applied;
-        match applies(compiled.as_ref()?, keywords) {
+        match applies(compiled.as_ref()?, scan.keywords) {
             Ok(true) => Some(Ok(condition.applied.clone())),
             Ok(false) => None,
             Err(reason) => Some(Err(Fault {
                 stage: "matches".to_owned(),
-                key: series_uid.to_owned(),
+                key: scan.series_uid.to_owned(),
                 reason: format!("rule of pipeline {pipeline} cannot be evaluated: {reason}"),
                 hint: "correct the expression; `sulcus config check` tells whether it can be used".to_owned(),
             })),
         }
     }
-}
-
-fn conditions(rules: &Rules) -> Vec<Condition> {
-    let condition = |rule: &crate::ledger::event::PipelineRule| Condition {
-        applied: Applied { pipeline: rule.name.clone(), model: rule.model },
-        when: rule.when.clone(),
-    };
-    let mut conditions: Vec<_> = rules.pipelines.iter().map(condition).collect();
-    conditions.sort();
-    conditions.dedup();
-    conditions
 }
 
 fn broken(condition: &Condition) -> Option<Fault> {
@@ -231,31 +218,30 @@ fn broken(condition: &Condition) -> Option<Fault> {
 pub struct Taking(Programs);
 
 impl Taking {
-    /// The pipelines that take a series with these keywords, each with its model; a rule that fails takes none.
-    pub fn of(&mut self, keywords: &BTreeMap<String, String>, rules: &Rules) -> Vec<(String, Digest)> {
+    /// The pipelines that take a series, each with its model; in place of one whose rule fails on it, the reason: no study
+    /// is at rest with such a fault.
+    pub fn of(&mut self, scan: Scan<'_>, rulings: &Rulings) -> Vec<(String, Digest)> {
         let mut taken = Vec::new();
-        for condition in &conditions(rules) {
-            let taken_by = self.0.answer(condition, "", keywords).and_then(Result::ok);
-            taken.extend(taken_by.map(|applied| (applied.pipeline, applied.model)));
+        for ruling in rulings.in_force() {
+            taken.extend(self.0.answer(ruling, scan).map(|answer| match answer {
+                Ok(applied) => (applied.pipeline, applied.model),
+                Err(fault) => (fault.reason, Digest::default()),
+            }));
         }
         taken
     }
 }
 
 /// The pipelines that apply, by series; rules that cannot be read or evaluated are faults.
-pub fn stage<'scope>(judged: Rows<'scope>, rules: Rows<'scope>) -> (Rows<'scope>, Rows<'scope>) {
-    let conditions = each(rules, |_, row, out| {
-        if let Row::Rules(rules) = row {
-            for condition in conditions(&rules).into_iter().map(Arc::new) {
-                out.extend((0..SPREAD).map(|part| (Key::Part(part), Row::Condition(Arc::clone(&condition)))));
-            }
+pub fn stage<'scope>(judged: Rows<'scope>, rulings: Rows<'scope>) -> (Rows<'scope>, Rows<'scope>) {
+    let unreadable = each(rulings.clone(), |_, row, out| {
+        if let Row::Ruling(ruling) = row {
+            let faults = ruling.conditions().into_iter().filter_map(|condition| broken(condition));
+            out.extend(faults.map(|fault| (Key::All, Output::Fault(fault).into())));
         }
     });
-    let unreadable = each(conditions.clone(), |key, row, out| {
-        if let (Key::Part(0), Row::Condition(condition)) = (key, row) {
-            let fault = broken(&condition).map(|fault| (Key::All, Output::Fault(fault).into()));
-            out.extend(fault);
-        }
+    let rulings = each(rulings, |_, row, out| {
+        out.extend((0..SPREAD).map(|part| (Key::Part(part), row.clone())));
     });
     let series = each(judged, |_, row, out| {
         if let Row::Judged(judged) = row {
@@ -264,9 +250,9 @@ pub fn stage<'scope>(judged: Rows<'scope>, rules: Rows<'scope>) -> (Rows<'scope>
         }
     });
     let mut programs = Programs::default();
-    let answers = join(series, conditions, move |_, series, condition| {
-        let (Row::Described(Described(state)), Row::Condition(condition)) = (series, condition) else { return None };
-        let row = match programs.answer(condition, &state.series_uid, &state.keywords)? {
+    let answers = join(series, rulings, move |_, series, ruling| {
+        let (Row::Described(Described(state)), Row::Ruling(ruling)) = (series, ruling) else { return None };
+        let row = match programs.answer(ruling, Scan::from(state.as_ref()))? {
             Ok(applied) => Row::Applied(applied),
             Err(fault) => Output::Fault(fault).into(),
         };
@@ -283,13 +269,13 @@ pub fn stage<'scope>(judged: Rows<'scope>, rules: Rows<'scope>) -> (Rows<'scope>
 /// The same from the whole log.
 pub fn batch<'a>(
     candidates: impl Iterator<Item = &'a SeriesState>,
-    rules: &Rules,
+    rulings: &[Arc<Ruling>],
 ) -> (Vec<(String, Applied)>, Vec<Fault>) {
-    let conditions = conditions(rules);
-    let (mut applied, mut faults) = (Vec::new(), conditions.iter().filter_map(broken).collect::<Vec<_>>());
+    let conditions = rulings.iter().flat_map(|ruling| ruling.conditions());
+    let (mut applied, mut faults) = (Vec::new(), conditions.filter_map(|one| broken(one)).collect::<Vec<_>>());
     for state in candidates {
-        for condition in &conditions {
-            match Programs::default().answer(condition, &state.series_uid, &state.keywords) {
+        for ruling in rulings {
+            match Programs::default().answer(ruling, Scan::from(state)) {
                 Some(Ok(what)) => applied.push((state.series_uid.clone(), what)),
                 Some(Err(fault)) => faults.push(fault),
                 None => {}

@@ -34,6 +34,7 @@ mod rows;
 pub mod runs;
 pub mod series;
 mod sessions;
+pub mod versions;
 
 pub use sessions::Owner;
 
@@ -69,7 +70,7 @@ fn stages<'scope>(from: Collections<'scope>) -> Rows<'scope> {
     let (standing, refused) = instances::stage(from.arrived, from.withdrawn);
     let (series, mixed) = series::stage(standing);
     let (judged, verdicts) = completeness::stage(series.clone(), from.released, from.fired, from.rules.clone());
-    let (applied, broken) = matches::stage(judged.clone(), from.rules.clone());
+    let (applied, broken) = matches::stage(judged.clone(), from.rulings);
     let (choices, unusable) = choice::stage(judged, applied);
     let (ended, runs) = runs::stage(choices.clone(), from.runs);
     let (findings, judged) = findings::stage(choices.clone(), runs.clone(), from.verdicts);

@@ -17,6 +17,7 @@ use super::{
     matches, objects, reports,
     rows::Output,
     runs, series,
+    versions::{Ruling, Rulings},
 };
 use crate::ledger::event::{Entry, Event, Rules, Scope, TimerKind};
 
@@ -28,6 +29,7 @@ struct Log {
     released: BTreeMap<String, Seq>,
     fired: BTreeSet<(String, TimerKind, Seq)>,
     rules: Option<Rules>,
+    versions: Rulings,
     runs: BTreeMap<Digest, BTreeSet<RunFact>>,
     issued: BTreeMap<ReportKey, BTreeSet<Issued>>,
     objects: BTreeMap<ReportKey, BTreeSet<ObjectFact>>,
@@ -57,7 +59,10 @@ impl Log {
             Event::TimerFired(timer) => {
                 self.fired.insert((timer.series_uid, timer.kind, timer.as_of));
             }
-            Event::RulesChanged(rules) => self.rules = Some(rules),
+            Event::RulesChanged(rules) => {
+                self.versions.read(entry.seq, &rules);
+                self.rules = Some(rules);
+            }
             Event::RunStarted { run_key, attempt } => {
                 self.runs.entry(run_key).or_default().insert(RunFact::Started(attempt));
             }
@@ -108,7 +113,8 @@ pub fn outputs(entries: &[Entry]) -> BTreeSet<Output> {
     let (judged, timers, more) = completeness::batch(&series, &log.released, &log.fired, rules);
     faults.extend(more);
     let states = judged.values().map(|judged| judged.state.as_ref());
-    let (applied, more) = rules.map(|rules| matches::batch(states, rules)).unwrap_or_default();
+    let rulings: Vec<Arc<Ruling>> = log.versions.in_force().cloned().collect();
+    let (applied, more) = matches::batch(states, &rulings);
     faults.extend(more);
     let (choices, more) = choice::batch(&judged, &applied);
     faults.extend(more);

@@ -17,6 +17,7 @@ pub(super) enum Input {
     Released,
     Fired,
     Rules,
+    Rulings,
     Runs,
     Issued,
     Objects,
@@ -27,12 +28,13 @@ pub(super) enum Input {
 
 impl Input {
     /// All of them, each at its own place.
-    pub const ALL: [Input; 11] = [
+    pub const ALL: [Input; 12] = [
         Input::Arrived,
         Input::Withdrawn,
         Input::Released,
         Input::Fired,
         Input::Rules,
+        Input::Rulings,
         Input::Runs,
         Input::Issued,
         Input::Objects,

@@ -1,12 +1,11 @@
 //! The encode lane: has the objects of a revision made and checked by a worker process, and records them.
 
-use std::path::PathBuf;
-
 use sulcus_operators::rows::Seq;
 
 use super::{
     child::Worker,
     infer::{about, outcome, sources},
+    models::Models,
     order::{Cause, EncodeOrder, Failure, Order, Reply},
     port::{Port, Stopping},
 };
@@ -21,13 +20,13 @@ use crate::{
 /// Makes one object. Returns the sequence number of its last event.
 pub fn encode(
     job: &ObjectToEncode,
-    package: Option<PathBuf>,
+    models: &Models,
     worker: &mut Worker,
     reader: &Reader,
     port: &mut Port,
 ) -> Result<Seq, Stopping> {
     let outcome = port.stop().until_cured(|| {
-        let order = order(job, package.clone(), reader)?;
+        let order = order(job, models, reader)?;
         worker.ask(&Order::Encode(order), &mut |_, _| {})
     })?;
     port.append(&[match outcome {
@@ -41,13 +40,8 @@ pub fn encode(
     }])
 }
 
-fn order(job: &ObjectToEncode, package: Option<PathBuf>, reader: &Reader) -> Result<EncodeOrder, Failure> {
-    let package = package.ok_or_else(|| {
-        Failure::input(
-            "no pipeline of the configuration makes this report",
-            "restore the pipeline, or remove it everywhere",
-        )
-    })?;
+fn order(job: &ObjectToEncode, models: &Models, reader: &Reader) -> Result<EncodeOrder, Failure> {
+    let model = job.row.run.as_ref().map(|run| models.name(&run.model)).transpose()?.unwrap_or_default();
     let (outcome, instances) = match &job.row.run {
         None => (None, Vec::new()),
         Some(run) => (outcome(reader, &run.run_key)?, sources(reader, &run.members)?),
@@ -73,7 +67,7 @@ fn order(job: &ObjectToEncode, package: Option<PathBuf>, reader: &Reader) -> Res
         supersedes,
         patient: patient
             .ok_or_else(|| Failure::input("the ledger holds no instance of the study", "run `sulcus ledger verify`"))?,
-        package,
+        model,
         instances,
     })
 }

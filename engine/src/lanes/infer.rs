@@ -1,9 +1,6 @@
 //! The inference lane of one device: hands a run to the device's worker process and records what came of it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use sulcus_operators::{
     digest::Digest,
@@ -12,6 +9,7 @@ use sulcus_operators::{
 
 use super::{
     child::Worker,
+    models::Models,
     order::{Cause, EarlierRun, Failure, Order, Reply, SourceInstance},
     port::{Port, Stopping},
 };
@@ -29,7 +27,7 @@ const MOST_EARLIER: usize = 8;
 /// Carries out one run. Returns the sequence number of its last event.
 pub fn infer(
     job: &RunToDo,
-    package: Option<PathBuf>,
+    models: &Models,
     worker: &mut Worker,
     reader: &Reader,
     port: &mut Port,
@@ -38,12 +36,7 @@ pub fn infer(
     port.append(&[Event::RunStarted { run_key, attempt }])?;
     tracing::info!(run = run_key.short(), attempt, slices = job.order.members.len(), "run started");
     let outcome = port.stop().until_cured(|| {
-        let package = package.clone().ok_or_else(|| {
-            Failure::input(
-                "no pipeline of the configuration names the run's model",
-                "restore the pipeline, or remove it everywhere",
-            )
-        })?;
+        let package = models.to_run(&job.order.model)?;
         let instances = sources(reader, &job.order.members)?;
         let earlier = earlier(reader, job)?;
         worker.ask(&Order::Run { order: job.order.clone(), package, instances, earlier }, &mut |done, of| {

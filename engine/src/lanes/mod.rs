@@ -13,6 +13,7 @@ pub mod child;
 pub mod deliver;
 pub mod encode;
 pub mod infer;
+pub mod models;
 pub mod order;
 pub mod port;
 

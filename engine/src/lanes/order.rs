@@ -68,8 +68,8 @@ pub struct EncodeOrder {
     pub supersedes: Option<String>,
     /// Whose study.
     pub patient: PatientKey,
-    /// Folder of the model package, for its name and version.
-    pub package: PathBuf,
+    /// Name and version of the run's model; empty when withdrawn.
+    pub model: [String; 2],
     /// The series' instances; none when withdrawn.
     pub instances: Vec<SourceInstance>,
 }

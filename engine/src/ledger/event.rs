@@ -9,6 +9,8 @@ use sulcus_operators::{
     rows::{InstanceFacts, LesionVerdict, Millis, Role, RunOutcome, Seq},
 };
 
+pub use sulcus_config::AppliesTo;
+
 pub use super::summary::{ReportSummary, SeriesSummary, StudySummary};
 
 /// Where the bytes of an instance lie in the spool.
@@ -86,8 +88,18 @@ pub struct PipelineRule {
     pub model: Digest,
     /// Where the package lies.
     pub model_path: String,
+    /// The model's name and version, for reports that outlive its package; empty in ledgers of earlier versions.
+    #[serde(default)]
+    pub model_name: [String; 2],
     /// Names of the destinations of its outputs.
     pub destinations: Vec<String>,
+    /// Which series it governs where it differs from the rule before; in ledgers of earlier versions all.
+    #[serde(default = "all")]
+    pub applies_to: AppliesTo,
+}
+
+fn all() -> AppliesTo {
+    AppliesTo::All
 }
 
 /// How long a source's series may rest before they are judged.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{
     digest::Digest,
-    rows::{PatientKey, Role, Seq},
+    rows::{Millis, PatientKey, Role, Seq},
 };
 
 /// What stands of a study that is at rest.
@@ -30,6 +30,9 @@ pub struct SeriesSummary {
     pub instances: u32,
     /// The event that brought its first member.
     pub first_member: Seq,
+    /// When that was; 0 in the first ledgers that had seals.
+    #[serde(default)]
+    pub received: Millis,
     /// Values that rules may use, by DICOM keyword.
     pub keywords: BTreeMap<String, String>,
     /// The pipelines that took it, each with its model.

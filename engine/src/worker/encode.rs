@@ -1,6 +1,5 @@
 //! An object of a revision: encoded, read again and checked, and kept in the results store before anybody hears of it.
 
-use sulcus_models::package::Package;
 use sulcus_operators::{
     digest::Digest,
     results::{
@@ -47,7 +46,7 @@ impl Worker {
             .first()
             .copied()
             .ok_or_else(|| Failure::input("the run has no instances left", "withdraw the series and send it again"))?;
-        let package = open(order)?;
+        let [name, version] = &order.model;
         let written = seg::encode(&SegInput {
             source,
             grid: &volume.grid,
@@ -61,11 +60,7 @@ impl Worker {
             series_number: SERIES_NUMBER,
             revision: order.key.revision,
             created: order.at,
-            algorithm: Algorithm {
-                name: &package.manifest().name,
-                version: &package.manifest().version,
-                digest: package.digest(),
-            },
+            algorithm: Algorithm { name, version, digest: run.model },
             equipment: Equipment { serial_number: &self.site, software_version: env!("CARGO_PKG_VERSION") },
         })
         .map_err(|error| Failure::input(error, "the source header does not allow a valid segmentation"))?;
@@ -89,7 +84,7 @@ impl Worker {
 }
 
 fn report(order: &EncodeOrder, object: Digest) -> Result<Vec<u8>, Failure> {
-    let package = open(order)?;
+    let [name, version] = &order.model;
     let segmentation = order.row.run.as_ref().map(|_| key_of(order, Role::Segmentation).uid());
     let report = Report::new(&ReportInput {
         row: &order.row,
@@ -99,7 +94,7 @@ fn report(order: &EncodeOrder, object: Digest) -> Result<Vec<u8>, Failure> {
         revision: order.key.revision,
         supersedes: order.supersedes.as_deref(),
         created: order.at,
-        model: (&package.manifest().name, &package.manifest().version),
+        model: (name, version),
         segmentation: segmentation.as_deref(),
     })
     .map_err(|error| Failure::input(error, "report this with the ledger"))?;
@@ -124,8 +119,4 @@ fn run_of(order: &EncodeOrder) -> Result<(&RunOrder, &RunOutcome), Failure> {
         .as_ref()
         .zip(order.outcome.as_ref())
         .ok_or_else(|| Failure::input("a segmentation needs a run that has finished", "report this with the ledger"))
-}
-
-fn open(order: &EncodeOrder) -> Result<Package, Failure> {
-    Package::open(&order.package).map_err(|error| Failure::surroundings(error, "put the model package back as it was"))
 }

@@ -18,7 +18,7 @@ use std::{
 
 use sulcus_config::Site;
 use sulcus_models::session::Session;
-use sulcus_operators::volume::Encoded;
+use sulcus_operators::{digest::Digest, volume::Encoded};
 
 use crate::{
     dispatch::open_results,
@@ -36,6 +36,8 @@ pub struct Worker {
     site: String,
     device: Option<run::Compute>,
     sessions: BTreeMap<PathBuf, Session>,
+    /// Packages of the configuration, whose sessions stay; of others, the last one used does.
+    configured: Vec<PathBuf>,
 }
 
 impl Worker {
@@ -48,10 +50,11 @@ impl Worker {
             site: site.site.name.clone(),
             device: device.map(|name| run::Compute::of(site, name)).transpose()?,
             sessions: BTreeMap::new(),
+            configured: site.pipelines.iter().map(|pipeline| pipeline.model.clone()).collect(),
         };
         if worker.device.is_some() {
             for pipeline in &site.pipelines {
-                if let Err(failure) = worker.session(&pipeline.model) {
+                if let Err(failure) = worker.session(&pipeline.model, None) {
                     // The order that needs it fails with the same words; until then there may be none.
                     tracing::error!(model = %pipeline.model.display(), reason = failure.reason, hint = failure.hint, "model not loaded");
                 }
@@ -105,14 +108,26 @@ impl Worker {
             .collect()
     }
 
-    fn session(&mut self, package: &Path) -> Result<&mut Session, Failure> {
-        let session = match self.sessions.remove(package) {
+    /// The session of a package, which must hold `model` where one is named.
+    fn session(&mut self, package: &Path, model: Option<&Digest>) -> Result<&mut Session, Failure> {
+        let holds = |session: &Session| model.is_none_or(|model| session.package().digest() == *model);
+        let session = match self.sessions.remove(package).filter(holds) {
             Some(session) => session,
-            None => match &self.device {
-                Some(device) => device.open(package)?,
-                None => return Err(Failure::input("this worker has no device", "restart sulcus")),
-            },
+            None => {
+                let Some(device) = &self.device else {
+                    return Err(Failure::input("this worker has no device", "restart sulcus"));
+                };
+                // Earlier models are rarely run: one at a time is kept beside those of the configuration.
+                self.sessions.retain(|path, _| self.configured.contains(path));
+                device.open(package)?
+            }
         };
+        if !holds(&session) {
+            return Err(Failure::surroundings(
+                format!("{} holds another model than the rule names", package.display()),
+                "put the model package back as it was, or start sulcus again to use what is there",
+            ));
+        }
         Ok(self.sessions.entry(package.to_owned()).or_insert(session))
     }
 }

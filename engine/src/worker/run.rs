@@ -93,7 +93,7 @@ impl Worker {
         let volume = chosen_volume(&order.stack, instances, &data_sets)?;
         drop(data_sets);
         refuse_blank(&volume)?;
-        let session = self.session(package)?;
+        let session = self.session(package, Some(&order.model))?;
         let mut tell = |done, of| {
             // The engine is gone if this fails; then so is whoever waits for the result.
             let _ = progress(Reply::Progress { done, of });

@@ -8,6 +8,8 @@ mod open;
 mod outcomes;
 mod promises;
 mod random;
+mod rehearsal;
 mod sealed;
 mod site;
 mod verdicts;
+mod versions;

@@ -20,8 +20,6 @@ use sulcus_operators::{
     rows::{Seq, Verdict},
 };
 
-use crate::site::all;
-
 /// The open work of a log, and what it tells.
 #[derive(Default)]
 pub struct Open {
@@ -166,6 +164,8 @@ impl Open {
 
     /// What a review of the sealed studies gives after the rules changed.
     pub fn review(&self, log: &[Entry], rules: &Rules) -> Vec<Event> {
+        let mut rulings = self.standing.rulings.clone();
+        rulings.read(log.len() as Seq + 1, rules);
         let mut taking = Taking::default();
         let sealed = log.iter().filter_map(|entry| match &entry.event {
             Event::StudySealed { study_uid, summary, .. } if !self.work.studies().contains_key(study_uid) => {
@@ -174,7 +174,7 @@ impl Open {
             _ => None,
         });
         let sealed: BTreeMap<&String, &StudySummary> = sealed.map(|summary| (&summary.study_uid, summary)).collect();
-        let concerned = sealed.values().filter(|summary| concerned(summary, rules, &mut taking));
+        let concerned = sealed.values().filter(|summary| concerned(summary, rules, &rulings, &mut taking));
         concerned.map(|summary| Event::StudyReopened { study_uid: summary.study_uid.clone() }).collect()
     }
 
@@ -256,4 +256,19 @@ fn study(output: &Output, history: &Log<'_>) -> Option<String> {
             history.0.iter().find_map(named)
         }
     }
+}
+
+/// All changes of an epoch as one list.
+pub fn all(changes: &Changes) -> Vec<(Output, isize)> {
+    let mut all = Vec::new();
+    macro_rules! add {
+        ($($field:ident $variant:ident),*) => {
+            $(all.extend(changes.$field.iter().map(|(row, diff)| (Output::$variant(row.clone()), *diff)));)*
+        };
+    }
+    add!(
+        runs Run, revisions Revision, objects Object, deliveries Delivery, timers Timer, series Series,
+        completeness Completeness, reports Report, lesions Lesion, faults Fault
+    );
+    all
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use sulcus_config::AppliesTo;
 use sulcus_engine::{
     graph::{Output, Sink, build, drain, oracle},
     ledger::event::{Entry, Event, Rules, Scope},
@@ -26,7 +27,8 @@ enum Step {
     Withdraw(u8, u8, u8),
     Release(u8, u8, bool),
     Fire(usize),
-    Rules(u8),
+    /// Which variant of the rules, and what it applies to.
+    Rules(u8, u8),
     Run(usize, End),
     Issue,
     Encode(usize, End),
@@ -58,7 +60,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..2u8, 0..6u8, 0..8u8).prop_map(|(study, series, what)| Step::Withdraw(study, series, what)),
         6 => (0..2u8, 0..6u8, any::<bool>()).prop_map(|(study, series, orderly)| Step::Release(study, series, orderly)),
         14 => (0..32usize).prop_map(Step::Fire),
-        3 => (0..9u8).prop_map(Step::Rules),
+        4 => (0..9u8, 0..4u8).prop_map(|(of, applies_to)| Step::Rules(of, applies_to)),
         8 => (0..8usize, end()).prop_map(|(which, end)| Step::Run(which, end)),
         6 => Just(Step::Issue),
         8 => (0..8usize, end()).prop_map(|(which, end)| Step::Encode(which, end)),
@@ -89,11 +91,16 @@ fn slice(study: u8, series: u8, number: i64, version: u8, patient: u8) -> Slice 
         5 => slice.modality = "SR",
         _ => {}
     }
+    slice.day = ["20200101", "20200102"][usize::from(study) % 2];
     slice
 }
 
-fn variant(of: u8) -> Rules {
+fn variant(of: u8, applies_to: u8) -> Rules {
     let mut rules = rules();
+    // The first studies are scanned on this day, the others on the next.
+    let applies_to = [AppliesTo::New, AppliesTo::Since(20_200_102), AppliesTo::Since(20_200_101), AppliesTo::All]
+        [usize::from(applies_to) % 4];
+    rules.pipelines[0].applies_to = applies_to;
     match of {
         0 => rules.pipelines.clear(),
         1 => rules.pipelines[0].model = Digest::of(b"another model"),
@@ -134,9 +141,9 @@ fn play(site: &mut Site, step: Step) {
                 site.event(Event::TimerFired(timer));
             }
         }
-        Step::Rules(of) => {
+        Step::Rules(of, applies_to) => {
             site.close();
-            let rules = variant(of);
+            let rules = variant(of, applies_to);
             let reopened = site.open.review(&site.log, &rules);
             site.event(Event::RulesChanged(rules));
             reopened.into_iter().for_each(|event| site.event(event));

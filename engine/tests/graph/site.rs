@@ -3,7 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{open::Open, outcomes::outcome};
+use crate::{
+    open::{Open, all},
+    outcomes::outcome,
+};
+use sulcus_config::AppliesTo;
 use sulcus_engine::{
     graph::{Changes, Graph, Output, RunToDo, oracle},
     ledger::event::{
@@ -30,6 +34,8 @@ pub struct Slice {
     pub image_type: &'static str,
     /// SpacingBetweenSlices, mm; slices lie as far apart as their numbers.
     pub spacing: &'static str,
+    /// StudyDate; where it is empty, the day of its receipt counts.
+    pub day: &'static str,
     pub acquisition: String,
 }
 
@@ -46,6 +52,7 @@ impl Slice {
             modality: "MR",
             image_type: "ORIGINAL\\PRIMARY\\M\\ND",
             spacing: "",
+            day: "",
             acquisition: format!("20200101 12000{series}"),
         }
     }
@@ -66,6 +73,7 @@ impl Slice {
             ("ImageType", self.image_type),
             ("MagneticFieldStrength", "3"),
             ("SpacingBetweenSlices", self.spacing),
+            ("StudyDate", self.day),
         ];
         InstanceFacts {
             sop_class_uid: sop_class.into(),
@@ -109,7 +117,9 @@ pub fn rules() -> Rules {
             when: "Modality == \"MR\" && SeriesDescription.contains(\"mprage\") && MagneticFieldStrength > 2.0".into(),
             model: Digest::of(b"model"),
             model_path: "models/demo".into(),
+            model_name: ["demo".into(), "1".into()],
             destinations: vec!["folder".into(), "pacs".into()],
+            applies_to: AppliesTo::All,
         }],
         sources: vec![policy("scanner", 5_000)],
         destinations: vec![
@@ -346,21 +356,6 @@ rows! {
     reports: Report -> ReportRow;
     lesions: Lesion -> sulcus_engine::graph::Lesion;
     faults: Fault -> Fault;
-}
-
-/// All changes of an epoch as one list.
-pub fn all(changes: &Changes) -> Vec<(Output, isize)> {
-    let mut all = Vec::new();
-    macro_rules! add {
-        ($($field:ident $variant:ident),*) => {
-            $(all.extend(changes.$field.iter().map(|(row, diff)| (Output::$variant(row.clone()), *diff)));)*
-        };
-    }
-    add!(
-        runs Run, revisions Revision, objects Object, deliveries Delivery, timers Timer, series Series,
-        completeness Completeness, reports Report, lesions Lesion, faults Fault
-    );
-    all
 }
 
 /// True where a report says that it was taken back.

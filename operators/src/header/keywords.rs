@@ -49,6 +49,7 @@ pub const KEYWORDS: &[(&str, &[Tag])] = &[
     ("SoftwareVersions", &[Tag(0x0018, 0x1020)]),
     ("SpacingBetweenSlices", &[Tag(0x0018, 0x0088)]),
     ("StationName", &[Tag(0x0008, 0x1010)]),
+    ("StudyDate", &[Tag(0x0008, 0x0020)]),
     ("StudyDescription", &[Tag(0x0008, 0x1030)]),
     ("TransmitCoilName", &[Tag(0x0018, 0x1251)]),
     ("VolumetricProperties", &[Tag(0x0008, 0x9206)]),

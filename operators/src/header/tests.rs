@@ -208,7 +208,7 @@ fn the_philips_series_is_counted_even_and_usable() {
     let Some(files) = scanner_files("philips-mprage-classic/In") else { return };
     let rows: Vec<InstanceRow> = (1..)
         .zip(&files)
-        .map(|(seq, file)| InstanceRow::from((seq, "philips", &facts(file.encoded(), "philips").unwrap())))
+        .map(|(seq, file)| InstanceRow::from((seq, 0, "philips", &facts(file.encoded(), "philips").unwrap())))
         .collect();
     let state = summarise(&rows).unwrap();
     assert_eq!(state.expected.as_ref().unwrap().0, 170);
@@ -228,7 +228,7 @@ fn the_xa30_pair_is_one_acquisition_told_apart_by_its_image_type_text() {
     texts.sort_unstable();
     assert_eq!(texts, ["ORIGINAL\\PRIMARY\\M\\DIS2D", "ORIGINAL\\PRIMARY\\M\\NORM\\DIS2D"]);
     assert_eq!(facts[0].keywords["InversionTime"], "900");
-    let state = summarise(&[InstanceRow::from((1, "xa30", &facts[0]))]).unwrap();
+    let state = summarise(&[InstanceRow::from((1, 0, "xa30", &facts[0]))]).unwrap();
     assert!(state.enhanced_whole);
     assert_eq!(usable_stack(&state).unwrap().step_um, 2000);
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use sulcus_engine::ledger::event::{
-    Arrival, DestinationRule, Event, PipelineRule, ReportSummary, Rules, SeriesSummary, SourcePolicy, SpoolPlace,
-    StudySummary,
+    AppliesTo, Arrival, DestinationRule, Event, PipelineRule, ReportSummary, Rules, SeriesSummary, SourcePolicy,
+    SpoolPlace, StudySummary,
 };
 use sulcus_engine::ledger::store::Ledger;
 use sulcus_engine::receiver::ledger_path;
@@ -35,7 +35,9 @@ pub fn rules() -> Rules {
             when: "Modality == \"MR\" && SeriesDescription.contains(\"mprage\") && MagneticFieldStrength > 2.0".into(),
             model: Digest::of(b"model"),
             model_path: "models/demo".into(),
+            model_name: ["demo".into(), "1".into()],
             destinations: vec!["folder".into()],
+            applies_to: AppliesTo::All,
         }],
         sources: vec![SourcePolicy { name: "scanner".into(), settle_millis: 5_000, idle_millis: 60_000 }],
         destinations: vec![DestinationRule { name: "folder".into(), roles: vec![Role::Segmentation, Role::Report] }],
@@ -127,6 +129,7 @@ fn seeded(study: usize) -> Event {
         series_uid: series_uid(study),
         instances: SLICES as u32,
         first_member: 1,
+        received: 0,
         keywords: keywords(study),
         taken: vec![("lesions".to_owned(), Digest::of(b"model"))],
     };

@@ -20,7 +20,7 @@ use ndarray::ArrayView3;
 use thiserror::Error;
 
 use self::codes::{sequence, short, text as text_element};
-pub(super) use self::text::date_time;
+pub(crate) use self::text::date_time;
 use super::{RESEARCH_USE, uid::is_valid_uid};
 use crate::{
     digest::Digest,

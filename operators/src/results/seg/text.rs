@@ -216,7 +216,7 @@ pub(super) fn offset_minutes(raw: &[u8]) -> Option<i64> {
 }
 
 /// DA and TM of a time, `offset` minutes east of UTC.
-pub(in crate::results) fn date_time(at: Millis, offset: i64) -> (String, String) {
+pub(crate) fn date_time(at: Millis, offset: i64) -> (String, String) {
     const DAY: i64 = 86_400_000;
     let local = at.saturating_add(offset * 60_000);
     let (day, milli) = (local.div_euclid(DAY), local.rem_euclid(DAY));
