@@ -69,7 +69,7 @@ impl OpenWork {
     ) -> Result<(), LedgerError> {
         /// Studies that enter in one epoch.
         const TOGETHER: usize = 16;
-        at.site.iter().for_each(|entry| self.graph.apply(entry));
+        at.site.iter().for_each(|entry| self.graph.apply_of(Owner::Site, entry));
         self.upto = at.upto;
         for studies in at.studies.chunks(TOGETHER) {
             for study_uid in studies {
@@ -93,7 +93,7 @@ impl OpenWork {
             event => {
                 let Owners { studies, site } = self.owners(event, history)?;
                 if site {
-                    self.graph.apply(entry);
+                    self.graph.apply_of(Owner::Site, entry);
                 }
                 let linked = studies.len() > 1 && matches!(event, Event::InstanceReceived { .. });
                 for study_uid in &studies {

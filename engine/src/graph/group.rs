@@ -23,7 +23,7 @@ use super::{
     rows::{Lesion, Output},
     versions::Ruling,
 };
-use crate::ledger::event::{Rules, Scope, TimerKind};
+use crate::ledger::event::{Rules, TimerKind};
 
 /// The dataflow's time: the ledger's epoch.
 pub type Epoch = u64;
@@ -33,8 +33,6 @@ pub type Epoch = u64;
 pub enum Key {
     /// Everything, for the few rows that all must meet.
     All,
-    /// What a withdrawal names.
-    Scope(Scope),
     /// One of the lists of a series.
     Chunk(String, u8),
     /// SeriesInstanceUID.
@@ -64,7 +62,6 @@ pub enum Key {
 #[allow(missing_docs)] // A variant is named after what it holds, which says what it is.
 pub enum Row {
     Arrived(Arc<Arrived>),
-    Withdrawn(Seq),
     Chunk(Arc<Vec<Arc<Arrived>>>),
     State(Arc<SeriesState>),
     Patient(PatientKey),

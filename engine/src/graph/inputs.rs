@@ -1,6 +1,6 @@
 //! Where events enter the graph: each event becomes a change of one input collection. An event that replaces what an
-//! earlier one said (the rules, the last release of a series, the last attempt of a delivery) retracts it here, so
-//! that the graph holds the newest only.
+//! earlier one said (an instance that is withdrawn, the rules, the last release of a series, the last attempt of a
+//! delivery) retracts it here, so that the graph holds the newest only.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,7 +16,7 @@ use timely::dataflow::Scope as Dataflow;
 
 use super::{
     group::{Epoch, Key, Row, Rows},
-    instances::{Arrived, Brought},
+    instances::{Arrivals, Arrived, Brought},
     sessions::{Input, Owner, Sessions},
     versions::{Ruling, Rulings},
 };
@@ -109,10 +109,10 @@ pub struct Tried {
 /// The input collections.
 #[derive(Clone)]
 pub struct Collections<'scope> {
-    /// Instances and what was held in quarantine, by list of series.
+    /// Instances that stand, by list of series.
     pub arrived: Rows<'scope>,
-    /// Withdrawals, by scope.
-    pub withdrawn: Rows<'scope>,
+    /// What is kept and not used: bytes in quarantine, and those that came again and differ.
+    pub refused: Rows<'scope>,
     /// The last orderly release of each series.
     pub released: Rows<'scope>,
     /// Timers that ran out, by series.
@@ -138,6 +138,7 @@ pub struct Collections<'scope> {
 /// Where events enter. One worker of the graph feeds it; the others hold theirs and only advance it.
 pub struct Inputs {
     sessions: Sessions,
+    arrivals: Arrivals,
     newest: Newest,
 }
 
@@ -174,7 +175,7 @@ impl Inputs {
         let of = |input: Input| rows[input as usize].clone();
         let collections = Collections {
             arrived: of(Input::Arrived),
-            withdrawn: of(Input::Withdrawn),
+            refused: of(Input::Refused),
             released: of(Input::Released),
             fired: of(Input::Fired),
             rules: of(Input::Rules),
@@ -186,7 +187,7 @@ impl Inputs {
             settled: of(Input::Settled),
             verdicts: of(Input::Verdicts),
         };
-        (Inputs { sessions, newest: Newest::default() }, collections)
+        (Inputs { sessions, arrivals: Arrivals::default(), newest: Newest::default() }, collections)
     }
 
     /// Feeds one event into the epoch that is open, as part of what belongs to `owner`.
@@ -198,6 +199,9 @@ impl Inputs {
 
     /// Takes out all that was fed as part of what belongs to `owner`.
     pub fn forget(&mut self, owner: &Owner) {
+        if let Owner::Study(study_uid) = owner {
+            self.arrivals.forget(study_uid);
+        }
         for (_, key, row) in self.sessions.forget(owner) {
             match (key, row) {
                 (_, Row::Arrived(arrived)) => {
@@ -221,7 +225,9 @@ impl Inputs {
     pub fn apply(&mut self, entry: &Entry) {
         if let Some(mut arrived) = Arrived::of(entry) {
             self.newest.share_keywords(&mut arrived);
-            self.sessions.put(Input::Arrived, arrived.key(), Row::Arrived(Arc::new(arrived)));
+            let arrived = Arc::new(arrived);
+            self.arrivals.add(&arrived);
+            self.sessions.put(place(&arrived), arrived.key(), Row::Arrived(arrived));
         }
         match &entry.event {
             Event::InstanceReceived { .. }
@@ -230,7 +236,14 @@ impl Inputs {
             | Event::StudyReopened { .. }
             | Event::SealsReviewed { .. } => {}
             Event::InstanceWithdrawn { scope, .. } => {
-                self.sessions.put(Input::Withdrawn, Key::Scope(scope.clone()), Row::Withdrawn(entry.seq));
+                let of_study = match self.sessions.owner() {
+                    Some(Owner::Study(study_uid)) => Some(study_uid.as_str()),
+                    Some(Owner::Site) => Some(""),
+                    Some(Owner::Run(_)) | None => None,
+                };
+                for arrived in self.arrivals.withdraw(scope, of_study) {
+                    self.sessions.take(place(&arrived), arrived.key(), Row::Arrived(arrived));
+                }
             }
             Event::AssociationReleased { series_uids, orderly, .. } => {
                 if *orderly {
@@ -350,6 +363,11 @@ impl Inputs {
         self.sessions.put(Input::Tried, delivery(&key), Row::Tried(Arc::clone(&tried)));
         self.newest.tried.insert(key, tried);
     }
+}
+
+/// The collection of an arrival.
+fn place(arrived: &Arrived) -> Input {
+    if arrived.is_refused() { Input::Refused } else { Input::Arrived }
 }
 
 fn delivery((object, destination): &DeliveryKey) -> Key {

@@ -3,7 +3,7 @@
 
 use std::{
     cmp::Ordering,
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     hash::{Hash, Hasher},
     sync::Arc,
 };
@@ -15,7 +15,7 @@ use sulcus_operators::{
 };
 
 use super::{
-    group::{Key, Row, Rows, distinct, each, join},
+    group::{Key, Row, Rows, each},
     rows::Output,
 };
 use crate::ledger::event::{Arrival, Entry, Event, Scope};
@@ -131,6 +131,11 @@ impl Arrived {
         Key::Chunk(self.series_uid.clone(), (self.seq % CHUNKS) as u8)
     }
 
+    /// True where the bytes are kept and not used.
+    pub(super) fn is_refused(&self) -> bool {
+        matches!(self.brought, Brought::Refused(_))
+    }
+
     fn fault(&self) -> Option<Fault> {
         match &self.brought {
             Brought::Member(_) => None,
@@ -139,24 +144,49 @@ impl Arrived {
     }
 }
 
-/// What stands, and the faults among it. A withdrawal covers what came before it; what comes after counts again.
-pub fn stage<'scope>(arrived: Rows<'scope>, withdrawn: Rows<'scope>) -> (Rows<'scope>, Rows<'scope>) {
-    let by_scope = each(arrived.clone(), |_, row, out| {
-        if let Row::Arrived(arrived) = &row {
-            out.extend(arrived.scopes().map(|scope| (Key::Scope(scope), row.clone())));
+/// What stands of the arrivals, so that a withdrawal finds what it covers: it covers what came before it, and what
+/// comes after counts again.
+#[derive(Default)]
+pub(super) struct Arrivals(HashMap<String, Vec<Arc<Arrived>>>);
+
+impl Arrivals {
+    /// Notes an arrival.
+    pub fn add(&mut self, arrived: &Arc<Arrived>) {
+        match self.0.get_mut(&arrived.study_uid) {
+            Some(of_study) => of_study.push(Arc::clone(arrived)),
+            None => {
+                self.0.insert(arrived.study_uid.clone(), vec![Arc::clone(arrived)]);
+            }
         }
-    });
-    let covered = join(by_scope, withdrawn, |_, arrived, withdrawn| match (arrived, withdrawn) {
-        (Row::Arrived(at), Row::Withdrawn(seq)) if *seq > at.seq => Some((at.key(), arrived.clone())),
-        _ => None,
-    });
-    let standing = arrived.concat(distinct(covered, "instances covered by a withdrawal").negate());
-    let faults = each(standing.clone(), |key, row, out| {
+    }
+
+    /// Takes out what a withdrawal covers: of one study, by its UID (bytes in quarantine lie under an empty one), or of
+    /// all where none is named.
+    pub fn withdraw(&mut self, scope: &Scope, study_uid: Option<&str>) -> Vec<Arc<Arrived>> {
+        let mut covered = Vec::new();
+        let mut take = |arrivals: &mut Vec<Arc<Arrived>>| {
+            covered.extend(arrivals.extract_if(.., |arrived| arrived.scopes().any(|named| named == *scope)));
+        };
+        match study_uid {
+            Some(study_uid) => self.0.get_mut(study_uid).into_iter().for_each(take),
+            None => self.0.values_mut().for_each(&mut take),
+        }
+        covered
+    }
+
+    /// Forgets a study.
+    pub fn forget(&mut self, study_uid: &str) {
+        self.0.remove(study_uid);
+    }
+}
+
+/// The faults of what was refused.
+pub fn stage(refused: Rows<'_>) -> Rows<'_> {
+    each(refused, |key, row, out| {
         if let Row::Arrived(arrived) = row {
             out.extend(arrived.fault().map(|fault| (key, Output::Fault(fault).into())));
         }
-    });
-    (standing, faults)
+    })
 }
 
 /// The same from the whole log.

@@ -67,8 +67,8 @@ pub fn build(scope: Scope<'_, Epoch>, sink: Sink) -> (Inputs, Handle<Epoch>) {
 
 /// The stages, from the input collections to the outputs.
 fn stages<'scope>(from: Collections<'scope>) -> Rows<'scope> {
-    let (standing, refused) = instances::stage(from.arrived, from.withdrawn);
-    let (series, mixed) = series::stage(standing);
+    let refused = instances::stage(from.refused);
+    let (series, mixed) = series::stage(from.arrived);
     let (judged, verdicts) = completeness::stage(series.clone(), from.released, from.fired, from.rules.clone());
     let (applied, broken) = matches::stage(judged.clone(), from.rulings);
     let (choices, unusable) = choice::stage(judged, applied);

@@ -17,12 +17,7 @@ use super::{
 };
 
 /// Each series that has members, by its UID, and the studies that name several patients.
-pub fn stage<'scope>(standing: Rows<'scope>) -> (Rows<'scope>, Rows<'scope>) {
-    let members = each(standing, |key, row, out| {
-        if matches!(&row, Row::Arrived(arrived) if matches!(arrived.brought, Brought::Member(_))) {
-            out.push((key, row));
-        }
-    });
+pub fn stage<'scope>(members: Rows<'scope>) -> (Rows<'scope>, Rows<'scope>) {
     let chunks = gather(members, "lists of a series", |_, rows, out| {
         let members = rows.iter().filter_map(|row| if let Row::Arrived(member) = row { Some(member) } else { None });
         out.push(Row::Chunk(Arc::new(members.cloned().collect())));

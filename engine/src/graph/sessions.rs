@@ -13,7 +13,7 @@ use super::group::{Epoch, Key, Row, Rows};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Input {
     Arrived,
-    Withdrawn,
+    Refused,
     Released,
     Fired,
     Rules,
@@ -30,7 +30,7 @@ impl Input {
     /// All of them, each at its own place.
     pub const ALL: [Input; 12] = [
         Input::Arrived,
-        Input::Withdrawn,
+        Input::Refused,
         Input::Released,
         Input::Fired,
         Input::Rules,
@@ -47,6 +47,8 @@ impl Input {
 /// To whom rows belong.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Owner {
+    /// The site.
+    Site,
     /// A study, by its UID.
     Study(String),
     /// A run.
@@ -73,6 +75,11 @@ impl Sessions {
     /// What is put from here on belongs to `owner`; to nobody where there is none.
     pub fn belongs_to(&mut self, owner: Option<Owner>) {
         self.owner = owner;
+    }
+
+    /// To whom it belongs.
+    pub fn owner(&self) -> Option<&Owner> {
+        self.owner.as_ref()
     }
 
     /// Puts a row into a collection.
