@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 use sulcus_engine::ledger::event::{
@@ -205,6 +206,16 @@ fn work(ledger: &mut Ledger, tail: &mut Tail) -> Result<(), PeerError> {
     }
 }
 
+/// Opens the work of a ledger and prints the seconds that it took and the bytes that it added.
+pub fn start(data: &Path) -> Result<(), PeerError> {
+    let (before, begun) = (held()?, Instant::now());
+    let tail = Tail::open(data).map_err(failed)?;
+    let seconds = begun.elapsed().as_secs_f64();
+    println!("{seconds} {}", held()? - before);
+    drop(tail);
+    Ok(())
+}
+
 /// Bytes that this process holds.
 fn held() -> Result<f64, PeerError> {
     let pages = std::fs::read_to_string("/proc/self/statm")?;
@@ -240,13 +251,16 @@ pub fn measure(bench: &mut Bench, studies: usize) -> Result<(), PeerError> {
         let half = seals(tail.work(), tail.standing(), i64::MAX, REAL / 2);
         ledger.append(&half, 0).map_err(failed)?;
     }
-    let before = held()?;
-    let start = Instant::now();
+    let child = Command::new(std::env::current_exe()?).arg("start").arg(data).output()?;
+    let said = String::from_utf8_lossy(&child.stdout);
+    let mut figures = said.split_whitespace().map_while(|figure| figure.parse::<f64>().ok());
+    let (Some(seconds), Some(bytes)) = (figures.next(), figures.next()) else {
+        return Err(failed(format!("a start gave no figures: {said}")));
+    };
+    bench.add(&format!("{studies} start"), "s", seconds);
+    bench.add(&format!("{studies} held after a start"), "MiB", bytes / f64::from(1 << 20));
     let mut tail = Tail::open(data).map_err(failed)?;
-    bench.add(&format!("{studies} start"), "s", start.elapsed().as_secs_f64());
-    let open = tail.work().studies().len();
-    bench.add(&format!("{studies} memory"), "bytes a study", (held()? - before) / studies as f64);
-    println!("{open} of {studies} studies are open");
+    println!("{} of {studies} studies are open", tail.work().studies().len());
 
     let sealed: Vec<usize> =
         (0..REAL).filter(|study| !tail.work().studies().contains_key(&study_uid(*study))).collect();
