@@ -136,6 +136,9 @@ fn about(entry: &Entry) -> String {
         Event::StudySealed { study_uid, as_of, .. } => format!("{study_uid} as of event {as_of}"),
         Event::StudyReopened { study_uid } => study_uid.clone(),
         Event::SealsReviewed { rules } => format!("for the rules of event {rules}"),
+        Event::SeriesDirected { series_uid, directive, reason, .. } => {
+            format!("{directive:?} of {series_uid}: {reason}")
+        }
         Event::VerdictGiven { study_uid, tracking_uid, verdict, .. } => {
             let said = match verdict {
                 LesionVerdict::Accepted => "accepted",

@@ -5,6 +5,7 @@
 mod config;
 mod convert;
 mod demo;
+mod direct;
 mod ledger;
 mod model;
 mod network;
@@ -64,6 +65,12 @@ enum Command {
     Withdraw(withdraw::Withdraw),
     /// What a reader says of a lesion: the reports that hold it are corrected.
     Verdict(verdict::Verdict),
+    /// Work on a series as it stands: what it lacks is not waited for. A slice that comes later voids it.
+    Close(direct::Directing),
+    /// Let a series wait, whatever the evidence says, until it is released or closed.
+    Hold(direct::Directing),
+    /// Undo a hold.
+    Release(direct::Directing),
     /// The events of a site.
     #[command(subcommand)]
     Ledger(ledger::Ledger),
@@ -194,6 +201,9 @@ pub fn main() -> ExitCode {
         Command::Status(command) => command.execute(),
         Command::Withdraw(command) => command.execute(),
         Command::Verdict(command) => command.execute(),
+        Command::Close(command) => command.close(),
+        Command::Hold(command) => command.hold(),
+        Command::Release(command) => command.release(),
         Command::Ledger(command) => command.execute(),
         Command::Config(command) => command.execute(),
         Command::Receiver(part) => part.receiver(),

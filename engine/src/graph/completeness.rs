@@ -3,7 +3,8 @@
 //! Strongest first. Evidence that counts closes a series at once: the number of instances that its headers promise,
 //! or Enhanced objects that are whole in themselves. Evidence that only looks complete (even steps, no gap, numbered
 //! 1 to N, released by its sender) needs the source's settle window, since every prefix of a series looks complete
-//! to a sender that opens one association a slice. The idle timer is the last resort. A late slice makes other
+//! to a sender that opens one association a slice. An operator may close a series as it stands, or let it wait whatever
+//! else is known. The idle timer is the last resort. A late slice makes other
 //! timers and so another verdict.
 
 use std::{
@@ -21,7 +22,7 @@ use super::{
     group::{Key, Row, Rows, each, gather, join},
     rows::Output,
 };
-use crate::ledger::event::{Rules, SourcePolicy, Timer, TimerKind};
+use crate::ledger::event::{Directive, Rules, SourcePolicy, Timer, TimerKind};
 
 /// A series with its verdict.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -40,6 +41,17 @@ pub struct Judged {
     pub doubts: Vec<String>,
 }
 
+/// What an operator last said of a series.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Directed {
+    /// What is to be done.
+    pub directive: Directive,
+    /// Why.
+    pub reason: String,
+    /// Who said so.
+    pub by: String,
+}
+
 /// MR Image, Enhanced MR Image, Enhanced MR Color Image, Legacy Converted Enhanced MR Image (PS3.4 B.5).
 const MR_IMAGES: [&str; 4] = [
     "1.2.840.10008.5.1.4.1.1.4",
@@ -56,8 +68,13 @@ pub fn is_candidate(keywords: &BTreeMap<String, String>) -> bool {
 }
 
 /// The verdict. `released` is the series' last orderly release; `fired` says whether a timer set at the series' last
-/// member ran out.
-pub fn judge(state: &Arc<SeriesState>, released: Option<Seq>, fired: impl Fn(TimerKind) -> bool) -> Judged {
+/// member ran out; `directed` is what an operator last said of it.
+pub fn judge(
+    state: &Arc<SeriesState>,
+    released: Option<Seq>,
+    fired: impl Fn(TimerKind) -> bool,
+    directed: Option<&Directed>,
+) -> Judged {
     let refusal = refusal(state);
     let mut faults = Vec::new();
     let mut fault = |reason: String, hint: &str| {
@@ -102,14 +119,25 @@ pub fn judge(state: &Arc<SeriesState>, released: Option<Seq>, fired: impl Fn(Tim
     let released = released.is_some_and(|seq| seq > state.last_member());
     let looks_whole = whole && released && !short && refusal.is_none();
     let idle = fired(TimerKind::Idle);
+    let told = |directive| directed.filter(|directed| directed.directive == directive);
+    let (held, closed) = (told(Directive::Hold), told(Directive::Close { as_of: state.last_member() }));
     let mut doubts = Vec::new();
-    let closes = if counted || state.enhanced_whole {
+    let mut as_it_stands = false;
+    let closes = if let Some(Directed { reason, by, .. }) = held {
+        reasons.push(format!("held by {by}: {reason}; waits until it is released or closed"));
+        false
+    } else if counted || state.enhanced_whole {
         true
     } else if looks_whole && fired(TimerKind::Settle) {
         reasons.push(format!(
             "{count} instances numbered 1 to {count}, even steps, no gap, released by the sender, and nothing came \
              within the settle window"
         ));
+        true
+    } else if let Some(Directed { reason, by, .. }) = closed {
+        as_it_stands = true;
+        reasons.push(format!("closed as it stands by {by}: {reason}"));
+        doubts.push(doubt_of_closed(state, reason));
         true
     } else if idle {
         reasons.push("only the idle timer says so: nothing came for as long as the source may rest".to_owned());
@@ -119,7 +147,12 @@ pub fn judge(state: &Arc<SeriesState>, released: Option<Seq>, fired: impl Fn(Tim
         false
     };
     let mut waits = Vec::new();
-    let verdict = if !closes {
+    let verdict = if held.is_some() {
+        Verdict::Waiting
+    } else if !closes {
+        if directed.is_some() {
+            reasons.push("was closed by an operator, and other instances came or went since".to_owned());
+        }
         waits.push(TimerKind::Idle);
         if looks_whole {
             waits.push(TimerKind::Settle);
@@ -131,7 +164,7 @@ pub fn judge(state: &Arc<SeriesState>, released: Option<Seq>, fired: impl Fn(Tim
     } else if let Some((reason, _)) = &refusal {
         reasons.push(reason.clone());
         Verdict::Stalled
-    } else if short {
+    } else if short && !as_it_stands {
         reasons.push("the promised count was not reached".to_owned());
         Verdict::Stalled
     } else {
@@ -155,6 +188,19 @@ fn doubt(state: &SeriesState, released: bool) -> String {
     format!(
         "The series may be incomplete: {} instances came, {because}. Lesions in slices that are missing are not in \
          this report.",
+        state.instances
+    )
+}
+
+/// What a reader is told of a series that an operator closed.
+fn doubt_of_closed(state: &SeriesState, reason: &str) -> String {
+    let promised = match &state.expected {
+        Some((expected, by)) if *expected > state.instances => format!(" of {expected} that {by} promises"),
+        _ => String::new(),
+    };
+    format!(
+        "An operator closed the series as it stood ({reason}), and it may be incomplete: {} instances came{promised}. \
+         Lesions in slices that are missing are not in this report.",
         state.instances
     )
 }
@@ -184,11 +230,10 @@ fn skipped(state: &SeriesState, step_um: i64) -> Option<(String, String)> {
     })
 }
 
-/// Verdicts on all series that a pipeline may take; the timers they wait for and evidence that contradicts.
+/// Verdicts on all series that a pipeline may take, by `evidence` (releases, timers that fired, operators); the timers they wait for and evidence that contradicts.
 pub fn stage<'scope>(
     series: Rows<'scope>,
-    released: Rows<'scope>,
-    fired: Rows<'scope>,
+    evidence: Rows<'scope>,
     rules: Rows<'scope>,
 ) -> (Rows<'scope>, Rows<'scope>) {
     let candidates = each(series, |key, row, out| {
@@ -196,14 +241,15 @@ pub fn stage<'scope>(
             out.push((key, row));
         }
     });
-    let evidence = candidates.concatenate([released, fired]);
-    let judged = gather(evidence, "completeness", |_, rows, out| {
+    let judged = gather(candidates.concat(evidence), "completeness", |_, rows, out| {
         let state = rows.iter().find_map(|row| if let Row::State(state) = row { Some(state) } else { None });
         let released = rows.iter().filter_map(|row| if let Row::Released(seq) = row { Some(*seq) } else { None }).max();
+        let directed =
+            rows.iter().find_map(|row| if let Row::Directed(directed) = row { Some(directed) } else { None });
         if let Some(state) = state {
             let as_of = state.last_member();
             let fired = |kind| rows.contains(&&Row::Fired(kind, as_of));
-            out.push(Row::Judged(Arc::new(judge(state, released, fired))));
+            out.push(Row::Judged(Arc::new(judge(state, released, fired, directed.map(AsRef::as_ref)))));
         }
     });
     let told = each(judged.clone(), |key, row, out| {
@@ -233,12 +279,13 @@ pub fn batch(
     series: &BTreeMap<String, Arc<SeriesState>>,
     released: &BTreeMap<String, Seq>,
     fired: &BTreeSet<(String, TimerKind, Seq)>,
+    directed: &BTreeMap<String, Directed>,
     rules: Option<&Rules>,
 ) -> (BTreeMap<String, Judged>, Vec<Timer>, Vec<Fault>) {
     let (mut all, mut timers, mut faults) = (BTreeMap::new(), Vec::new(), Vec::new());
     for (uid, state) in series.iter().filter(|(_, state)| is_candidate(&state.keywords)) {
         let ran_out = |kind| fired.contains(&(uid.clone(), kind, state.last_member()));
-        let judged = judge(state, released.get(uid).copied(), ran_out);
+        let judged = judge(state, released.get(uid).copied(), ran_out, directed.get(uid));
         timers.extend(judged.waits.iter().filter_map(|kind| timer(state, *kind, rules?)));
         faults.extend(judged.faults.iter().cloned());
         all.insert(uid.clone(), judged);

@@ -14,7 +14,7 @@ use sulcus_operators::{
 
 use super::{
     choice::{Candidate, Choice, Offer},
-    completeness::Judged,
+    completeness::{Directed, Judged},
     inputs::{Issued, ObjectFact, ReportKey, RunFact, Tried},
     instances::Arrived,
     matches::{Applied, Described},
@@ -67,6 +67,7 @@ pub enum Row {
     Patient(PatientKey),
     Released(Seq),
     Fired(TimerKind, Seq),
+    Directed(Arc<Directed>),
     Judged(Arc<Judged>),
     Waits(Arc<SeriesState>, TimerKind),
     Rules(Arc<Rules>),

@@ -7,20 +7,21 @@ use std::{
     sync::Arc,
 };
 
-use serde::{Deserialize, Serialize};
 use sulcus_operators::{
     digest::Digest,
-    rows::{Finding, LesionVerdict, Millis, Role, RunOutcome, Seq},
+    rows::{Finding, LesionVerdict, Seq},
 };
 use timely::dataflow::Scope as Dataflow;
 
+pub use super::facts::{Issued, ObjectFact, RunFact, Tried};
 use super::{
+    completeness::Directed,
     group::{Epoch, Key, Row, Rows},
     instances::{Arrivals, Arrived, Brought},
     sessions::{Input, Owner, Sessions},
     versions::{Ruling, Rulings},
 };
-use crate::ledger::event::{Entry, Event, RevisionKey, Rules, Timer};
+use crate::ledger::event::{Directive, Entry, Event, RevisionKey, Rules, Timer};
 
 /// One study and one pipeline: what a report is about.
 pub type ReportKey = (String, String);
@@ -30,81 +31,6 @@ pub type DeliveryKey = (Digest, String);
 
 /// One study and one tracking UID: what a verdict is about.
 pub type LesionKey = (String, String);
-
-/// What happened to a run.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum RunFact {
-    /// An attempt began.
-    Started(u32),
-    /// An attempt failed.
-    Failed {
-        /// Which.
-        attempt: u32,
-        /// True where another would fail alike.
-        permanent: bool,
-        /// What failed.
-        reason: String,
-        /// What to do about it.
-        hint: String,
-    },
-    /// It gave its result.
-    Finished(Arc<RunOutcome>),
-}
-
-/// A revision that has its number.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Issued {
-    /// Its number.
-    pub revision: u32,
-    /// `ReportRow::content` that it states.
-    pub content: Digest,
-    /// Its recorded time.
-    pub at: Millis,
-}
-
-/// What happened to an object of a revision.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum ObjectFact {
-    /// It is in the results store.
-    Encoded {
-        /// Revision of the report.
-        revision: u32,
-        /// What it is.
-        role: Role,
-        /// ObjectKey.
-        object: Digest,
-        /// SOPInstanceUID.
-        uid: String,
-        /// Its bytes.
-        bytes: Digest,
-    },
-    /// It could not be encoded.
-    Failed {
-        /// Revision of the report.
-        revision: u32,
-        /// What it is.
-        role: Role,
-        /// Which attempt.
-        attempt: u32,
-        /// True where another would fail alike.
-        permanent: bool,
-        /// What failed.
-        reason: String,
-        /// What to do about it.
-        hint: String,
-    },
-}
-
-/// How far a delivery that has not settled got.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Tried {
-    /// Number of the last attempt.
-    pub attempt: u32,
-    /// Not to be tried before; 0 where nothing failed yet.
-    pub not_before: Millis,
-    /// Why the last attempt that failed did; empty where none did.
-    pub reason: String,
-}
 
 /// The input collections.
 #[derive(Clone)]
@@ -117,6 +43,8 @@ pub struct Collections<'scope> {
     pub released: Rows<'scope>,
     /// Timers that ran out, by series.
     pub fired: Rows<'scope>,
+    /// What an operator last said of a series; nothing once it is released.
+    pub directed: Rows<'scope>,
     /// The rules in force: one row, none before the first.
     pub rules: Rows<'scope>,
     /// Versions of the pipelines' rules that are in force, one row a pipeline.
@@ -147,6 +75,7 @@ pub struct Inputs {
 struct Newest {
     keywords: HashMap<String, Arc<BTreeMap<String, String>>>,
     released: HashMap<String, Seq>,
+    directed: HashMap<String, Arc<Directed>>,
     rules: Option<Arc<Rules>>,
     versions: Rulings,
     rulings: Vec<Arc<Ruling>>,
@@ -178,6 +107,7 @@ impl Inputs {
             refused: of(Input::Refused),
             released: of(Input::Released),
             fired: of(Input::Fired),
+            directed: of(Input::Directed),
             rules: of(Input::Rules),
             rulings: of(Input::Rulings),
             runs: of(Input::Runs),
@@ -209,6 +139,9 @@ impl Inputs {
                 }
                 (Key::Series(series_uid), Row::Released(_)) => {
                     self.newest.released.remove(&series_uid);
+                }
+                (Key::Series(series_uid), Row::Directed(_)) => {
+                    self.newest.directed.remove(&series_uid);
                 }
                 (Key::Delivery(object, destination), Row::Tried(_)) => {
                     self.newest.tried.remove(&(object, destination));
@@ -305,6 +238,10 @@ impl Inputs {
                 }
                 self.sessions.put(Input::Settled, delivery(&key), Row::Settled);
             }
+            Event::SeriesDirected { series_uid, directive, reason, by, .. } => {
+                let directed = Directed { directive: *directive, reason: reason.clone(), by: by.clone() };
+                self.direct(series_uid, directed);
+            }
             Event::VerdictGiven { study_uid, .. } => {
                 if let Some(finding) = finding(&entry.event) {
                     self.judged((study_uid.clone(), finding.tracking_uid.clone()), finding);
@@ -339,6 +276,18 @@ impl Inputs {
             self.sessions.take(Input::Released, key(), Row::Released(before));
         }
         self.sessions.put(Input::Released, key(), Row::Released(seq));
+    }
+
+    fn direct(&mut self, series_uid: &str, directed: Directed) {
+        let key = || Key::Series(series_uid.to_owned());
+        if let Some(before) = self.newest.directed.remove(series_uid) {
+            self.sessions.take(Input::Directed, key(), Row::Directed(before));
+        }
+        if directed.directive != Directive::Release {
+            let directed = Arc::new(directed);
+            self.sessions.put(Input::Directed, key(), Row::Directed(Arc::clone(&directed)));
+            self.newest.directed.insert(series_uid.to_owned(), directed);
+        }
     }
 
     fn judged(&mut self, key: LesionKey, finding: Finding) {

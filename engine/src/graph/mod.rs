@@ -22,6 +22,7 @@ use timely::{
 pub mod choice;
 pub mod completeness;
 pub mod deliveries;
+pub mod facts;
 pub mod findings;
 pub mod group;
 pub mod inputs;
@@ -69,7 +70,8 @@ pub fn build(scope: Scope<'_, Epoch>, sink: Sink) -> (Inputs, Handle<Epoch>) {
 fn stages<'scope>(from: Collections<'scope>) -> Rows<'scope> {
     let refused = instances::stage(from.refused);
     let (series, mixed) = series::stage(from.arrived);
-    let (judged, verdicts) = completeness::stage(series.clone(), from.released, from.fired, from.rules.clone());
+    let evidence = from.released.concatenate([from.fired, from.directed]);
+    let (judged, verdicts) = completeness::stage(series.clone(), evidence, from.rules.clone());
     let (applied, broken) = matches::stage(judged.clone(), from.rulings);
     let (choices, unusable) = choice::stage(judged, applied);
     let (ended, runs) = runs::stage(choices.clone(), from.runs);

@@ -11,7 +11,9 @@ use sulcus_operators::{
 };
 
 use super::{
-    choice, completeness, deliveries, findings,
+    choice,
+    completeness::{self, Directed},
+    deliveries, findings,
     inputs::{DeliveryKey, Issued, LesionKey, ObjectFact, ReportKey, RunFact, Tried, finding, report_key},
     instances::{self, Arrived},
     matches, objects, reports,
@@ -19,7 +21,7 @@ use super::{
     runs, series,
     versions::{Ruling, Rulings},
 };
-use crate::ledger::event::{Entry, Event, Rules, Scope, TimerKind};
+use crate::ledger::event::{Directive, Entry, Event, Rules, Scope, TimerKind};
 
 /// What the log says, event by event, without any judgement.
 #[derive(Default)]
@@ -28,6 +30,7 @@ struct Log {
     withdrawn: Vec<(Scope, Seq)>,
     released: BTreeMap<String, Seq>,
     fired: BTreeSet<(String, TimerKind, Seq)>,
+    directed: BTreeMap<String, Directed>,
     rules: Option<Rules>,
     versions: Rulings,
     runs: BTreeMap<Digest, BTreeSet<RunFact>>,
@@ -96,6 +99,12 @@ impl Log {
             }
             // A seal says nothing new: from scratch everything is read.
             Event::StudySealed { .. } | Event::StudyReopened { .. } | Event::SealsReviewed { .. } => {}
+            Event::SeriesDirected { series_uid, directive: Directive::Release, .. } => {
+                self.directed.remove(&series_uid);
+            }
+            Event::SeriesDirected { series_uid, directive, reason, by, .. } => {
+                self.directed.insert(series_uid, Directed { directive, reason, by });
+            }
             Event::VerdictGiven { study_uid, tracking_uid, .. } => {
                 self.verdicts.extend(finding(&entry.event).map(|finding| ((study_uid, tracking_uid), finding)));
             }
@@ -110,7 +119,7 @@ pub fn outputs(entries: &[Entry]) -> BTreeSet<Output> {
     let (standing, mut faults) = instances::batch(&log.arrived, &log.withdrawn);
     let (series, more) = series::batch(&standing);
     faults.extend(more);
-    let (judged, timers, more) = completeness::batch(&series, &log.released, &log.fired, rules);
+    let (judged, timers, more) = completeness::batch(&series, &log.released, &log.fired, &log.directed, rules);
     faults.extend(more);
     let states = judged.values().map(|judged| judged.state.as_ref());
     let rulings: Vec<Arc<Ruling>> = log.versions.in_force().cloned().collect();

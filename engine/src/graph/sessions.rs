@@ -16,6 +16,7 @@ pub(super) enum Input {
     Refused,
     Released,
     Fired,
+    Directed,
     Rules,
     Rulings,
     Runs,
@@ -28,11 +29,12 @@ pub(super) enum Input {
 
 impl Input {
     /// All of them, each at its own place.
-    pub const ALL: [Input; 12] = [
+    pub const ALL: [Input; 13] = [
         Input::Arrived,
         Input::Refused,
         Input::Released,
         Input::Fired,
+        Input::Directed,
         Input::Rules,
         Input::Rulings,
         Input::Runs,

@@ -150,6 +150,20 @@ pub enum Arrival {
     },
 }
 
+/// What an operator says of a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Directive {
+    /// It is to be worked on as it stands.
+    Close {
+        /// Its last member (`SeriesState::last_member`): void once more comes.
+        as_of: Seq,
+    },
+    /// It is to wait, whatever the evidence says.
+    Hold,
+    /// The evidence counts again.
+    Release,
+}
+
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[allow(clippy::large_enum_variant)]
@@ -325,6 +339,19 @@ pub enum Event {
         /// What the reader adds; may be empty.
         comment: String,
     },
+    /// An operator closed a series or lets it wait. The newest word on a series counts.
+    SeriesDirected {
+        /// StudyInstanceUID.
+        study_uid: String,
+        /// SeriesInstanceUID.
+        series_uid: String,
+        /// What is to be done.
+        directive: Directive,
+        /// Why, in the operator's words.
+        reason: String,
+        /// Who said so; never logged.
+        by: String,
+    },
 }
 
 impl Event {
@@ -350,6 +377,7 @@ impl Event {
             Event::StudyReopened { .. } => "StudyReopened",
             Event::SealsReviewed { .. } => "SealsReviewed",
             Event::VerdictGiven { .. } => "VerdictGiven",
+            Event::SeriesDirected { .. } => "SeriesDirected",
         }
     }
 }

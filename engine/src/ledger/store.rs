@@ -225,6 +225,7 @@ fn concerns(event: &Event) -> BTreeSet<String> {
         Event::DeliveryStarted { object, .. }
         | Event::DeliveryFailed { object, .. }
         | Event::DeliverySettled { object, .. } => vec![object.to_string()],
+        Event::SeriesDirected { study_uid, series_uid, .. } => vec![study_uid.clone(), series_uid.clone()],
         Event::VerdictGiven { study_uid, tracking_uid, .. } => vec![study_uid.clone(), tracking_uid.clone()],
     };
     keys.into_iter().filter(|key| !key.is_empty()).collect()

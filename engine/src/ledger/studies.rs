@@ -90,7 +90,8 @@ fn studies_of(connection: &Connection, event: &Event) -> Result<BTreeSet<String>
         }),
         Event::StudySealed { study_uid, .. }
         | Event::StudyReopened { study_uid }
-        | Event::VerdictGiven { study_uid, .. } => one(study_uid),
+        | Event::VerdictGiven { study_uid, .. }
+        | Event::SeriesDirected { study_uid, .. } => one(study_uid),
         Event::InstanceQuarantined { .. }
         | Event::SealsReviewed { .. }
         | Event::RulesChanged(_)

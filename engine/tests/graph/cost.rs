@@ -3,12 +3,17 @@
 
 use std::time::{Duration, Instant};
 
+use sulcus_config::AppliesTo;
 use sulcus_engine::{
     graph::Graph,
     ledger::event::{Arrival, Entry, Event, SpoolPlace},
 };
+use sulcus_operators::digest::Digest;
 
-use crate::site::{Slice, rules};
+use crate::{
+    site::{Slice, rules},
+    versions::with_model,
+};
 
 struct Feed {
     graph: Graph,
@@ -33,6 +38,8 @@ impl Feed {
         facts.study_uid = format!("1.2.826.0.1.3680043.8.498.{series}");
         facts.series_uid = format!("{}.1", facts.study_uid);
         facts.sop_instance_uid = format!("{}.{number}", facts.series_uid);
+        // Equal pixels would be one run.
+        facts.content_digest = Digest::of(facts.sop_instance_uid.as_bytes());
         facts.keywords.extend((0..30).map(|k| (format!("Keyword{k}"), "a value of common length".to_owned())));
         let place = SpoolPlace { segment: 0, offset: 0, length: 0 };
         self.event(Event::InstanceReceived { source: "scanner".into(), place, facts, arrival: Arrival::New });
@@ -95,4 +102,31 @@ fn a_late_slice_costs_the_same_in_a_long_history() {
         medians.push(median);
     }
     assert!(medians[1] < 3 * medians[0], "the cost of a late slice grows with the history");
+}
+
+#[test]
+#[ignore = "measures"]
+fn a_changed_rule_costs_by_what_it_governs() {
+    const HISTORY: usize = 10_000;
+    let mut feed = Feed::new();
+    for series in 0..HISTORY {
+        (1..=3).for_each(|number| feed.slice(series, number, Some(3)));
+        if series % 20 == 0 {
+            feed.close();
+        }
+    }
+    feed.close();
+    let mut change = |applies_to: AppliesTo| {
+        feed.event(Event::RulesChanged(with_model(format!("{applies_to:?}").as_bytes(), applies_to)));
+        let start = Instant::now();
+        let changed = feed.graph.close_epoch().runs.len();
+        let spent = start.elapsed();
+        println!(
+            "{applies_to:?} over {HISTORY} series: {spent:?}, {:?} a series, {changed} changes",
+            spent / HISTORY as u32
+        );
+        changed
+    };
+    assert_eq!(change(AppliesTo::New), 0);
+    assert_eq!(change(AppliesTo::All), 2 * HISTORY);
 }

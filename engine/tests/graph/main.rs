@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod cost;
+mod directed;
 mod doubts;
 mod open;
 mod outcomes;

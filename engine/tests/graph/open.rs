@@ -74,7 +74,8 @@ impl Log<'_> {
             | Event::DeliverySettled { object, .. } => of_object(object),
             Event::StudySealed { study_uid, .. }
             | Event::StudyReopened { study_uid }
-            | Event::VerdictGiven { study_uid, .. } => BTreeSet::from([study_uid.clone()]),
+            | Event::VerdictGiven { study_uid, .. }
+            | Event::SeriesDirected { study_uid, .. } => BTreeSet::from([study_uid.clone()]),
             _ => BTreeSet::new(),
         }
     }

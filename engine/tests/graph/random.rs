@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use sulcus_config::AppliesTo;
 use sulcus_engine::{
     graph::{Output, Sink, build, drain, oracle},
-    ledger::event::{Entry, Event, Rules, Scope},
+    ledger::event::{Directive, Entry, Event, Rules, Scope},
 };
 use sulcus_operators::{digest::Digest, rows::LesionVerdict};
 
@@ -35,6 +35,8 @@ enum Step {
     Deliver(usize, End),
     /// Study, lesion, verdict, reader.
     Verdict(u8, u8, u8, u8),
+    /// Study, series, what an operator says.
+    Direct(u8, u8, u8),
     Close,
     /// A whole series at once, so that much comes as far as a delivery.
     Series(u8, u8),
@@ -67,6 +69,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (0..8usize, end()).prop_map(|(which, end)| Step::Deliver(which, end)),
         8 => (0..3u8, 1..=3u8, 0..6u8, 0..2u8)
             .prop_map(|(study, lesion, verdict, reader)| Step::Verdict(study, lesion, verdict, reader)),
+        6 => (0..2u8, 0..6u8, 0..4u8).prop_map(|(study, series, what)| Step::Direct(study, series, what)),
         30 => Just(Step::Close),
         4 => (0..2u8, 0..6u8).prop_map(|(study, series)| Step::Series(study, series)),
         6 => Just(Step::Advance),
@@ -172,6 +175,19 @@ fn play(site: &mut Site, step: Step) {
                 _ => LesionVerdict::Open,
             };
             site.judge(study, lesion, verdict, ["A. Reader", "B. Reader"][usize::from(reader)]);
+        }
+        Step::Direct(study, series, what) => {
+            let as_of = site.last_member(&series_uid(study, series));
+            site.direct(
+                study,
+                series,
+                match what {
+                    0 => Directive::Close { as_of },
+                    1 => Directive::Close { as_of: as_of + 1 },
+                    2 => Directive::Hold,
+                    _ => Directive::Release,
+                },
+            );
         }
         Step::Close => {
             site.close();
