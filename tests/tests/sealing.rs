@@ -19,7 +19,7 @@ fn a_late_slice_after_a_restart_finds_its_sealed_study() {
     serving.wait_for("not sealed", PATIENCE, sealed(1)).unwrap();
     assert!(settled(&serving.entries(), 2), "only what is delivered is sealed");
     let (said, _) = serving.command(&["status"]).unwrap();
-    assert!(said.contains("0 series of open studies; 1 studies sealed"), "{said}");
+    assert!(said.contains("0 series of open studies; sealed studies: 1"), "{said}");
 
     serving.kill_all();
     serving.start_again().unwrap();

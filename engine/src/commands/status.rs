@@ -118,7 +118,7 @@ impl Status {
 impl Picture<'_> {
     fn print(&self) {
         println!(
-            "{} events; {} series of open studies; {} studies sealed",
+            "{} events; {} series of open studies; sealed studies: {}",
             self.ledger,
             self.series.len(),
             self.sealed
