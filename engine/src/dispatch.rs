@@ -170,6 +170,8 @@ impl Engine {
                 return Ok(());
             }
             let rest = next.map_or(LONGEST_REST, |at| at.saturating_duration_since(Instant::now()).min(LONGEST_REST));
+            // A pass that concerned no study leaves nothing to wait for.
+            let rest = if self.review_is_due() { Duration::ZERO } else { rest };
             crossbeam::select! {
                 recv(woken) -> _ => {}
                 recv(self.done) -> done => self.note(done.ok()),
@@ -198,9 +200,14 @@ impl Engine {
         }
     }
 
+    fn review_is_due(&self) -> bool {
+        let open = self.tail.work().studies().len();
+        !self.in_flight.contains_key(&Key::Review) && Review::is_due(self.tail.standing(), open)
+    }
+
     /// Has the clerk open sealed studies that changed rules concern.
     fn review(&mut self) -> Result<(), Hinted> {
-        if self.in_flight.contains_key(&Key::Review) {
+        if !self.review_is_due() {
             return Ok(());
         }
         let open = self.tail.work().studies().len();

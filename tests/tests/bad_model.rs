@@ -23,6 +23,16 @@ impl Training {
         Training { work }
     }
 
+    /// One of several channels, imported, with its images.
+    fn of_several_channels() -> Self {
+        let training = Training { work: tempfile::tempdir().unwrap() };
+        let case = root().join("tests/oracle/cases/channels");
+        copy(&case.join("results"), &training.path("results"));
+        assert!(training.import(&[]).0);
+        copy(&case.join("images"), &training.path("images"));
+        training
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.work.path().join(name)
     }
@@ -159,12 +169,7 @@ fn a_step_that_makes_endless_tiles_is_refused() {
 
 #[test]
 fn a_missing_channel_is_named() {
-    let training = Training::new();
-    fs::remove_dir_all(training.path("results")).unwrap();
-    let case = root().join("tests/oracle/cases/channels");
-    copy(&case.join("results"), &training.path("results"));
-    assert!(training.import(&[]).0);
-    copy(&case.join("images"), &training.path("images"));
+    let training = Training::of_several_channels();
     fs::remove_file(training.path("images/case_0001.nii.gz")).unwrap();
     let (well, text) = training.predict();
     assert!(!well && text.contains("case_0001.nii.gz"), "{text}");
@@ -172,12 +177,7 @@ fn a_missing_channel_is_named() {
 
 #[test]
 fn channels_on_different_grids_are_refused() {
-    let training = Training::new();
-    fs::remove_dir_all(training.path("results")).unwrap();
-    let case = root().join("tests/oracle/cases/channels");
-    copy(&case.join("results"), &training.path("results"));
-    assert!(training.import(&[]).0);
-    copy(&case.join("images"), &training.path("images"));
+    let training = Training::of_several_channels();
     let path = training.path("images/case_0001.nii.gz");
     let image = nifti_image::read(&path).unwrap();
     let mut volume = Volume {
