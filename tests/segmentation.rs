@@ -13,7 +13,8 @@ use sulcus_operators::{
     part10,
     results::{
         check::{Expected, check},
-        seg::{Algorithm, Equipment, SegInput, encode},
+        dicom::{Algorithm, Equipment, Header},
+        seg::{SegInput, encode},
     },
     rows::LesionRow,
     volume::{Encoded, Volume},
@@ -78,20 +79,22 @@ fn read_back(paths: &[PathBuf], count: u16) -> Option<Value> {
     let volume = convert::volumes(&series.encoded()).unwrap().remove(0);
     let (labels, rows) = lesions_in(&volume, count);
     let object = encode(&SegInput {
-        source: series.encoded()[0],
+        header: Header {
+            source: series.encoded()[0],
+            sop_instance_uid: "2.25.11",
+            series_instance_uid: "2.25.12",
+            series_number: 9001,
+            revision: 1,
+            created: 1_709_164_799_999,
+            equipment: Equipment { serial_number: "site-1", software_version: "0.1.0" },
+        },
         grid: &volume.grid,
         frames: &volume.frames,
         frame_of_reference_uid: &volume.frame_of_reference_uid,
         labels: labels.view(),
         lesions: &rows,
         findings: &[],
-        sop_instance_uid: "2.25.11",
-        series_instance_uid: "2.25.12",
-        series_number: 9001,
-        revision: 1,
-        created: 1_709_164_799_999,
         algorithm: Algorithm { name: "blob-filter", version: "1", digest: Digest::of(b"model") },
-        equipment: Equipment { serial_number: "site-1", software_version: "0.1.0" },
     })
     .unwrap();
     let source = |uid: &str| series.source(uid);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::geometry::{Evenness, line_up};
-use crate::results::seg::date_time;
+use crate::results::dicom::text::date_time;
 use crate::rows::{FrameFacts, InstanceFacts, Millis, PatientKey, Seq, SeriesState, StackState};
 
 /// The part of one instance's facts that its series needs. Field by field as in [`InstanceFacts`].

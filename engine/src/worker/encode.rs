@@ -4,9 +4,10 @@ use sulcus_operators::{
     digest::Digest,
     results::{
         check::{Expected, check},
+        dicom::{Algorithm, Equipment, Header},
         judged::without_rejected,
         report::{Report, ReportInput},
-        seg::{self, Algorithm, Equipment, SegInput},
+        seg::{self, SegInput},
         uid::{ObjectFacts, object_key, series_uid},
     },
     rows::{Role, RunOrder, RunOutcome},
@@ -48,20 +49,22 @@ impl Worker {
             .ok_or_else(|| Failure::input("the run has no instances left", "withdraw the series and send it again"))?;
         let [name, version] = &order.model;
         let written = seg::encode(&SegInput {
-            source,
+            header: Header {
+                source,
+                sop_instance_uid: &object.uid(),
+                series_instance_uid: &series_uid(&object),
+                series_number: SERIES_NUMBER,
+                revision: order.key.revision,
+                created: order.at,
+                equipment: Equipment { serial_number: &self.site, software_version: env!("CARGO_PKG_VERSION") },
+            },
             grid: &volume.grid,
             frames: &volume.frames,
             frame_of_reference_uid: &volume.frame_of_reference_uid,
             labels: without.view(),
             lesions: &kept,
             findings,
-            sop_instance_uid: &object.uid(),
-            series_instance_uid: &series_uid(&object),
-            series_number: SERIES_NUMBER,
-            revision: order.key.revision,
-            created: order.at,
             algorithm: Algorithm { name, version, digest: run.model },
-            equipment: Equipment { serial_number: &self.site, software_version: env!("CARGO_PKG_VERSION") },
         })
         .map_err(|error| Failure::input(error, "the source header does not allow a valid segmentation"))?;
         for note in &written.notes {

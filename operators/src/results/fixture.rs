@@ -6,7 +6,10 @@ use dicom_object::InMemDicomObject;
 use dicom_transfer_syntax_registry::entries::EXPLICIT_VR_LITTLE_ENDIAN;
 use ndarray::Array3;
 
-use super::seg::{Algorithm, Equipment, SegInput};
+use super::{
+    dicom::{Algorithm, Equipment, Header},
+    seg::SegInput,
+};
 use crate::{
     digest::Digest,
     rows::LesionRow,
@@ -126,19 +129,26 @@ impl Sample {
     /// What the builder takes.
     pub(super) fn input(&self) -> SegInput<'_> {
         SegInput {
-            source: self.source("1.2.3.4.1").unwrap(),
+            header: self.header(),
             grid: &self.grid,
             frames: &self.frames,
             frame_of_reference_uid: "1.2.3.5",
             labels: self.labels.view(),
             lesions: &self.lesions,
             findings: &[],
+            algorithm: Algorithm { name: "blob-filter", version: "1", digest: Digest([5; 32]) },
+        }
+    }
+
+    /// Whose object it is.
+    pub(super) fn header(&self) -> Header<'_> {
+        Header {
+            source: self.source("1.2.3.4.1").unwrap(),
             sop_instance_uid: "2.25.11",
             series_instance_uid: "2.25.12",
             series_number: 9001,
             revision: 2,
             created: 1_709_164_799_999,
-            algorithm: Algorithm { name: "blob-filter", version: "1", digest: Digest([5; 32]) },
             equipment: Equipment { serial_number: "site-1", software_version: "0.1.0" },
         }
     }

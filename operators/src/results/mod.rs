@@ -4,6 +4,7 @@
 //! Storing and sending them is the engine's.
 
 pub mod check;
+pub mod dicom;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod fixture;

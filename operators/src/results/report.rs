@@ -8,8 +8,8 @@ use thiserror::Error;
 
 use super::{
     RESEARCH_USE,
+    dicom::text::date_time,
     judged::{finding, is_rejected},
-    seg::date_time,
 };
 use crate::{
     digest::Digest,

@@ -6,13 +6,15 @@ use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::tags;
 use dicom_object::InMemDicomObject;
 
-use super::{
-    SegError,
-    codes::{Code, Element, SEGMENTATION, SOURCE_IMAGE, coded, decimals, sequence, short, single, text},
-    frames::Frame,
-};
+use super::{SegError, frames::Frame};
 use crate::{
-    results::uid::dimension_organization_uid,
+    results::{
+        dicom::{
+            codes::{SEGMENTATION, SOURCE_IMAGE},
+            elements::{Element, coded, decimals, sequence, short, single, text},
+        },
+        uid::dimension_organization_uid,
+    },
     volume::{FrameRef, Grid},
 };
 
@@ -111,10 +113,9 @@ fn derivation(source: &FrameRef) -> Element {
     if let Some(frame) = source.frame {
         image.put(text(tags::REFERENCED_FRAME_NUMBER, VR::IS, frame.to_string()));
     }
-    let code: Code = SEGMENTATION;
     single(
         tags::DERIVATION_IMAGE_SEQUENCE,
-        [sequence(tags::SOURCE_IMAGE_SEQUENCE, vec![image]), coded(tags::DERIVATION_CODE_SEQUENCE, code)],
+        [sequence(tags::SOURCE_IMAGE_SEQUENCE, vec![image]), coded(tags::DERIVATION_CODE_SEQUENCE, SEGMENTATION)],
     )
 }
 

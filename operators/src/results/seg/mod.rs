@@ -3,57 +3,36 @@
 //!
 //! What cannot be a valid object is an error, never a file. Reading back and checking is `results::check`'s.
 
-mod codes;
 mod frames;
 mod groups;
-mod patient;
 mod segments;
 #[cfg(test)]
 mod tests;
-mod text;
 
 use dicom_core::{DataElement, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
-use dicom_transfer_syntax_registry::entries::EXPLICIT_VR_LITTLE_ENDIAN;
 use ndarray::ArrayView3;
 use thiserror::Error;
 
-use self::codes::{sequence, short, text as text_element};
-pub(crate) use self::text::date_time;
-use super::{RESEARCH_USE, uid::is_valid_uid};
-use crate::{
-    digest::Digest,
-    part10,
-    rows::{Finding, LesionRow, Millis},
-    volume::{Encoded, FrameRef, Grid},
+use super::{
+    RESEARCH_USE,
+    dicom::{
+        Algorithm, Header, Kind, Object, ObjectError, begin, check_uid,
+        elements::{sequence, short, text as text_element},
+        part_10, patient, strings,
+    },
 };
-
-/// The model that made the label map.
-#[derive(Clone, Copy, Debug)]
-pub struct Algorithm<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// Its version.
-    pub version: &'a str,
-    /// Digest of the model package.
-    pub digest: Digest,
-}
-
-/// The installation that writes the object (Enhanced General Equipment, PS3.3 C.7.5.2).
-#[derive(Clone, Copy, Debug)]
-pub struct Equipment<'a> {
-    /// DeviceSerialNumber: names the installation.
-    pub serial_number: &'a str,
-    /// SoftwareVersions.
-    pub software_version: &'a str,
-}
+use crate::{
+    rows::{Finding, LesionRow},
+    volume::{FrameRef, Grid},
+};
 
 /// Everything that a segmentation says.
 #[derive(Clone, Copy, Debug)]
 pub struct SegInput<'a> {
-    /// One instance of the source series, as stored; patient and study are copied from it.
-    pub source: Encoded<'a>,
+    /// Whose object it is, and which.
+    pub header: Header<'a>,
     /// The volume's grid.
     pub grid: &'a Grid,
     /// The source of each slice.
@@ -66,29 +45,8 @@ pub struct SegInput<'a> {
     pub lesions: &'a [LesionRow],
     /// What readers said of the run's lesions; those that they rejected are neither in `labels` nor in `lesions`.
     pub findings: &'a [Finding],
-    /// SOPInstanceUID of the object.
-    pub sop_instance_uid: &'a str,
-    /// SeriesInstanceUID of the object.
-    pub series_instance_uid: &'a str,
-    /// SeriesNumber of the object.
-    pub series_number: u32,
-    /// Revision of the report that the object belongs to; also its InstanceNumber.
-    pub revision: u32,
-    /// When the revision was issued.
-    pub created: Millis,
     /// The model.
     pub algorithm: Algorithm<'a>,
-    /// The installation.
-    pub equipment: Equipment<'a>,
-}
-
-/// A written object.
-#[derive(Clone, Debug)]
-pub struct SegObject {
-    /// The Part-10 file.
-    pub bytes: Vec<u8>,
-    /// What of the source could not be copied as it was; names attributes, never their values.
-    pub notes: Vec<String>,
 }
 
 /// Why no object was written.
@@ -152,34 +110,26 @@ pub enum SegError {
     /// A segmentation must say which space it lies in.
     #[error("the source has no FrameOfReferenceUID, so a segmentation cannot be placed; have the scanner send it")]
     NoFrameOfReference,
-    /// A UID that PS3.5 9.1 forbids.
-    #[error("{what} {uid:?} is not a valid UID (at most 64 characters, digits and dots)")]
-    Uid {
-        /// Which.
-        what: &'static str,
-        /// Its value.
-        uid: String,
-    },
-    /// The source's bytes cannot be read.
-    #[error("the source instance cannot be read: {0}")]
-    Source(String),
-    /// The encoder failed.
-    #[error("the segmentation cannot be encoded: {0}")]
-    Encoding(String),
+    /// What holds for every object.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
 }
 
 /// Writes the segmentation.
-pub fn encode(input: &SegInput<'_>) -> Result<SegObject, SegError> {
+pub fn encode(input: &SegInput<'_>) -> Result<Object, SegError> {
     verify(input)?;
     let mut notes = Vec::new();
-    let inherited = patient::inherit(input.source, &mut notes)?;
+    let kind =
+        Kind { sop_class_uid: uids::SEGMENTATION_STORAGE, modality: "SEG", series_description: "Sulcus lesions" };
+    let (mut object, inherited) = begin(&input.header, &kind, &mut notes)?;
     let frames = frames::Frames::new(input.labels, input.lesions)?;
-
-    let mut object = InMemDicomObject::from_element_iter(inherited.elements);
-    put_instance(&mut object, input, inherited.offset_minutes);
+    for element in patient::inherit_image(input.header.source, &inherited.charset, &mut notes)? {
+        object.put(element);
+    }
+    put_content(&mut object, input);
     put_image(&mut object, input, frames.frames.len());
     object.put(groups::referenced_series(&inherited.series_uid, input.frames));
-    for element in groups::dimensions(input.sop_instance_uid) {
+    for element in groups::dimensions(input.header.sop_instance_uid) {
         object.put(element);
     }
     let charset = inherited.charset.as_str();
@@ -187,7 +137,7 @@ pub fn encode(input: &SegInput<'_>) -> Result<SegObject, SegError> {
     object.put(sequence(tags::SEGMENT_SEQUENCE, segments));
     object.put(groups::shared(input.grid)?);
     object.put(groups::per_frame(input.grid, input.frames, &frames.frames)?);
-    Ok(SegObject { bytes: part_10(object, input.sop_instance_uid, &frames.bits)?, notes })
+    Ok(Object { bytes: part_10(&object, Some(&frames.bits))?, notes })
 }
 
 fn verify(input: &SegInput<'_>) -> Result<(), SegError> {
@@ -210,46 +160,22 @@ fn verify(input: &SegInput<'_>) -> Result<(), SegError> {
         [("SOPClassUID of a source", &frame.sop_class_uid), ("SOPInstanceUID of a source", &frame.sop_instance_uid)]
     });
     let tracking = input.lesions.iter().map(|lesion| ("tracking UID", &lesion.tracking_uid));
-    let own = [
-        ("FrameOfReferenceUID", input.frame_of_reference_uid),
-        ("SOPInstanceUID", input.sop_instance_uid),
-        ("SeriesInstanceUID", input.series_instance_uid),
-    ];
-    for (what, uid) in own.into_iter().chain(sources.chain(tracking).map(|(what, uid)| (what, uid.as_str()))) {
-        if !is_valid_uid(uid) {
-            return Err(SegError::Uid { what, uid: uid.to_owned() });
-        }
+    check_uid("FrameOfReferenceUID", input.frame_of_reference_uid)?;
+    for (what, uid) in sources.chain(tracking) {
+        check_uid(what, uid)?;
     }
     Ok(())
 }
 
-/// Series, equipment, content and SOP common.
-fn put_instance(object: &mut InMemDicomObject, input: &SegInput<'_>, offset_minutes: i64) {
-    let (date, time) = date_time(input.created, offset_minutes);
-    let description = format!("Lesions, revision {}; {}", input.revision, RESEARCH_USE.to_lowercase());
+/// Frame of reference and content (PS3.3 C.7.4.1, 10.9).
+fn put_content(object: &mut InMemDicomObject, input: &SegInput<'_>) {
+    let description = format!("Lesions, revision {}; {}", input.header.revision, RESEARCH_USE.to_lowercase());
     for (tag, vr, value) in [
-        (tags::INSTANCE_CREATION_DATE, VR::DA, date.clone()),
-        (tags::INSTANCE_CREATION_TIME, VR::TM, time.clone()),
-        (tags::SOP_CLASS_UID, VR::UI, uids::SEGMENTATION_STORAGE.to_owned()),
-        (tags::SOP_INSTANCE_UID, VR::UI, input.sop_instance_uid.to_owned()),
-        (tags::SERIES_DATE, VR::DA, date.clone()),
-        (tags::CONTENT_DATE, VR::DA, date),
-        (tags::SERIES_TIME, VR::TM, time.clone()),
-        (tags::CONTENT_TIME, VR::TM, time),
-        (tags::MODALITY, VR::CS, "SEG".to_owned()),
-        (tags::MANUFACTURER, VR::LO, "Sulcus".to_owned()),
-        (tags::SERIES_DESCRIPTION, VR::LO, format!("Sulcus lesions; {}", RESEARCH_USE.to_lowercase())),
-        (tags::MANUFACTURER_MODEL_NAME, VR::LO, "Sulcus".to_owned()),
-        (tags::DEVICE_SERIAL_NUMBER, VR::LO, text::ascii(input.equipment.serial_number, 64)),
-        (tags::SOFTWARE_VERSIONS, VR::LO, text::ascii(input.equipment.software_version, 64)),
-        (tags::SERIES_INSTANCE_UID, VR::UI, input.series_instance_uid.to_owned()),
-        (tags::SERIES_NUMBER, VR::IS, input.series_number.min(i32::MAX as u32).to_string()),
-        (tags::INSTANCE_NUMBER, VR::IS, input.revision.min(i32::MAX as u32).to_string()),
-        (tags::FRAME_OF_REFERENCE_UID, VR::UI, input.frame_of_reference_uid.to_owned()),
-        (tags::IMAGE_COMMENTS, VR::LT, RESEARCH_USE.to_owned()),
-        (tags::CONTENT_LABEL, VR::CS, "LESIONS".to_owned()),
-        (tags::CONTENT_DESCRIPTION, VR::LO, description),
-        (tags::CONTENT_CREATOR_NAME, VR::PN, "Sulcus^".to_owned()),
+        (tags::FRAME_OF_REFERENCE_UID, VR::UI, input.frame_of_reference_uid),
+        (tags::IMAGE_COMMENTS, VR::LT, RESEARCH_USE),
+        (tags::CONTENT_LABEL, VR::CS, "LESIONS"),
+        (tags::CONTENT_DESCRIPTION, VR::LO, &description),
+        (tags::CONTENT_CREATOR_NAME, VR::PN, "Sulcus^"),
     ] {
         object.put(text_element(tag, vr, value));
     }
@@ -258,12 +184,7 @@ fn put_instance(object: &mut InMemDicomObject, input: &SegInput<'_>, offset_minu
 /// Image pixel and segmentation image (PS3.3 C.8.20.2).
 fn put_image(object: &mut InMemDicomObject, input: &SegInput<'_>, frames: usize) {
     let [columns, rows, _] = input.grid.size.map(|extent| u16::try_from(extent).unwrap_or(u16::MAX));
-    let image_type = ["DERIVED", "PRIMARY"].map(str::to_owned);
-    object.put(DataElement::new(
-        tags::IMAGE_TYPE,
-        VR::CS,
-        dicom_core::PrimitiveValue::Strs(image_type.as_slice().into()),
-    ));
+    object.put(DataElement::new(tags::IMAGE_TYPE, VR::CS, strings(&["DERIVED", "PRIMARY"])));
     for (tag, value) in [
         (tags::SAMPLES_PER_PIXEL, 1),
         (tags::ROWS, rows),
@@ -279,18 +200,4 @@ fn put_image(object: &mut InMemDicomObject, input: &SegInput<'_>, frames: usize)
     object.put(text_element(tags::NUMBER_OF_FRAMES, VR::IS, frames.to_string()));
     object.put(text_element(tags::SEGMENTATION_TYPE, VR::CS, "BINARY"));
     object.put(text_element(tags::SEGMENTS_OVERLAP, VR::CS, "NO"));
-}
-
-/// The file. The pixel data come last in it and are appended to the data set as they are.
-fn part_10(object: InMemDicomObject, sop_instance_uid: &str, bits: &[u8]) -> Result<Vec<u8>, SegError> {
-    let mut bytes = Vec::new();
-    object
-        .write_dataset_with_ts(&mut bytes, &EXPLICIT_VR_LITTLE_ENDIAN.erased())
-        .map_err(|error| SegError::Encoding(error.to_string()))?;
-    let length = u32::try_from(bits.len()).map_err(|error| SegError::Encoding(error.to_string()))?;
-    bytes.reserve_exact(bits.len() + 12);
-    bytes.extend_from_slice(b"\xE0\x7F\x10\x00OB\0\0");
-    bytes.extend_from_slice(&length.to_le_bytes());
-    bytes.extend_from_slice(bits);
-    Ok(part10::wrap(uids::EXPLICIT_VR_LITTLE_ENDIAN, uids::SEGMENTATION_STORAGE, sop_instance_uid, &bytes))
 }

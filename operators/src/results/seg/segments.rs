@@ -4,16 +4,16 @@ use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::tags;
 use dicom_object::InMemDicomObject;
 
-use super::{
-    Algorithm,
-    codes::{
-        ARTIFICIAL_INTELLIGENCE, BRAIN, LESION, MORPHOLOGICALLY_ABNORMAL, coded, short, single, text as text_element,
-    },
-    patient::element,
-    text::{ascii, written},
-};
 use crate::{
-    results::judged::finding,
+    results::{
+        dicom::{
+            Algorithm,
+            codes::{ARTIFICIAL_INTELLIGENCE, BRAIN, LESION, MORPHOLOGICALLY_ABNORMAL},
+            elements::{coded, element, short, single, text as text_element},
+            text::{ascii, written},
+        },
+        judged::finding,
+    },
     rows::{Finding, LesionRow, LesionVerdict},
 };
 

@@ -7,9 +7,9 @@ use ndarray::Array3;
 use proptest::prelude::*;
 
 use super::{frames::Frames, *};
-use crate::{results::fixture::Sample, rows::LesionVerdict};
+use crate::{results::fixture::Sample, rows::LesionVerdict, volume::Encoded};
 
-fn read(object: &SegObject) -> FileDicomObject<InMemDicomObject> {
+fn read(object: &Object) -> FileDicomObject<InMemDicomObject> {
     from_reader(object.bytes.as_slice()).unwrap()
 }
 
@@ -133,7 +133,7 @@ fn what_cannot_be_a_valid_object_is_refused() {
     two.push(LesionRow { label: 2, ..two[0].clone() });
     let long = "1.".repeat(32) + "1";
     let flat = Grid { affine: [[0.0; 4]; 4], ..sample.grid.clone() };
-    let cut = Encoded { data_set: &good.source.data_set[..40], ..good.source };
+    let cut = Encoded { data_set: &good.header.source.data_set[..40], ..good.header.source };
     assert!(matches!(refused(SegInput { labels: other.view(), ..good }), SegError::Shape { .. }));
     assert_eq!(refused(SegInput { frames: &sample.frames[1..], ..good }), SegError::Frames { slices: 4, frames: 3 });
     assert_eq!(refused(SegInput { lesions: &[], ..good }), SegError::UnknownLabel { label: 1, slice: 0 });
@@ -143,9 +143,15 @@ fn what_cannot_be_a_valid_object_is_refused() {
     );
     assert!(matches!(refused(SegInput { lesions: &two, ..good }), SegError::Voxels { label: 2, .. }));
     assert_eq!(refused(SegInput { frame_of_reference_uid: "", ..good }), SegError::NoFrameOfReference);
-    assert!(matches!(refused(SegInput { sop_instance_uid: &long, ..good }), SegError::Uid { .. }));
+    assert!(matches!(
+        refused(SegInput { header: Header { sop_instance_uid: &long, ..good.header }, ..good }),
+        SegError::Object(ObjectError::Uid { .. })
+    ));
     assert!(matches!(refused(SegInput { grid: &flat, ..good }), SegError::Grid(_)));
-    assert!(matches!(refused(SegInput { source: cut, ..good }), SegError::Source(_)));
+    assert!(matches!(
+        refused(SegInput { header: Header { source: cut, ..good.header }, ..good }),
+        SegError::Object(ObjectError::Source(_))
+    ));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::rows::Millis;
 
 /// How many bytes a character takes in the source's SpecificCharacterSet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Repertoire {
+pub(crate) enum Repertoire {
     /// One.
     SingleByte,
     /// ISO_IR 192.
@@ -21,7 +21,7 @@ pub(super) enum Repertoire {
 
 impl Repertoire {
     /// Of the raw value of SpecificCharacterSet.
-    pub(super) fn of(charset: &[u8]) -> Self {
+    pub(crate) fn of(charset: &[u8]) -> Self {
         let text = String::from_utf8_lossy(charset);
         match text.trim_matches([' ', '\0']) {
             "ISO_IR 192" => Self::Utf8,
@@ -50,15 +50,15 @@ impl Repertoire {
 
 /// A value to write, and what was done to it, if anything.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Legal {
+pub(crate) struct Legal {
     /// The bytes to write, without padding; empty where the value is left out.
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// What was done to it.
-    pub(super) note: Option<&'static str>,
+    pub(crate) note: Option<&'static str>,
 }
 
 /// Makes a copied value of one value multiplicity legal for its VR (PS3.5 6.2).
-pub(super) fn legal(vr: VR, raw: &[u8], repertoire: Repertoire) -> Legal {
+pub(crate) fn legal(vr: VR, raw: &[u8], repertoire: Repertoire) -> Legal {
     let trimmed = trim(raw);
     let kept = |bytes: &[u8]| Legal { bytes: bytes.to_vec(), note: None };
     let changed = |bytes: Vec<u8>, note| Legal { bytes, note: Some(note) };
@@ -157,7 +157,7 @@ fn number(bytes: &[u8], start: usize, count: usize) -> Option<u32> {
 }
 
 /// A number as DS: at most 16 characters, as many digits as fit.
-pub(super) fn decimal(value: f64) -> String {
+pub(crate) fn decimal(value: f64) -> String {
     let value = if value == 0.0 { 0.0 } else { value };
     let shortest = value.to_string();
     if shortest.len() <= 16 {
@@ -180,14 +180,14 @@ pub(super) fn decimal(value: f64) -> String {
 }
 
 /// Our own text as ASCII without backslash and control characters, cut to `limit`.
-pub(super) fn ascii(text: &str, limit: usize) -> String {
+pub(crate) fn ascii(text: &str, limit: usize) -> String {
     let clean = |c: char| if c.is_ascii_graphic() && c != '\\' || c == ' ' { c } else { '_' };
     text.trim().chars().take(limit).map(clean).collect()
 }
 
 /// Text of a reader as LO of a data set with this SpecificCharacterSet. None where the character set cannot write it, or
 /// no LO may hold it.
-pub(super) fn written(text: &str, charset: &str) -> Option<Vec<u8>> {
+pub(crate) fn written(text: &str, charset: &str) -> Option<Vec<u8>> {
     let text = text.trim();
     if text.is_empty() || text.chars().count() > 64 || text.chars().any(|c| c.is_control() || c == '\\') {
         return None;
@@ -204,7 +204,7 @@ pub(super) fn written(text: &str, charset: &str) -> Option<Vec<u8>> {
 }
 
 /// Minutes east of UTC of a raw TimezoneOffsetFromUTC (0008,0201), `+0100`.
-pub(super) fn offset_minutes(raw: &[u8]) -> Option<i64> {
+pub(crate) fn offset_minutes(raw: &[u8]) -> Option<i64> {
     let trimmed = trim(raw);
     let sign = match trimmed.first() {
         Some(b'+') => 1,

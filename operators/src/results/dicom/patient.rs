@@ -1,11 +1,11 @@
-//! Patient, study and frame-of-reference attributes that a segmentation has in common with its source.
+//! Patient, study and, for images, frame-of-reference attributes that an object has in common with its source.
 
-use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
+use dicom_core::{DataElement, Tag, VR};
 use dicom_dictionary_std::tags;
 
 use super::{
-    SegError,
-    codes::{Element, text},
+    ObjectError,
+    elements::{Element, element, text},
     text::{Repertoire, legal, offset_minutes},
 };
 use crate::{
@@ -24,8 +24,8 @@ enum Presence {
 }
 use Presence::{Absent, Empty};
 
-/// What is copied, with its VR, from PS3.3 C.7.1.1, C.7.2.1, C.7.2.2, C.7.4.1 and C.7.6.1.
-const COPIED: [(Tag, VR, &str, Presence); 21] = [
+/// What is copied, with its VR, from PS3.3 C.7.1.1, C.7.2.1 and C.7.2.2.
+const COPIED: [(Tag, VR, &str, Presence); 17] = [
     (tags::STUDY_DATE, VR::DA, "StudyDate", Empty),
     (tags::STUDY_TIME, VR::TM, "StudyTime", Empty),
     (tags::ACCESSION_NUMBER, VR::SH, "AccessionNumber", Empty),
@@ -43,41 +43,46 @@ const COPIED: [(Tag, VR, &str, Presence); 21] = [
     (tags::PATIENT_IDENTITY_REMOVED, VR::CS, "PatientIdentityRemoved", Absent),
     (tags::DEIDENTIFICATION_METHOD, VR::LO, "DeidentificationMethod", Absent),
     (tags::STUDY_ID, VR::SH, "StudyID", Empty),
+];
+
+/// What is copied into an image on the source's own grid, from PS3.3 C.7.4.1 and C.7.6.1.
+const COPIED_TO_IMAGES: [(Tag, VR, &str, Presence); 4] = [
     (tags::POSITION_REFERENCE_INDICATOR, VR::LO, "PositionReferenceIndicator", Empty),
     (tags::LOSSY_IMAGE_COMPRESSION, VR::CS, "LossyImageCompression", Absent),
     (tags::LOSSY_IMAGE_COMPRESSION_RATIO, VR::DS, "LossyImageCompressionRatio", Absent),
     (tags::LOSSY_IMAGE_COMPRESSION_METHOD, VR::CS, "LossyImageCompressionMethod", Absent),
 ];
 
-/// What the source gives to the segmentation.
-pub(super) struct Inherited {
+/// What the source gives to the object.
+pub(crate) struct Inherited {
     /// The copied elements.
-    pub(super) elements: Vec<Element>,
+    pub(crate) elements: Vec<Element>,
     /// SpecificCharacterSet of the source; empty where it has none.
-    pub(super) charset: String,
+    pub(crate) charset: String,
+    /// StudyInstanceUID of the source.
+    #[allow(dead_code)]
+    pub(crate) study_uid: String,
     /// SeriesInstanceUID of the source.
-    pub(super) series_uid: String,
+    pub(crate) series_uid: String,
     /// Minutes east of UTC that the source's times are in; 0 where it does not say.
-    pub(super) offset_minutes: i64,
+    pub(crate) offset_minutes: i64,
 }
 
-/// Copies what the segmentation has in common with its source; what had to be changed is added to `notes`.
-pub(super) fn inherit(source: Encoded<'_>, notes: &mut Vec<String>) -> Result<Inherited, SegError> {
+/// Copies what any object has in common with its source; what had to be changed is added to `notes`.
+pub(crate) fn inherit(source: Encoded<'_>, notes: &mut Vec<String>) -> Result<Inherited, ObjectError> {
     // Raw bytes, never decoded: text is carried as it is, whatever its character sets.
-    let scan = prescan(source, &Limits::default()).map_err(|refusal| SegError::Source(refusal.to_string()))?;
+    let scan = prescan(source, &Limits::default()).map_err(|refusal| ObjectError::Source(refusal.to_string()))?;
     let raw = |tag| scan.find(tag).map(|element| scan.value(element));
     let uid = |tag, what| {
         let uid = String::from_utf8_lossy(raw(tag).unwrap_or_default()).trim_matches([' ', '\0']).to_owned();
-        if is_valid_uid(&uid) { Ok(uid) } else { Err(SegError::Uid { what, uid }) }
+        if is_valid_uid(&uid) { Ok(uid) } else { Err(ObjectError::Uid { what, uid }) }
     };
     let study_uid = uid(tags::STUDY_INSTANCE_UID, "StudyInstanceUID of the source")?;
     let series_uid = uid(tags::SERIES_INSTANCE_UID, "SeriesInstanceUID of the source")?;
-    let mut elements = vec![text(tags::STUDY_INSTANCE_UID, VR::UI, study_uid)];
+    let mut elements = vec![text(tags::STUDY_INSTANCE_UID, VR::UI, study_uid.clone())];
 
     let charset = character_set(raw(tags::SPECIFIC_CHARACTER_SET).unwrap_or_default(), notes);
-    let repertoire = Repertoire::of(charset.as_bytes());
-    let declared = !charset.is_empty();
-    if declared {
+    if !charset.is_empty() {
         elements.push(text(tags::SPECIFIC_CHARACTER_SET, VR::CS, charset.clone()));
     }
     let zone = raw(tags::TIMEZONE_OFFSET_FROM_UTC).unwrap_or_default();
@@ -85,7 +90,36 @@ pub(super) fn inherit(source: Encoded<'_>, notes: &mut Vec<String>) -> Result<In
     if offset.is_some() {
         elements.push(text(tags::TIMEZONE_OFFSET_FROM_UTC, VR::SH, String::from_utf8_lossy(zone).trim().to_owned()));
     }
-    for (tag, vr, keyword, presence) in COPIED {
+    copy(&COPIED, raw, &charset, &mut elements, notes);
+    pair_deidentification(&mut elements, notes);
+    Ok(Inherited { elements, charset, study_uid, series_uid, offset_minutes: offset.unwrap_or(0) })
+}
+
+/// Copies what an image on the source's own grid has in common with it as well.
+pub(crate) fn inherit_image(
+    source: Encoded<'_>,
+    charset: &str,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Element>, ObjectError> {
+    let scan = prescan(source, &Limits::default()).map_err(|refusal| ObjectError::Source(refusal.to_string()))?;
+    let mut elements = Vec::new();
+    let raw = |tag| scan.find(tag).map(|element| scan.value(element));
+    copy(&COPIED_TO_IMAGES, raw, charset, &mut elements, notes);
+    if !elements.iter().any(|e| e.header().tag == tags::LOSSY_IMAGE_COMPRESSION) {
+        elements.push(text(tags::LOSSY_IMAGE_COMPRESSION, VR::CS, "00"));
+    }
+    Ok(elements)
+}
+
+fn copy<'a>(
+    copied: &[(Tag, VR, &str, Presence)],
+    raw: impl Fn(Tag) -> Option<&'a [u8]>,
+    charset: &str,
+    elements: &mut Vec<Element>,
+    notes: &mut Vec<String>,
+) {
+    let repertoire = Repertoire::of(charset.as_bytes());
+    for &(tag, vr, keyword, presence) in copied {
         let Some(value) = raw(tag) else {
             if presence == Empty {
                 elements.push(DataElement::empty(tag, vr));
@@ -100,18 +134,13 @@ pub(super) fn inherit(source: Encoded<'_>, notes: &mut Vec<String>) -> Result<In
         if let Some(note) = value.note {
             notes.push(format!("{keyword} of the source: {note}"));
         }
-        if !declared && !value.bytes.is_ascii() {
+        if charset.is_empty() && !value.bytes.is_ascii() {
             notes.push(format!("{keyword} of the source is not ASCII and no character set is named; copied as it is"));
         }
         if !value.bytes.is_empty() || presence == Empty {
             elements.push(element(tag, vr, value.bytes));
         }
     }
-    pair_deidentification(&mut elements, notes);
-    if !elements.iter().any(|e| e.header().tag == tags::LOSSY_IMAGE_COMPRESSION) {
-        elements.push(text(tags::LOSSY_IMAGE_COMPRESSION, VR::CS, "00"));
-    }
-    Ok(Inherited { elements, charset, series_uid, offset_minutes: offset.unwrap_or(0) })
 }
 
 /// The source's SpecificCharacterSet with the commonest misspelling corrected.
@@ -134,20 +163,4 @@ fn pair_deidentification(elements: &mut Vec<Element>, notes: &mut Vec<String>) {
         elements.push(text(tags::DEIDENTIFICATION_METHOD, VR::LO, "Not stated by the source"));
         notes.push("DeidentificationMethod: the source names none though its identity is removed".into());
     }
-}
-
-/// Text beyond ASCII goes in as bytes, so that nothing transcodes it.
-pub(super) fn element(tag: Tag, vr: VR, bytes: Vec<u8>) -> Element {
-    match String::from_utf8(bytes) {
-        Ok(ascii) if ascii.is_ascii() => text(tag, vr, ascii),
-        Ok(other) => padded(tag, vr, other.into_bytes()),
-        Err(error) => padded(tag, vr, error.into_bytes()),
-    }
-}
-
-fn padded(tag: Tag, vr: VR, mut bytes: Vec<u8>) -> Element {
-    if bytes.len() % 2 == 1 {
-        bytes.push(b' ');
-    }
-    DataElement::new(tag, vr, PrimitiveValue::U8(bytes.into()))
 }
