@@ -6,6 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::outputs::Role;
 use crate::problems::Checks;
 use crate::rules;
 use crate::seconds::Seconds;
@@ -33,6 +34,9 @@ pub struct DicomDestination {
     /// The AE title that Sulcus calls itself.
     #[serde(default = "calling_ae_title")]
     pub calling_ae_title: String,
+    /// What it is sent, DICOM objects alone. With "rejection-note" it is told of results that no longer stand (IHE IOCM).
+    #[serde(default = "outputs_of_dicom")]
+    pub outputs: Vec<Role>,
     /// How a failed delivery is tried again.
     #[serde(default)]
     pub retry: Retry,
@@ -46,6 +50,9 @@ pub struct FolderDestination {
     pub name: String,
     /// The folder; a relative path counts from the file's own folder.
     pub path: PathBuf,
+    /// What is written there.
+    #[serde(default = "FolderDestination::default_outputs")]
+    pub outputs: Vec<Role>,
     /// How a failed delivery is tried again.
     #[serde(default)]
     pub retry: Retry,
@@ -55,7 +62,19 @@ fn calling_ae_title() -> String {
     "SULCUS".to_owned()
 }
 
-/// The pause before a failed delivery is tried again: the first, doubled each time, up to the limit.
+fn outputs_of_dicom() -> Vec<Role> {
+    vec![Role::Segmentation]
+}
+
+impl FolderDestination {
+    /// What a folder is given unless it says otherwise.
+    pub fn default_outputs() -> Vec<Role> {
+        vec![Role::Segmentation, Role::Report]
+    }
+}
+
+/// The pause before a failed delivery is tried again: the first, doubled each time, up to the limit; and when it is given
+/// up.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retry {
@@ -63,11 +82,14 @@ pub struct Retry {
     pub first_seconds: Seconds,
     /// The longest pause.
     pub limit_seconds: Seconds,
+    /// Attempts before a delivery is given up until somebody asks for it (`sulcus resend`). With the pauses above, the
+    /// default is three days and a half.
+    pub attempts: u32,
 }
 
 impl Default for Retry {
     fn default() -> Self {
-        Retry { first_seconds: Seconds(1.0), limit_seconds: Seconds(300.0) }
+        Retry { first_seconds: Seconds(1.0), limit_seconds: Seconds(300.0), attempts: 1000 }
     }
 }
 
@@ -97,6 +119,14 @@ impl Destination {
         }
     }
 
+    /// What it is sent.
+    pub fn outputs(&self) -> &[Role] {
+        match self {
+            Destination::Dicom(destination) => &destination.outputs,
+            Destination::Folder(destination) => &destination.outputs,
+        }
+    }
+
     pub(crate) fn check(&self, at: &mut Checks<'_>) {
         match self {
             Destination::Dicom(destination) => {
@@ -106,8 +136,10 @@ impl Destination {
             }
             Destination::Folder(destination) => rules::path(at, "path", &destination.path),
         }
+        self.check_outputs(at);
         let retry = self.retry();
         let mut at = at.within("retry");
+        rules::between(&mut at, "attempts", retry.attempts.into(), 1, 1_000_000);
         rules::seconds(&mut at, "first_seconds", retry.first_seconds);
         rules::seconds(&mut at, "limit_seconds", retry.limit_seconds);
         if retry.limit_seconds < retry.first_seconds {
@@ -115,6 +147,27 @@ impl Destination {
                 "limit_seconds",
                 "limit_seconds is shorter than first_seconds; make it at least as long".to_owned(),
             );
+        }
+    }
+
+    fn check_outputs(&self, at: &mut Checks<'_>) {
+        let outputs = self.outputs();
+        if outputs.is_empty() {
+            at.problem(
+                "outputs",
+                "outputs is an empty list; leave it out for what this kind takes by itself".to_owned(),
+            );
+        }
+        for (index, output) in outputs.iter().enumerate() {
+            let name = output.name();
+            if outputs.iter().take(index).any(|earlier| earlier == output) {
+                at.within("outputs").problem(index, format!("outputs names \"{name}\" twice; name it once"));
+            } else if matches!(self, Destination::Dicom(_)) && !output.is_dicom() {
+                at.within("outputs").problem(
+                    index,
+                    format!("\"{name}\" is no DICOM object, and \"{}\" takes nothing else; leave it out", self.name()),
+                );
+            }
         }
     }
 }

@@ -7,6 +7,7 @@
 mod applies;
 mod destinations;
 mod devices;
+mod outputs;
 mod pipelines;
 mod problems;
 mod receiver;
@@ -19,6 +20,7 @@ mod sources;
 pub use applies::AppliesTo;
 pub use destinations::{Destination, DicomDestination, FolderDestination, Retry};
 pub use devices::{Device, Provider};
+pub use outputs::Role;
 pub use pipelines::Pipeline;
 pub use problems::{ConfigError, Problem, nearest};
 pub use receiver::Receiver;

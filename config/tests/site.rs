@@ -84,10 +84,14 @@ fn an_unknown_key_names_its_line_and_the_nearest_valid_key() {
 fn an_unknown_key_of_a_table_with_a_kind_is_found_in_that_table() {
     let text = "[[destination]]\nname = \"a\"\nkind = \"dicom\"\naddress = \"h:1\"\nae_title = \"A\"\n\n\
                 [[destination]]\nname = \"b\"\nkind = \"folder\"\nadress = \"h:1\"\npath = \"p\"\n";
-    refused(text, &["10: unknown key \"adress\"; valid here: name, path, retry"]);
+    refused(text, &["10: unknown key \"adress\"; valid here: name, path, outputs, retry"]);
     let path_on_dicom = "[[destination]]\nname = \"b\"\nkind = \"folder\"\npath = \"p\"\n\n\
                          [[destination]]\nname = \"a\"\nkind = \"dicom\"\naddress = \"h:1\"\nae_title = \"A\"\npath = \"p\"\n";
-    refused(path_on_dicom, &["11: unknown key \"path\"; valid here: name, address, ae_title, calling_ae_title, retry"]);
+    refused(
+        path_on_dicom,
+        &["11: unknown key \"path\"; valid here: name, address, ae_title, calling_ae_title, \
+             outputs, retry"],
+    );
 }
 
 #[test]
@@ -260,4 +264,23 @@ fn the_schema_names_every_table_and_forbids_unknown_keys() {
     assert_eq!(schema["additionalProperties"], false);
     let kinds = schema["$defs"]["Destination"]["oneOf"].as_array().unwrap();
     assert!(kinds.iter().all(|kind| kind["properties"]["kind"]["const"].is_string()), "{kinds:#?}");
+}
+
+#[test]
+fn outputs_that_a_destination_cannot_take_are_refused() {
+    let node = "[[destination]]\nname = \"a\"\nkind = \"dicom\"\naddress = \"h:1\"\nae_title = \"A\"\n";
+    refused(
+        &format!("{node}outputs = [\"segmentation\", \"report\", \"segmentation\"]\nretry = {{ attempts = 0 }}\n"),
+        &[
+            "6: \"report\" is no DICOM object, and \"a\" takes nothing else; leave it out",
+            "6: outputs names \"segmentation\" twice; name it once",
+            "7: attempts is 0; give a number from 1 to 1000000",
+        ],
+    );
+    refused(
+        &format!("{node}outputs = []\n"),
+        &["6: outputs is an empty list; leave it out for what this kind takes by itself"],
+    );
+    let unknown = parse(&format!("{node}outputs = [\"seg\"]\n")).unwrap_err().to_string();
+    assert!(unknown.contains("seg") && unknown.contains("segmentation"), "{unknown}");
 }

@@ -254,7 +254,10 @@ impl Engine {
             offer(key, &mut |key| self.infer.iter().any(|lane| lane.offer(key, || row.clone())));
         }
         let now_millis = now();
-        for row in standing.deliveries.iter() {
+        // In the order in which objects are made: a report after the segmentation that it refers to.
+        let mut deliveries: Vec<&DeliveryToDo> = standing.deliveries.iter().collect();
+        deliveries.sort_by_key(|delivery| (delivery.row.revision, delivery.row.role));
+        for row in deliveries {
             if row.not_before > now_millis {
                 let at = Instant::now() + Duration::from_millis((row.not_before - now_millis) as u64);
                 next = Some(next.map_or(at, |earlier| earlier.min(at)));

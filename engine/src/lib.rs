@@ -8,6 +8,7 @@ pub mod intake;
 pub mod lanes;
 pub mod ledger;
 pub mod open_work;
+pub mod outbox;
 pub mod receiver;
 pub mod rehearsal;
 pub mod results_store;

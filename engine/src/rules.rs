@@ -1,8 +1,9 @@
 //! The rules that a site's configuration states, as the ledger records them.
 
-use sulcus_config::{Destination, Site};
+use std::collections::BTreeSet;
+
+use sulcus_config::Site;
 use sulcus_models::package::Package;
-use sulcus_operators::rows::Role;
 
 use crate::{
     failure::Hinted,
@@ -47,10 +48,8 @@ pub fn rules(site: &Site) -> Result<Rules, Hinted> {
     });
     let destinations = site.destinations.iter().map(|destination| DestinationRule {
         name: destination.name().to_owned(),
-        roles: match destination {
-            Destination::Dicom(_) => vec![Role::Segmentation],
-            Destination::Folder(_) => vec![Role::Segmentation, Role::Report],
-        },
+        roles: destination.outputs().iter().copied().collect::<BTreeSet<_>>().into_iter().collect(),
+        attempts: destination.retry().attempts,
     });
     let mut rules = Rules { pipelines, sources: sources.collect(), destinations: destinations.collect() };
     rules.pipelines.sort();

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+pub use sulcus_config::Role;
+
 use crate::digest::Digest;
 
 /// A sequence number of the ledger: 1 for the first event, then without gaps.
@@ -289,15 +291,6 @@ pub struct RunOutcome {
     pub notes: Vec<String>,
     /// The lesions, by label.
     pub lesions: Vec<LesionRow>,
-}
-
-/// Which part of a pipeline's result an object is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Role {
-    /// DICOM Segmentation.
-    Segmentation,
-    /// `report.json`.
-    Report,
 }
 
 /// Whether a report stands or was taken back.

@@ -121,9 +121,11 @@ fn about(entry: &Entry) -> String {
         Event::RunFailed { run_key, attempt, reason, .. } => format!("{} attempt {attempt}: {reason}", run_key.short()),
         Event::RevisionIssued { key, .. } => format!("{} of {}: {}", key.pipeline, key.study_uid, key.revision),
         Event::ObjectEncoded { key, role, length, .. } => {
-            format!("{role:?} of revision {}, {length} bytes", key.revision)
+            format!("{} of revision {}, {length} bytes", role.name(), key.revision)
         }
-        Event::EncodeFailed { key, role, reason, .. } => format!("{role:?} of revision {}: {reason}", key.revision),
+        Event::EncodeFailed { key, role, reason, .. } => {
+            format!("{} of revision {}: {reason}", role.name(), key.revision)
+        }
         Event::DeliveryStarted { object, destination, attempt } => {
             format!("{} to {destination}, attempt {attempt}", object.short())
         }
@@ -133,6 +135,7 @@ fn about(entry: &Entry) -> String {
         Event::DeliverySettled { object, destination, receipt } => {
             format!("{} to {destination}: {receipt}", object.short())
         }
+        Event::ResendAsked { object, destination } => format!("{} to {destination}", object.short()),
         Event::StudySealed { study_uid, as_of, .. } => format!("{study_uid} as of event {as_of}"),
         Event::StudyReopened { study_uid } => study_uid.clone(),
         Event::SealsReviewed { rules } => format!("for the rules of event {rules}"),

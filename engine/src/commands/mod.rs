@@ -9,6 +9,7 @@ mod direct;
 mod ledger;
 mod model;
 mod network;
+mod outbox;
 mod outcome;
 mod predict;
 mod probabilities;
@@ -61,6 +62,10 @@ enum Command {
     Send(network::Send),
     /// What a site has received, what it waits for, what failed, what is delivered.
     Status(status::Status),
+    /// Where each object of the results stands, at each destination.
+    Outbox(outbox::Outbox),
+    /// Send results once more: those that were given up, or all of a study.
+    Resend(outbox::Resend),
     /// Take instances back: whatever was made from them is corrected.
     Withdraw(withdraw::Withdraw),
     /// What a reader says of a lesion: the reports that hold it are corrected.
@@ -199,6 +204,8 @@ pub fn main() -> ExitCode {
         Command::Echo(command) => command.execute(),
         Command::Send(command) => command.execute(),
         Command::Status(command) => command.execute(),
+        Command::Outbox(command) => command.execute(),
+        Command::Resend(command) => command.execute(),
         Command::Withdraw(command) => command.execute(),
         Command::Verdict(command) => command.execute(),
         Command::Close(command) => command.close(),

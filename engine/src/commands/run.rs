@@ -196,6 +196,7 @@ impl Run {
             destinations: vec![Destination::Folder(FolderDestination {
                 name: name(),
                 path: output.to_owned(),
+                outputs: FolderDestination::default_outputs(),
                 retry: Retry::default(),
             })],
             devices: vec![super::site_device(self.device)],

@@ -1,12 +1,14 @@
 //! Stage `deliveries`: the outbox. What is ready goes to each destination of its pipeline that takes its role, until
-//! the destination has it. A destination that is removed, or a newer revision, takes back what has not been sent. What
-//! was sent of a report that is withdrawn is a fault at destinations that no report tells of it.
+//! the destination has it or was tried as often as it says: then it is a fault until somebody asks for it again. A
+//! destination that is removed, or a newer revision, takes back what has not been sent. What was sent of a report that
+//! is withdrawn is a fault at destinations that nothing tells of it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
+use serde::{Deserialize, Serialize};
 use sulcus_operators::rows::{DeliveryRow, Fault, Role};
 
 use super::{
@@ -15,37 +17,66 @@ use super::{
     objects::{Batch, Ready},
     rows::{DeliveryToDo, Output},
 };
-use crate::ledger::event::Rules;
+use crate::ledger::event::{DestinationRule, PipelineRule, Rules};
+
+/// A destination as a route names it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Target {
+    name: String,
+    /// Attempts before a delivery is given up.
+    attempts: u32,
+}
+
+/// An object on its way.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Due {
+    row: DeliveryRow,
+    attempts: u32,
+}
 
 /// Which pipeline's objects of which role go where.
-type Route = ((String, Role), String);
+type Route = ((String, Role), Target);
+
+/// The destinations of each pipeline.
+fn destinations(rules: &Rules) -> impl Iterator<Item = (&PipelineRule, &DestinationRule)> {
+    rules.pipelines.iter().flat_map(|pipeline| {
+        let taken = |to: &&DestinationRule| pipeline.destinations.contains(&to.name);
+        rules.destinations.iter().filter(taken).map(move |to| (pipeline, to))
+    })
+}
 
 fn routes(rules: &Rules) -> BTreeSet<Route> {
-    let mut routes = BTreeSet::new();
-    for pipeline in &rules.pipelines {
-        for destination in rules.destinations.iter().filter(|to| pipeline.destinations.contains(&to.name)) {
-            let route = |role: &Role| ((pipeline.name.clone(), *role), destination.name.clone());
-            routes.extend(destination.roles.iter().map(route));
-        }
-    }
-    routes
+    let target = |to: &DestinationRule| Target { name: to.name.clone(), attempts: to.attempts };
+    destinations(rules)
+        .flat_map(|(pipeline, to)| to.roles.iter().map(move |role| ((pipeline.name.clone(), *role), target(to))))
+        .collect()
 }
 
 /// Where the objects of a pipeline go, by role, in order.
 pub fn routes_of(rules: &Rules, pipeline: &str) -> Vec<(Role, String)> {
     let of_pipeline = routes(rules).into_iter().filter(|((name, _), _)| name == pipeline);
-    of_pipeline.map(|((_, role), destination)| (role, destination)).collect()
+    of_pipeline.map(|((_, role), target)| (role, target.name)).collect()
 }
 
-/// Destinations that take segmentations and no report, by pipeline.
-fn deaf(rules: &Rules) -> BTreeSet<(String, String)> {
-    let routes = routes(rules);
-    let takes = |pipeline: &String, role, to: &String| routes.contains(&((pipeline.clone(), role), to.clone()));
-    let only = |((pipeline, role), to): &Route| {
-        let deaf = *role == Role::Segmentation && !takes(pipeline, Role::Report, to);
-        deaf.then(|| (pipeline.clone(), to.clone()))
-    };
-    routes.iter().filter_map(only).collect()
+/// What the destinations of each pipeline take.
+pub fn roles_of(rules: &Rules) -> BTreeMap<String, BTreeSet<Role>> {
+    let mut roles: BTreeMap<String, BTreeSet<Role>> = BTreeMap::new();
+    for (pipeline, to) in destinations(rules) {
+        roles.entry(pipeline.name.clone()).or_default().extend(&to.roles);
+    }
+    roles
+}
+
+/// Destinations that take DICOM objects, and nothing that a program could tell a withdrawal by.
+fn deaf(rules: &Rules) -> BTreeSet<((String, Role), String)> {
+    let hears = |to: &DestinationRule| to.roles.iter().any(|role| matches!(role, Role::Report | Role::RejectionNote));
+    destinations(rules)
+        .filter(|(_, to)| !hears(to))
+        .flat_map(|(pipeline, to)| {
+            let objects = to.roles.iter().filter(|role| role.is_dicom());
+            objects.map(|role| ((pipeline.name.clone(), *role), to.name.clone()))
+        })
+        .collect()
 }
 
 fn row((study_uid, pipeline): &ReportKey, ready: &Ready, destination: &str) -> (DeliveryKey, DeliveryRow) {
@@ -62,6 +93,11 @@ fn row((study_uid, pipeline): &ReportKey, ready: &Ready, destination: &str) -> (
     ((ready.object, destination.to_owned()), row)
 }
 
+fn due(key: &ReportKey, ready: &Ready, target: &Target) -> (DeliveryKey, Row) {
+    let (delivery, row) = row(key, ready, &target.name);
+    (delivery, Row::Delivery(Arc::new(Due { row, attempts: target.attempts })))
+}
+
 fn standing(rows: &[&Row], out: &mut Vec<Output>) {
     if rows.contains(&&Row::Settled) {
         out.extend(
@@ -70,28 +106,33 @@ fn standing(rows: &[&Row], out: &mut Vec<Output>) {
         return;
     }
     let wanted = rows.iter().find_map(|row| if let Row::Delivery(wanted) = row { Some(wanted) } else { None });
-    let Some(wanted) = wanted else { return };
+    let Some(Due { row: wanted, attempts }) = wanted.map(Arc::as_ref) else { return };
     let tried = rows.iter().find_map(|row| if let Row::Tried(tried) = row { Some(tried.as_ref()) } else { None });
     let Tried { attempt, not_before, reason } = tried.cloned().unwrap_or_default();
-    if !reason.is_empty() {
-        out.push(Output::Fault(Fault {
-            stage: "deliveries".to_owned(),
-            key: format!("{} to {}", wanted.uid, wanted.destination),
-            reason,
-            hint: format!("check that {} is reachable and takes the object; it is tried again", wanted.destination),
-        }));
+    let (key, to) = (format!("{} to {}", wanted.uid, wanted.destination), &wanted.destination);
+    let fault = |reason, hint| Output::Fault(Fault { stage: "deliveries".to_owned(), key, reason, hint });
+    // An attempt that a crash cut off gave no reason, and does not count as the last.
+    if attempt >= *attempts && !reason.is_empty() {
+        out.push(fault(
+            format!("given up after {attempt} attempts: {reason}"),
+            format!("cure what is wrong at {to}, then `sulcus resend --destination {to}`"),
+        ));
+        return;
     }
-    let (row, attempt) = (wanted.as_ref().clone(), attempt.saturating_add(1));
+    if !reason.is_empty() {
+        out.push(fault(reason, format!("check that {to} is reachable and takes the object; it is tried again")));
+    }
+    let (row, attempt) = (wanted.clone(), attempt.saturating_add(1));
     out.push(Output::Delivery(DeliveryToDo { row, attempt, not_before }));
 }
 
 fn still_there(left: &DeliveryRow) -> Output {
-    let DeliveryRow { uid, destination, revision, .. } = left;
+    let DeliveryRow { uid, destination, revision, role, .. } = left;
     Output::Fault(Fault {
         stage: "deliveries".to_owned(),
         key: format!("{uid} to {destination}"),
-        reason: format!("{destination} holds the segmentation of revision {revision}, whose report was withdrawn"),
-        hint: format!("delete the object in {destination}: nothing tells it by itself yet"),
+        reason: format!("{destination} holds the {} of revision {revision}, whose report was withdrawn", role.name()),
+        hint: format!("delete the object in {destination}, or let it take \"rejection-note\""),
     })
 }
 
@@ -107,13 +148,13 @@ pub fn stage<'scope>(
             let route = |((pipeline, role), to): Route| (Key::Route(pipeline, role), Row::Destination(to));
             out.extend(routes(&rules).into_iter().map(route));
             let deaf = deaf(&rules).into_iter();
-            out.extend(deaf.map(|(pipeline, to)| (Key::Route(pipeline, Role::Segmentation), Row::Deaf(to))));
+            out.extend(deaf.map(|((pipeline, role), to)| (Key::Route(pipeline, role), Row::Deaf(to))));
         }
     });
     let wanted = join(ready, routes, |_, ready, destination| match (ready, destination) {
         (Row::Ready(key, ready), Row::Destination(destination)) => {
-            let ((object, destination), row) = row(key, ready, destination);
-            Some((Key::Delivery(object, destination), Row::Delivery(Arc::new(row))))
+            let ((object, destination), due) = due(key, ready, destination);
+            Some((Key::Delivery(object, destination), due))
         }
         (Row::Left(key, left), Row::Deaf(destination)) => {
             let ((object, destination), row) = row(key, left, destination);
@@ -138,14 +179,14 @@ pub fn batch(
     let routes = rules.map(routes).unwrap_or_default();
     let mut wanted: BTreeMap<DeliveryKey, BTreeSet<Row>> = BTreeMap::new();
     for (key, ready) in &objects.ready {
-        for ((_, _), destination) in routes.iter().filter(|(from, _)| (&from.0, from.1) == (&key.1, ready.role)) {
-            let (delivery, row) = row(key, ready, destination);
-            wanted.entry(delivery).or_default().insert(Row::Delivery(Arc::new(row)));
+        for (_, target) in routes.iter().filter(|(from, _)| (&from.0, from.1) == (&key.1, ready.role)) {
+            let (delivery, due) = due(key, ready, target);
+            wanted.entry(delivery).or_default().insert(due);
         }
     }
     let deaf = rules.map(deaf).unwrap_or_default();
     for (key, left) in &objects.left {
-        for (_, destination) in deaf.iter().filter(|(pipeline, _)| *pipeline == key.1) {
+        for (_, destination) in deaf.iter().filter(|(from, _)| (&from.0, from.1) == (&key.1, left.role)) {
             let (delivery, row) = row(key, left, destination);
             wanted.entry(delivery).or_default().insert(Row::LeftAt(Arc::new(row)));
         }

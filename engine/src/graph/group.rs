@@ -3,7 +3,7 @@
 //! All collections hold the same type, so that the compiler makes each of differential's operators once, not once a
 //! stage: twenty instances took minutes to build.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use differential_dataflow::VecCollection;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use sulcus_operators::{
 use super::{
     choice::{Candidate, Choice, Offer},
     completeness::{Directed, Judged},
+    deliveries::{Due, Target},
     inputs::{Issued, ObjectFact, ReportKey, RunFact, Tried},
     instances::Arrived,
     matches::{Applied, Described},
@@ -89,11 +90,13 @@ pub enum Row {
     Wanted(Arc<Wanted>),
     Report(Arc<ReportRow>),
     Object(Arc<ObjectFact>),
+    Of(ReportKey),
+    Roles(BTreeSet<Role>),
     Ready(ReportKey, Arc<Ready>),
-    Destination(String),
+    Destination(Target),
     Deaf(String),
     Left(ReportKey, Arc<Ready>),
-    Delivery(Arc<DeliveryRow>),
+    Delivery(Arc<Due>),
     LeftAt(Arc<DeliveryRow>),
     Tried(Arc<Tried>),
     Settled,

@@ -3,7 +3,7 @@
 //! delivery) retracts it here, so that the graph holds the newest only.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -80,6 +80,7 @@ struct Newest {
     versions: Rulings,
     rulings: Vec<Arc<Ruling>>,
     tried: HashMap<DeliveryKey, Arc<Tried>>,
+    settled: HashSet<DeliveryKey>,
     verdicts: HashMap<LesionKey, Arc<Finding>>,
 }
 
@@ -145,6 +146,9 @@ impl Inputs {
                 }
                 (Key::Delivery(object, destination), Row::Tried(_)) => {
                     self.newest.tried.remove(&(object, destination));
+                }
+                (Key::Delivery(object, destination), Row::Settled) => {
+                    self.newest.settled.remove(&(object, destination));
                 }
                 (Key::Lesion(study_uid, tracking_uid), Row::Finding(_)) => {
                     self.newest.verdicts.remove(&(study_uid, tracking_uid));
@@ -236,8 +240,11 @@ impl Inputs {
                 if let Some(before) = self.newest.tried.remove(&key) {
                     self.sessions.take(Input::Tried, delivery(&key), Row::Tried(before));
                 }
-                self.sessions.put(Input::Settled, delivery(&key), Row::Settled);
+                if self.newest.settled.insert(key.clone()) {
+                    self.sessions.put(Input::Settled, delivery(&key), Row::Settled);
+                }
             }
+            Event::ResendAsked { object, destination } => self.resend((*object, destination.clone())),
             Event::SeriesDirected { series_uid, directive, reason, by, .. } => {
                 let directed = Directed { directive: *directive, reason: reason.clone(), by: by.clone() };
                 self.direct(series_uid, directed);
@@ -298,6 +305,16 @@ impl Inputs {
             let finding = Arc::new(finding);
             self.sessions.put(Input::Verdicts, lesion(&key), Row::Finding(Arc::clone(&finding)));
             self.newest.verdicts.insert(key, finding);
+        }
+    }
+
+    /// Forgets what was tried, and that it was settled.
+    fn resend(&mut self, key: DeliveryKey) {
+        if let Some(before) = self.newest.tried.remove(&key) {
+            self.sessions.take(Input::Tried, delivery(&key), Row::Tried(before));
+        }
+        if self.newest.settled.remove(&key) {
+            self.sessions.take(Input::Settled, delivery(&key), Row::Settled);
         }
     }
 

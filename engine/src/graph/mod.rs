@@ -78,7 +78,7 @@ fn stages<'scope>(from: Collections<'scope>) -> Rows<'scope> {
     let (findings, judged) = findings::stage(choices.clone(), runs.clone(), from.verdicts);
     let (reports, revisions) =
         reports::stage(choices, ended, findings, from.issued.clone(), from.objects.clone(), from.rules.clone());
-    let (ready, objects) = objects::stage(reports, from.issued, from.objects);
+    let (ready, objects) = objects::stage(reports, from.issued, from.objects, from.rules.clone());
     let deliveries = deliveries::stage(ready, from.rules, from.tried, from.settled);
     let told =
         series.concatenate([refused, mixed, verdicts, broken, unusable, runs, judged, revisions, objects, deliveries]);

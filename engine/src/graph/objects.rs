@@ -1,7 +1,8 @@
 //! Stage `objects`: what of the newest revision is to be encoded, and what of it is ready to be delivered. Only what
-//! should stand is encoded; only the newest revision is delivered. A final report waits for its segmentation, whose
-//! geometry is checked as it is made, so that none goes out beside one that was refused. Of a withdrawn report, the
-//! earlier segmentations are told to `deliveries` as well.
+//! should stand is encoded; only the newest revision is delivered. A segmentation and a `report.json` are made of each
+//! report, whatever else its pipeline's destinations take. All of a final report waits for its segmentation, whose
+//! geometry is checked as it is made, so that nothing goes out beside one that was refused. Of a withdrawn report, the
+//! earlier DICOM objects are told to `deliveries` as well.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,11 +16,15 @@ use sulcus_operators::{
 };
 
 use super::{
-    group::{Key, Row, Rows, each, gather},
+    deliveries::roles_of,
+    group::{Key, Row, Rows, each, gather, join},
     inputs::{Issued, ObjectFact, ReportKey},
     rows::{MOST_ATTEMPTS, ObjectToEncode, Output},
 };
-use crate::ledger::event::RevisionKey;
+use crate::ledger::event::{RevisionKey, Rules};
+
+/// What is made of every report.
+const ALWAYS: [Role; 2] = [Role::Segmentation, Role::Report];
 
 /// An object of the newest revision that is in the results store.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -84,14 +89,10 @@ fn standings(key: &ReportKey, rows: &[&Row], out: &mut Vec<Standing>) {
             && told.contains(revision)
             && let Some(reason) = given_up(fact, *revision, *role)
         {
-            let what = match role {
-                Role::Segmentation => "segmentation",
-                Role::Report => "report",
-            };
             out.push(Standing::Failed(Fault {
                 stage: "objects".to_owned(),
                 key: key.0.clone(),
-                reason: format!("{what} of revision {revision} by {} cannot be made: {reason}", key.1),
+                reason: format!("{} of revision {revision} by {} cannot be made: {reason}", role.name(), key.1),
                 hint: hint.clone(),
             }));
         }
@@ -101,20 +102,29 @@ fn standings(key: &ReportKey, rows: &[&Row], out: &mut Vec<Standing>) {
     }
     if withdrawn {
         out.extend(facts().filter_map(|fact| match fact {
-            ObjectFact::Encoded { revision, role: Role::Segmentation, object, uid, bytes } => {
-                let (revision, role, uid) = (*revision, Role::Segmentation, uid.clone());
+            ObjectFact::Encoded { revision, role, object, uid, bytes }
+                if role.is_dicom() && *revision < newest.revision =>
+            {
+                let (revision, role, uid) = (*revision, *role, uid.clone());
                 Some(Standing::Left(Ready { revision, role, object: *object, uid, bytes: *bytes }))
             }
             _ => None,
         }));
     }
-    let roles: &[Role] = if withdrawn { &[Role::Report] } else { &[Role::Segmentation, Role::Report] };
     let checked = withdrawn || encoded.contains_key(&Role::Segmentation);
-    let due = |role: &&Role| !encoded.contains_key(role) && (checked || **role == Role::Segmentation);
-    for role in roles.iter().filter(due) {
+    let rejects = earlier.keys().any(|role| role.is_dicom() && *role != Role::RejectionNote);
+    let due = |role: &Role| {
+        !encoded.contains_key(role)
+            && (checked || *role == Role::Segmentation)
+            && (!withdrawn || role.tells_withdrawal())
+            && (rejects || *role != Role::RejectionNote)
+    };
+    let asked = rows.iter().find_map(|row| if let Row::Roles(roles) = row { Some(roles) } else { None });
+    let roles: BTreeSet<Role> = asked.into_iter().flatten().copied().chain(ALWAYS).collect();
+    for role in roles.into_iter().filter(due) {
         let of_role = facts().filter_map(|fact| match fact {
-            ObjectFact::Failed { revision, role: of, attempt, .. } if (*revision, of) == (newest.revision, role) => {
-                Some((*attempt, given_up(fact, *revision, *role).is_some()))
+            ObjectFact::Failed { revision, role: of, attempt, .. } if (*revision, *of) == (newest.revision, role) => {
+                Some((*attempt, given_up(fact, *revision, role).is_some()))
             }
             _ => None,
         });
@@ -124,10 +134,10 @@ fn standings(key: &ReportKey, rows: &[&Row], out: &mut Vec<Standing>) {
         }
         out.push(Standing::ToEncode(Box::new(ObjectToEncode {
             key: RevisionKey { study_uid: key.0.clone(), pipeline: key.1.clone(), revision: newest.revision },
-            role: *role,
+            role,
             row: report.as_ref().clone(),
             at: newest.at,
-            supersedes: earlier.get(role).copied(),
+            supersedes: earlier.get(&role).copied(),
             attempt: attempts.saturating_add(1),
         })));
     }
@@ -135,8 +145,27 @@ fn standings(key: &ReportKey, rows: &[&Row], out: &mut Vec<Standing>) {
 
 /// The newest revisions against what happened to their objects: those that are ready, or left of a revision that was
 /// withdrawn, and what is told of all.
-pub fn stage<'scope>(reports: Rows<'scope>, issued: Rows<'scope>, facts: Rows<'scope>) -> (Rows<'scope>, Rows<'scope>) {
-    let standing = gather(reports.concatenate([issued, facts]), "objects", |key, rows, out| {
+pub fn stage<'scope>(
+    reports: Rows<'scope>,
+    issued: Rows<'scope>,
+    facts: Rows<'scope>,
+    rules: Rows<'scope>,
+) -> (Rows<'scope>, Rows<'scope>) {
+    let by_pipeline = each(reports.clone(), |key, _, out| {
+        if let Key::Report(key) = key {
+            out.push((Key::Pipeline(key.1.clone()), Row::Of(key)));
+        }
+    });
+    let asked = each(rules, |_, row, out| {
+        if let Row::Rules(rules) = row {
+            out.extend(roles_of(&rules).into_iter().map(|(name, roles)| (Key::Pipeline(name), Row::Roles(roles))));
+        }
+    });
+    let asked = join(by_pipeline, asked, |_, report, roles| match report {
+        Row::Of(report) => Some((Key::Report(report.clone()), roles.clone())),
+        _ => None,
+    });
+    let standing = gather(reports.concatenate([issued, facts, asked]), "objects", |key, rows, out| {
         let Key::Report(key) = key else { return };
         let mut standing = Vec::new();
         standings(key, rows, &mut standing);
@@ -169,11 +198,14 @@ pub fn batch(
     reports: &BTreeMap<ReportKey, Arc<ReportRow>>,
     issued: &BTreeMap<ReportKey, BTreeSet<Issued>>,
     facts: &BTreeMap<ReportKey, BTreeSet<ObjectFact>>,
+    rules: Option<&Rules>,
 ) -> (Vec<ObjectToEncode>, Batch, Vec<Fault>) {
+    let asked = rules.map(roles_of).unwrap_or_default();
     let (mut to_encode, mut batch, mut faults, mut standing) = (Vec::new(), Batch::default(), Vec::new(), Vec::new());
     for (key, issued) in issued {
         let mut rows: BTreeSet<Row> = issued.iter().cloned().map(Row::Issued).collect();
         rows.extend(reports.get(key).cloned().map(Row::Report));
+        rows.extend(asked.get(&key.1).cloned().map(Row::Roles));
         rows.extend(facts.get(key).into_iter().flatten().cloned().map(|fact| Row::Object(Arc::new(fact))));
         standings(key, &rows.iter().collect::<Vec<_>>(), &mut standing);
         for standing in standing.drain(..) {

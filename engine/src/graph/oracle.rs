@@ -97,6 +97,11 @@ impl Log {
             Event::DeliverySettled { object, destination, .. } => {
                 self.settled.insert((object, destination));
             }
+            Event::ResendAsked { object, destination } => {
+                let key = (object, destination);
+                self.tried.remove(&key);
+                self.settled.remove(&key);
+            }
             // A seal says nothing new: from scratch everything is read.
             Event::StudySealed { .. } | Event::StudyReopened { .. } | Event::SealsReviewed { .. } => {}
             Event::SeriesDirected { series_uid, directive: Directive::Release, .. } => {
@@ -133,7 +138,7 @@ pub fn outputs(entries: &[Entry]) -> BTreeSet<Output> {
     faults.extend(findings.faults);
     let (reports, to_issue) = reports::batch(&choices, &runs, &findings.findings, &log.issued, &log.objects, rules);
     faults.extend(runs.faults);
-    let (to_encode, objects, more) = objects::batch(&reports, &log.issued, &log.objects);
+    let (to_encode, objects, more) = objects::batch(&reports, &log.issued, &log.objects, rules);
     faults.extend(more);
     let deliveries = deliveries::batch(&objects, rules, &log.tried, &log.settled);
 

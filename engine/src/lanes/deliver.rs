@@ -122,8 +122,11 @@ fn hand_over(row: &DeliveryRow, destination: &Destination, bytes: &[u8]) -> Resu
 /// came in: digits and dots, letters and dashes.
 pub fn place_in_folder(folder: &Path, row: &DeliveryRow) -> PathBuf {
     let file = match row.role {
-        Role::Segmentation => "segmentation.dcm",
-        Role::Report => "report.json",
+        Role::Report => "report.json".to_owned(),
+        Role::Page => "report.pdf".to_owned(),
+        Role::Fhir => "fhir.json".to_owned(),
+        Role::Derivatives => "derivatives.zip".to_owned(),
+        object => format!("{}.dcm", object.name()),
     };
     folder.join(&row.study_uid).join(&row.pipeline).join(format!("revision-{}", row.revision)).join(file)
 }

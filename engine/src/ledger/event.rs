@@ -11,6 +11,7 @@ use sulcus_operators::{
 
 pub use sulcus_config::AppliesTo;
 
+pub use super::rules::{DestinationRule, PipelineRule, Rules, SourcePolicy};
 pub use super::summary::{ReportSummary, SeriesSummary, StudySummary};
 
 /// Where the bytes of an instance lie in the spool.
@@ -75,62 +76,6 @@ pub struct ReportedRun {
     pub run_key: Digest,
     /// SeriesInstanceUID of the series that it ran on.
     pub series_uid: String,
-}
-
-/// A rule: which series a pipeline takes, with which model, to where.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct PipelineRule {
-    /// Its name.
-    pub name: String,
-    /// CEL expression over DICOM keywords.
-    pub when: String,
-    /// Digest of the model package.
-    pub model: Digest,
-    /// Where the package lies.
-    pub model_path: String,
-    /// The model's name and version, for reports that outlive its package; empty in ledgers of earlier versions.
-    #[serde(default)]
-    pub model_name: [String; 2],
-    /// Names of the destinations of its outputs.
-    pub destinations: Vec<String>,
-    /// Which series it governs where it differs from the rule before; in ledgers of earlier versions all.
-    #[serde(default = "all")]
-    pub applies_to: AppliesTo,
-}
-
-fn all() -> AppliesTo {
-    AppliesTo::All
-}
-
-/// How long a source's series may rest before they are judged.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct SourcePolicy {
-    /// Its name.
-    pub name: String,
-    /// Settle window.
-    pub settle_millis: u64,
-    /// Idle timer.
-    pub idle_millis: u64,
-}
-
-/// Which roles a destination takes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct DestinationRule {
-    /// Its name.
-    pub name: String,
-    /// What it takes: a DICOM node takes Segmentation, a folder everything.
-    pub roles: Vec<Role>,
-}
-
-/// All rules in force, as one event states them. Each list is sorted by name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Rules {
-    /// The pipelines.
-    pub pipelines: Vec<PipelineRule>,
-    /// Policies of the sources; one that is not listed has `SourcePolicy` of the first.
-    pub sources: Vec<SourcePolicy>,
-    /// The destinations.
-    pub destinations: Vec<DestinationRule>,
 }
 
 /// What became of an instance that came in.
@@ -305,6 +250,13 @@ pub enum Event {
         /// What it answered.
         receipt: String,
     },
+    /// Somebody asks for an object to be sent once more: what was tried or settled before no longer counts.
+    ResendAsked {
+        /// ObjectKey.
+        object: Digest,
+        /// Name of the destination.
+        destination: String,
+    },
     /// A study is at rest: nothing of it is to do, waited for or at fault. Its events need not be read again until
     /// something touches it.
     StudySealed {
@@ -373,6 +325,7 @@ impl Event {
             Event::DeliveryStarted { .. } => "DeliveryStarted",
             Event::DeliveryFailed { .. } => "DeliveryFailed",
             Event::DeliverySettled { .. } => "DeliverySettled",
+            Event::ResendAsked { .. } => "ResendAsked",
             Event::StudySealed { .. } => "StudySealed",
             Event::StudyReopened { .. } => "StudyReopened",
             Event::SealsReviewed { .. } => "SealsReviewed",

@@ -8,6 +8,7 @@ pub mod event;
 pub mod history;
 pub mod read;
 pub mod reconcile;
+mod rules;
 mod schema;
 pub mod store;
 pub mod studies;

@@ -224,7 +224,8 @@ fn concerns(event: &Event) -> BTreeSet<String> {
         }
         Event::DeliveryStarted { object, .. }
         | Event::DeliveryFailed { object, .. }
-        | Event::DeliverySettled { object, .. } => vec![object.to_string()],
+        | Event::DeliverySettled { object, .. }
+        | Event::ResendAsked { object, .. } => vec![object.to_string()],
         Event::SeriesDirected { study_uid, series_uid, .. } => vec![study_uid.clone(), series_uid.clone()],
         Event::VerdictGiven { study_uid, tracking_uid, .. } => vec![study_uid.clone(), tracking_uid.clone()],
     };

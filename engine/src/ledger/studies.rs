@@ -84,7 +84,8 @@ fn studies_of(connection: &Connection, event: &Event) -> Result<BTreeSet<String>
         }
         Event::DeliveryStarted { object, .. }
         | Event::DeliveryFailed { object, .. }
-        | Event::DeliverySettled { object, .. } => brought(connection, &object.to_string(), |event| match event {
+        | Event::DeliverySettled { object, .. }
+        | Event::ResendAsked { object, .. } => brought(connection, &object.to_string(), |event| match event {
             Event::ObjectEncoded { key, .. } => Some(key.study_uid),
             _ => None,
         }),

@@ -28,6 +28,7 @@ impl Worker {
         let bytes = match order.role {
             Role::Segmentation => self.segmentation(order, object)?,
             Role::Report => report(order, object)?,
+            other => return Err(Failure::input(format!("no {} can be made", other.name()), "update sulcus")),
         };
         let digest = self.results.put(&bytes).map_err(|error| {
             Failure::surroundings(format!("the object cannot be stored: {error}"), "check the disk of the data folder")

@@ -71,7 +71,8 @@ impl Log<'_> {
             }
             Event::DeliveryStarted { object, .. }
             | Event::DeliveryFailed { object, .. }
-            | Event::DeliverySettled { object, .. } => of_object(object),
+            | Event::DeliverySettled { object, .. }
+            | Event::ResendAsked { object, .. } => of_object(object),
             Event::StudySealed { study_uid, .. }
             | Event::StudyReopened { study_uid }
             | Event::VerdictGiven { study_uid, .. }

@@ -9,7 +9,10 @@ use sulcus_engine::{
     graph::{Output, Sink, build, drain, oracle},
     ledger::event::{Directive, Entry, Event, Rules, Scope},
 };
-use sulcus_operators::{digest::Digest, rows::LesionVerdict};
+use sulcus_operators::{
+    digest::Digest,
+    rows::{LesionVerdict, Role},
+};
 
 use crate::site::{End, Site, Slice, rules, series_uid, study_uid};
 
@@ -33,6 +36,8 @@ enum Step {
     Issue,
     Encode(usize, End),
     Deliver(usize, End),
+    /// Which object of all that were ever encoded, and where to.
+    Resend(usize, bool),
     /// Study, lesion, verdict, reader.
     Verdict(u8, u8, u8, u8),
     /// Study, series, what an operator says.
@@ -62,11 +67,12 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..2u8, 0..6u8, 0..8u8).prop_map(|(study, series, what)| Step::Withdraw(study, series, what)),
         6 => (0..2u8, 0..6u8, any::<bool>()).prop_map(|(study, series, orderly)| Step::Release(study, series, orderly)),
         14 => (0..32usize).prop_map(Step::Fire),
-        4 => (0..9u8, 0..4u8).prop_map(|(of, applies_to)| Step::Rules(of, applies_to)),
+        4 => (0..11u8, 0..4u8).prop_map(|(of, applies_to)| Step::Rules(of, applies_to)),
         8 => (0..8usize, end()).prop_map(|(which, end)| Step::Run(which, end)),
         6 => Just(Step::Issue),
         8 => (0..8usize, end()).prop_map(|(which, end)| Step::Encode(which, end)),
         8 => (0..8usize, end()).prop_map(|(which, end)| Step::Deliver(which, end)),
+        2 => (0..32usize, any::<bool>()).prop_map(|(which, folder)| Step::Resend(which, folder)),
         8 => (0..3u8, 1..=3u8, 0..6u8, 0..2u8)
             .prop_map(|(study, lesion, verdict, reader)| Step::Verdict(study, lesion, verdict, reader)),
         6 => (0..2u8, 0..6u8, 0..4u8).prop_map(|(study, series, what)| Step::Direct(study, series, what)),
@@ -115,6 +121,11 @@ fn variant(of: u8, applies_to: u8) -> Rules {
         7 => {
             let second = rules.pipelines[0].clone();
             rules.pipelines.push(sulcus_engine::ledger::event::PipelineRule { name: "second".into(), ..second });
+        }
+        8 => rules.destinations[1].roles = vec![Role::Segmentation, Role::StructuredReport, Role::RejectionNote],
+        9 => {
+            rules.destinations[0].roles = vec![Role::Segmentation, Role::Report, Role::Page, Role::KeyImages];
+            rules.destinations[1].attempts = 1;
         }
         _ => {}
     }
@@ -165,6 +176,15 @@ fn play(site: &mut Site, step: Step) {
         Step::Deliver(which, end) => {
             if let Some(delivery) = nth(&site.deliveries(), which) {
                 site.deliver(&delivery, end);
+            }
+        }
+        Step::Resend(which, folder) => {
+            let encoded = site.log.iter().filter_map(|entry| match &entry.event {
+                Event::ObjectEncoded { object, .. } => Some(*object),
+                _ => None,
+            });
+            if let Some(object) = nth(&encoded.collect::<Vec<_>>(), which) {
+                site.event(Event::ResendAsked { object, destination: if folder { "folder" } else { "pacs" }.into() });
             }
         }
         Step::Verdict(study, lesion, verdict, reader) => {

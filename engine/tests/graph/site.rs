@@ -123,8 +123,8 @@ pub fn rules() -> Rules {
         }],
         sources: vec![policy("scanner", 5_000)],
         destinations: vec![
-            DestinationRule { name: "folder".into(), roles: vec![Role::Segmentation, Role::Report] },
-            DestinationRule { name: "pacs".into(), roles: vec![Role::Segmentation] },
+            DestinationRule { name: "folder".into(), roles: vec![Role::Segmentation, Role::Report], attempts: 8 },
+            DestinationRule { name: "pacs".into(), roles: vec![Role::Segmentation], attempts: 8 },
         ],
     }
 }

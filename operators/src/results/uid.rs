@@ -23,10 +23,6 @@ pub struct ObjectFacts<'a> {
 
 /// The ObjectKey. Its `uid()` is the SOPInstanceUID.
 pub fn object_key(facts: &ObjectFacts<'_>) -> Digest {
-    let role: &[u8] = match facts.role {
-        Role::Segmentation => b"segmentation",
-        Role::Report => b"report",
-    };
     Digest::of_parts(
         "sulcus object 1",
         [
@@ -34,7 +30,7 @@ pub fn object_key(facts: &ObjectFacts<'_>) -> Digest {
             facts.study_uid.as_bytes(),
             facts.series_uid.as_bytes(),
             facts.pipeline.as_bytes(),
-            role,
+            facts.role.name().as_bytes(),
             &facts.revision.to_le_bytes(),
         ],
     )

@@ -41,7 +41,11 @@ pub fn rules() -> Rules {
             applies_to: AppliesTo::All,
         }],
         sources: vec![SourcePolicy { name: "scanner".into(), settle_millis: 5_000, idle_millis: 60_000 }],
-        destinations: vec![DestinationRule { name: "folder".into(), roles: vec![Role::Segmentation, Role::Report] }],
+        destinations: vec![DestinationRule {
+            name: "folder".into(),
+            roles: vec![Role::Segmentation, Role::Report],
+            attempts: 3,
+        }],
     }
 }
 
