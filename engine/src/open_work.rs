@@ -3,12 +3,15 @@
 //! A study that is sealed leaves the graph, and memory with it. An event that touches it brings all of it back from the
 //! ledger before it is fed itself, so the graph holds of every open study what it would hold had none ever left. What
 //! happened to a run is read when the run is wanted.
+//!
+//! A report tells of the patient's earlier visits, so the other studies of a patient come and go together: they are in
+//! the graph while one of them is open.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sulcus_operators::{
     digest::Digest,
-    rows::{Millis, Seq},
+    rows::{Millis, PatientKey, Seq},
 };
 
 use crate::{
@@ -26,13 +29,16 @@ use crate::{
 pub struct OpenWork {
     graph: Graph,
     studies: BTreeMap<String, Study>,
+    patients: BTreeMap<PatientKey, BTreeSet<String>>,
     runs: HashMap<Digest, BTreeSet<String>>,
     upto: Seq,
 }
 
-/// An open study.
+/// A study that is in the graph.
 #[derive(Debug, Default)]
 pub struct Study {
+    /// True where it is sealed, and in the graph only for another study of its patient.
+    pub sealed: bool,
     /// The last event that touched it.
     pub touched: Seq,
     /// When that was committed.
@@ -42,6 +48,7 @@ pub struct Study {
     pub names: BTreeSet<String>,
     /// True where one of its series was received in another study as well: it is never sealed.
     pub shared: bool,
+    patients: BTreeSet<PatientKey>,
     series: BTreeSet<String>,
     runs: BTreeSet<Digest>,
 }
@@ -52,7 +59,7 @@ impl OpenWork {
         self.upto
     }
 
-    /// The open studies, by UID.
+    /// The studies in the graph, by UID.
     pub fn studies(&self) -> &BTreeMap<String, Study> {
         &self.studies
     }
@@ -73,7 +80,11 @@ impl OpenWork {
         self.upto = at.upto;
         for studies in at.studies.chunks(TOGETHER) {
             for study_uid in studies {
-                self.open(study_uid, at.upto + 1, history)?;
+                match self.studies.get_mut(study_uid) {
+                    // It came with another study of its patient.
+                    Some(study) => study.sealed = false,
+                    None => self.open(study_uid, at.upto + 1, history)?,
+                }
             }
             self.close_epoch(history, told)?;
         }
@@ -102,8 +113,10 @@ impl OpenWork {
                     }
                     if let Some(study) = self.studies.get_mut(study_uid) {
                         study.shared |= linked;
+                        study.sealed &= !touches(event);
                     }
                     self.feed(study_uid, entry);
+                    self.bring_visits(study_uid, event, entry.seq, history)?;
                 }
             }
         }
@@ -166,7 +179,8 @@ impl OpenWork {
     fn open(&mut self, study_uid: &str, before: Seq, history: &impl History) -> Result<(), LedgerError> {
         let study = Study { names: BTreeSet::from([study_uid.to_owned()]), ..Study::default() };
         self.studies.insert(study_uid.to_owned(), study);
-        for entry in history.about_study(study_uid, before)? {
+        let entries = history.about_study(study_uid, before)?;
+        for entry in &entries {
             if let Event::InstanceReceived { facts, .. } = &entry.event
                 && facts.study_uid != study_uid
             {
@@ -177,9 +191,54 @@ impl OpenWork {
                     self.open(&facts.study_uid, before, history)?;
                 }
             }
-            self.feed(study_uid, &entry);
+            self.feed(study_uid, entry);
+        }
+        for entry in &entries {
+            self.bring_visits(study_uid, &entry.event, before, history)?;
         }
         Ok(())
+    }
+
+    /// Notes whose study an instance makes it. Brings the patient's other studies, where he is new to this one.
+    fn bring_visits(
+        &mut self,
+        study_uid: &str,
+        event: &Event,
+        before: Seq,
+        history: &impl History,
+    ) -> Result<(), LedgerError> {
+        let Event::InstanceReceived { facts, .. } = event else { return Ok(()) };
+        let Some(study) = self.studies.get_mut(study_uid) else { return Ok(()) };
+        let patient = &facts.patient;
+        if facts.study_uid != study_uid || patient.id.is_empty() || study.patients.contains(patient) {
+            return Ok(());
+        }
+        study.patients.insert(patient.clone());
+        self.patients.entry(patient.clone()).or_default().insert(study_uid.to_owned());
+        for other in history.of_patient(patient)? {
+            // What is open is in the graph already, but at a start, which opens it later.
+            if !self.studies.contains_key(&other) {
+                self.open(&other, before, history)?;
+                if let Some(study) = self.studies.get_mut(&other) {
+                    study.sealed = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The studies that come and go with this one, itself included.
+    pub fn together(&self, study_uid: &str) -> BTreeSet<String> {
+        let (mut together, mut open) = (BTreeSet::new(), vec![study_uid.to_owned()]);
+        while let Some(study_uid) = open.pop() {
+            if let Some(study) = self.studies.get(&study_uid)
+                && together.insert(study_uid)
+            {
+                let others = study.patients.iter().filter_map(|patient| self.patients.get(patient));
+                open.extend(others.flatten().cloned());
+            }
+        }
+        together
     }
 
     /// Feeds the part of an event that is of an open study.
@@ -220,13 +279,31 @@ impl OpenWork {
         }
     }
 
-    /// Lets a study leave the graph, unless something touched it after what its seal saw.
+    /// Lets a study leave the graph once all of its patient are sealed, unless something touched it after what its seal
+    /// saw.
     fn seal(&mut self, study_uid: &str, as_of: Seq) {
-        if self.studies.get(study_uid).is_none_or(|study| study.touched > as_of) {
+        let Some(study) = self.studies.get_mut(study_uid) else { return };
+        if study.touched > as_of {
             return;
         }
+        study.sealed = true;
+        let together = self.together(study_uid);
+        if together.iter().filter_map(|uid| self.studies.get(uid)).all(|study| study.sealed) {
+            together.iter().for_each(|study_uid| self.leave(study_uid));
+        }
+    }
+
+    fn leave(&mut self, study_uid: &str) {
         let Some(study) = self.studies.remove(study_uid) else { return };
         self.graph.forget(&Owner::Study(study_uid.to_owned()));
+        for patient in &study.patients {
+            if let Some(studies) = self.patients.get_mut(patient) {
+                studies.remove(study_uid);
+                if studies.is_empty() {
+                    self.patients.remove(patient);
+                }
+            }
+        }
         for run_key in study.runs {
             if let Some(studies) = self.runs.get_mut(&run_key) {
                 studies.remove(study_uid);

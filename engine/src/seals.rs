@@ -1,5 +1,5 @@
-//! Which open studies are at rest: nothing of them is to do, waited for or at fault, and nothing touched them for as long
-//! as the site says. And which sealed ones changed rules concern.
+//! Which open studies are at rest: nothing of them, or of another study of their patient, is to do, waited for or at
+//! fault, and nothing touched them for as long as the site says. And which sealed ones changed rules concern.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -26,16 +26,17 @@ pub fn seals(work: &OpenWork, standing: &Standing, before: Millis, most: usize) 
     let quiet: BTreeMap<&str, &Study> = work
         .studies()
         .iter()
-        .filter(|(_, study)| study.at <= before && !study.shared)
+        .filter(|(_, study)| study.at <= before && !study.shared && !study.sealed)
         .map(|(uid, study)| (uid.as_str(), study))
         .collect();
     let rulings = &standing.rulings;
     let Some(rules) = standing.rules.as_ref().filter(|_| !quiet.is_empty()) else { return Vec::new() };
     let mut taking = Taking::default();
-    let busy = busy(&quiet, standing);
+    let busy = busy(work, standing);
+    let rests = |uid: &str| work.together(uid).iter().all(|uid| !busy.contains(uid.as_str()));
     let mut resting: BTreeMap<&str, (&Study, StudySummary)> = quiet
         .into_iter()
-        .filter(|(uid, _)| !busy.contains(uid))
+        .filter(|(uid, _)| rests(uid))
         .take(most)
         .map(|(uid, study)| (uid, (study, empty(uid))))
         .collect();
@@ -98,11 +99,11 @@ fn empty(study_uid: &str) -> StudySummary {
     StudySummary { study_uid: study_uid.to_owned(), patient, series: Vec::new(), reports: Vec::new() }
 }
 
-/// Those of the studies of which something is to do, waited for or at fault.
-fn busy<'a>(quiet: &BTreeMap<&'a str, &'a Study>, standing: &'a Standing) -> BTreeSet<&'a str> {
+/// The studies of which something is to do, waited for or at fault.
+fn busy<'a>(work: &'a OpenWork, standing: &'a Standing) -> BTreeSet<&'a str> {
     // Two studies with the same pixels have the same runs, and so lesions of one name.
     let mut named: HashMap<&str, Vec<&str>> = HashMap::new();
-    for (uid, study) in quiet {
+    for (uid, study) in work.studies() {
         study.names.iter().for_each(|name| named.entry(name).or_default().push(uid));
     }
     let by_name = |name: &str| named.get(name).into_iter().flatten().copied();

@@ -17,6 +17,7 @@ pub mod prescan;
 pub mod results;
 pub mod rows;
 pub mod series;
+pub mod visits;
 pub mod volume;
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use sulcus_config::Role;
 
 use crate::digest::Digest;
+pub use crate::visits::{VisitChange, VisitRow};
 
 /// A sequence number of the ledger: 1 for the first event, then without gaps.
 pub type Seq = u64;
@@ -291,6 +292,18 @@ pub struct RunOutcome {
     pub notes: Vec<String>,
     /// The lesions, by label.
     pub lesions: Vec<LesionRow>,
+    /// Other visits of the patient that the lesions were compared with.
+    #[serde(default)]
+    pub alignments: Vec<Alignment>,
+}
+
+/// A visit that a run's lesions were compared with.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Alignment {
+    /// StudyInstanceUID of the visit.
+    pub study_uid: String,
+    /// Its run.
+    pub run_key: Digest,
 }
 
 /// Whether a report stands or was taken back.
@@ -321,6 +334,9 @@ pub struct ReportRow {
     pub doubts: Vec<String>,
     /// What readers said of the report's lesions, by tracking UID.
     pub verdicts: Vec<Finding>,
+    /// The patient's visits by date, this one last; empty where no earlier one is known.
+    #[serde(default)]
+    pub visits: Vec<VisitRow>,
     /// Digest of all the above but `RunOrder::members`: equal content is the same revision.
     pub content: Digest,
 }

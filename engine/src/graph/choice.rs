@@ -82,6 +82,10 @@ pub enum Choice {
     Use {
         /// The run.
         order: Arc<RunOrder>,
+        /// Whose study.
+        patient: PatientKey,
+        /// StudyDate, `YYYYMMDD`; empty where missing.
+        study_date: String,
         /// Demographics of the series.
         demographics_digest: Digest,
         /// The others, each with the reason.
@@ -146,8 +150,14 @@ fn choose(offers: &[&Offer]) -> Choice {
         model,
         members: state.members.clone(),
     });
-    let doubts = judged.doubts.clone();
-    Choice::Use { order, demographics_digest: state.demographics_digest, not_used, doubts }
+    Choice::Use {
+        order,
+        patient: state.patient.clone(),
+        study_date: state.keywords.get("StudyDate").cloned().unwrap_or_default(),
+        demographics_digest: state.demographics_digest,
+        not_used,
+        doubts: judged.doubts.clone(),
+    }
 }
 
 /// RunKey: equal pixels, geometry, model and algorithm give equal runs.

@@ -9,7 +9,7 @@ use differential_dataflow::VecCollection;
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{
     digest::Digest,
-    rows::{DeliveryRow, Finding, PatientKey, ReportRow, Role, RunOrder, Seq, SeriesState},
+    rows::{DeliveryRow, Finding, PatientKey, ReportRow, Role, RunOrder, Seq, SeriesState, VisitRow},
 };
 
 use super::{
@@ -22,6 +22,7 @@ use super::{
     objects::Ready,
     reports::Wanted,
     rows::{Lesion, Output},
+    timeline::Visit,
     versions::Ruling,
 };
 use crate::ledger::event::{Rules, TimerKind};
@@ -48,6 +49,8 @@ pub enum Key {
     Report(ReportKey),
     /// One lesion of a study, by its tracking UID.
     Lesion(String, String),
+    /// One patient, as one pipeline sees him.
+    Patient(PatientKey, String),
     /// Name of a pipeline.
     Pipeline(String),
     /// Objects of one role of one pipeline.
@@ -82,6 +85,9 @@ pub enum Row {
     RunFact(Arc<RunFact>),
     Done(ReportKey, Digest),
     GivenUp(ReportKey, Digest, String),
+    Compared(ReportKey, BTreeSet<Digest>),
+    Visit(PatientKey, Arc<Visit>),
+    Visits(ReportKey, Arc<Vec<VisitRow>>),
     Unsettled(ReportKey),
     Lesion(Arc<Lesion>),
     Finding(Arc<Finding>),

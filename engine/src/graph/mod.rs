@@ -5,7 +5,7 @@
 //! random number, or sees a pixel.
 //!
 //! ```text
-//! arrivals, withdrawals -> instances -> series -> completeness -> matches -> choice -> runs -> findings -> reports -> objects -> deliveries
+//! arrivals, withdrawals -> instances -> series -> completeness -> matches -> choice -> runs -> findings -> timeline -> reports -> objects -> deliveries
 //!                                                  releases, timers   rules           outcomes  verdicts   revisions  encodings  receipts
 //! ```
 
@@ -35,6 +35,7 @@ mod rows;
 pub mod runs;
 pub mod series;
 mod sessions;
+pub mod timeline;
 pub mod versions;
 
 pub use sessions::Owner;
@@ -76,8 +77,15 @@ fn stages<'scope>(from: Collections<'scope>) -> Rows<'scope> {
     let (choices, unusable) = choice::stage(judged, applied);
     let (ended, runs) = runs::stage(choices.clone(), from.runs);
     let (findings, judged) = findings::stage(choices.clone(), runs.clone(), from.verdicts);
-    let (reports, revisions) =
-        reports::stage(choices, ended, findings, from.issued.clone(), from.objects.clone(), from.rules.clone());
+    let visits = timeline::stage(choices.clone(), ended.clone(), judged.clone());
+    let (reports, revisions) = reports::stage(
+        choices,
+        ended,
+        findings.concat(visits),
+        from.issued.clone(),
+        from.objects.clone(),
+        from.rules.clone(),
+    );
     let (ready, objects) = objects::stage(reports, from.issued, from.objects, from.rules.clone());
     let deliveries = deliveries::stage(ready, from.rules, from.tried, from.settled);
     let told =

@@ -18,7 +18,7 @@ use super::{
     instances::{self, Arrived},
     matches, objects, reports,
     rows::Output,
-    runs, series,
+    runs, series, timeline,
     versions::{Ruling, Rulings},
 };
 use crate::ledger::event::{Directive, Entry, Event, Rules, Scope, TimerKind};
@@ -136,7 +136,9 @@ pub fn outputs(entries: &[Entry]) -> BTreeSet<Output> {
     log.verdicts.retain(|_, finding| finding.verdict != LesionVerdict::Open);
     let findings = findings::batch(&choices, &runs, &log.verdicts);
     faults.extend(findings.faults);
-    let (reports, to_issue) = reports::batch(&choices, &runs, &findings.findings, &log.issued, &log.objects, rules);
+    let visits = timeline::batch(&choices, &runs, &findings.lesions);
+    let (reports, to_issue) =
+        reports::batch(&choices, &runs, &findings.findings, &visits, &log.issued, &log.objects, rules);
     faults.extend(runs.faults);
     let (to_encode, objects, more) = objects::batch(&reports, &log.issued, &log.objects, rules);
     faults.extend(more);

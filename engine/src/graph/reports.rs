@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{
     digest::Digest,
-    rows::{Finding, ReportRow, ReportStatus, Role, RunOrder},
+    rows::{Finding, ReportRow, ReportStatus, Role, RunOrder, VisitRow},
 };
 
 use super::{
@@ -34,15 +34,16 @@ pub struct Wanted {
     absent: bool,
 }
 
-/// `ReportRow::content`: equal content is the same revision. What no reader has judged keeps the content that it had
-/// before there were verdicts.
+/// `ReportRow::content`: equal content is the same revision. What no reader has judged, and no earlier visit is known of,
+/// keeps the content that it had before there were verdicts and visits.
 pub fn content(row: &ReportRow) -> Digest {
     let run = row.run.as_ref().map(|run| RunOrder { members: Vec::new(), ..run.clone() });
     let found = Digest::of_row(
         "report",
         &(&row.study_uid, &row.pipeline, &row.status, run, &row.demographics_digest, &row.not_used, &row.doubts),
     );
-    if row.verdicts.is_empty() { found } else { Digest::of_row("judged report", &(found, &row.verdicts)) }
+    let judged = if row.verdicts.is_empty() { found } else { Digest::of_row("judged report", &(found, &row.verdicts)) };
+    if row.visits.is_empty() { judged } else { Digest::of_row("report among visits", &(judged, &row.visits)) }
 }
 
 fn wanted(key: &ReportKey, rows: &[&Row]) -> Option<Wanted> {
@@ -69,13 +70,14 @@ fn wanted(key: &ReportKey, rows: &[&Row]) -> Option<Wanted> {
             not_used,
             doubts,
             verdicts: Vec::new(),
+            visits: Vec::new(),
             content: Digest::default(),
         }
     };
     let withdrawn = |reason: String, not_used| row(ReportStatus::Withdrawn(reason), None, Digest::default(), not_used);
     let mut row = match choice {
         Some(Choice::Hold) => return None,
-        Some(Choice::Use { order, demographics_digest, not_used, doubts })
+        Some(Choice::Use { order, demographics_digest, not_used, doubts, .. })
             if rows.contains(&&Row::Done(key.clone(), order.run_key)) =>
         {
             let mut made = row(ReportStatus::Final, Some(order.as_ref().clone()), *demographics_digest, not_used);
@@ -84,6 +86,8 @@ fn wanted(key: &ReportKey, rows: &[&Row]) -> Option<Wanted> {
                 Row::Finding(finding) => Some(finding.as_ref().clone()),
                 _ => None,
             }));
+            let visits = rows.iter().find_map(|row| if let Row::Visits(_, visits) = row { Some(visits) } else { None });
+            made.visits.extend(visits.into_iter().flat_map(|visits| visits.iter().cloned()));
             match unmade(content(&made)) {
                 None => made,
                 Some(reason) => withdrawn(format!("its segmentation could not be made: {reason}"), not_used),
@@ -131,16 +135,16 @@ fn names(rules: &Rules) -> BTreeSet<String> {
     rules.pipelines.iter().map(|rule| rule.name.clone()).collect()
 }
 
-/// Reports as they should stand, and the revisions to issue.
+/// Reports as they should stand, and the revisions to issue. `said` is what readers and the patient's other visits say.
 pub fn stage<'scope>(
     choices: Rows<'scope>,
     ended: Rows<'scope>,
-    findings: Rows<'scope>,
+    said: Rows<'scope>,
     issued: Rows<'scope>,
     objects: Rows<'scope>,
     rules: Rows<'scope>,
 ) -> (Rows<'scope>, Rows<'scope>) {
-    let reports = gather(choices.concatenate([ended, findings, issued, objects]), "reports", |key, rows, out| {
+    let reports = gather(choices.concatenate([ended, said, issued, objects]), "reports", |key, rows, out| {
         if let Key::Report(key) = key {
             out.extend(wanted(key, rows).map(|wanted| Row::Wanted(Arc::new(wanted))));
         }
@@ -188,6 +192,7 @@ pub fn batch(
     choices: &BTreeMap<ReportKey, Choice>,
     runs: &runs::Batch,
     findings: &BTreeMap<ReportKey, BTreeSet<Finding>>,
+    visits: &BTreeMap<ReportKey, Vec<VisitRow>>,
     issued: &BTreeMap<ReportKey, BTreeSet<Issued>>,
     objects: &BTreeMap<ReportKey, BTreeSet<ObjectFact>>,
     rules: Option<&Rules>,
@@ -203,6 +208,7 @@ pub fn batch(
         rows.extend(runs.given_up.get(key).map(given_up));
         let findings = findings.get(key).into_iter().flatten().cloned();
         rows.extend(findings.map(|finding| Row::Finding(Arc::new(finding))));
+        rows.extend(visits.get(key).map(|visits| Row::Visits(key.clone(), Arc::new(visits.clone()))));
         rows.extend(objects.get(key).into_iter().flatten().cloned().map(|fact| Row::Object(Arc::new(fact))));
         rows.extend(issued.get(key).into_iter().flatten().cloned().map(Row::Issued));
         if let Some(report) = wanted(key, &rows.iter().collect::<Vec<_>>())

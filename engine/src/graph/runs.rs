@@ -91,6 +91,11 @@ fn lesions((study_uid, pipeline): &ReportKey, outcome: &RunOutcome) -> Vec<Lesio
     lesions
 }
 
+/// The runs of other visits that a run was compared with.
+fn compared(outcome: &RunOutcome) -> BTreeSet<Digest> {
+    outcome.alignments.iter().map(|alignment| alignment.run_key).collect()
+}
+
 /// The runs that `choices` want against what happened to them: those that are done or given up, and what is told of
 /// all.
 pub fn stage<'scope>(choices: Rows<'scope>, facts: Rows<'scope>) -> (Rows<'scope>, Rows<'scope>) {
@@ -116,6 +121,8 @@ pub fn stage<'scope>(choices: Rows<'scope>, facts: Rows<'scope>) -> (Rows<'scope
                     out.push(Output::Fault(fault).into());
                 }
                 Standing::Done(key, outcome) => {
+                    let compared = compared(&outcome);
+                    out.extend((!compared.is_empty()).then(|| Row::Compared(key.clone(), compared)));
                     out.extend(lesions(&key, &outcome).into_iter().map(|lesion| Row::Lesion(Arc::new(lesion))));
                     out.push(Row::Done(key, outcome.run_key));
                 }
@@ -123,7 +130,7 @@ pub fn stage<'scope>(choices: Rows<'scope>, facts: Rows<'scope>) -> (Rows<'scope
         }
     });
     let done = each(standing.clone(), |_, row, out| {
-        if let Row::Done(key, _) | Row::GivenUp(key, ..) = &row {
+        if let Row::Done(key, _) | Row::GivenUp(key, ..) | Row::Compared(key, _) = &row {
             out.push((Key::Report(key.clone()), row));
         }
     });
@@ -137,6 +144,8 @@ pub struct Batch {
     pub to_do: Vec<RunToDo>,
     /// For each study and pipeline, the wanted run that is done.
     pub done: BTreeMap<ReportKey, Digest>,
+    /// For each study and pipeline, the runs of other visits that the done one was compared with; none: it is left out.
+    pub compared: BTreeMap<ReportKey, BTreeSet<Digest>>,
     /// For each study and pipeline, the wanted run that is given up, and why.
     pub given_up: BTreeMap<ReportKey, (Digest, String)>,
     /// Lesions of the runs that are wanted and done.
@@ -167,6 +176,10 @@ pub fn batch(choices: &BTreeMap<ReportKey, Choice>, facts: &BTreeMap<Digest, BTr
             }
             Standing::Done(key, outcome) => {
                 batch.lesions.extend(lesions(&key, &outcome));
+                let compared = compared(&outcome);
+                if !compared.is_empty() {
+                    batch.compared.insert(key.clone(), compared);
+                }
                 batch.done.insert(key, outcome.run_key);
             }
         }

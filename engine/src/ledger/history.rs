@@ -1,14 +1,17 @@
 //! What a reader asks of the history: all about one study or one run, and which studies are open.
 
 use rusqlite::params;
-use sulcus_operators::{digest::Digest, rows::Seq};
+use sulcus_operators::{
+    digest::Digest,
+    rows::{PatientKey, Seq},
+};
 
 use super::{
     LedgerError,
     event::{Entry, Event, RevisionKey, StudySummary},
     read::{Reader, Stored, as_column},
     store::unsigned,
-    studies::{Owners, SITE, owners},
+    studies::{Owners, SITE, of_patient, owners},
 };
 
 /// Whoever can look back into the log. The ledger's reader does; tests look into a list.
@@ -19,6 +22,8 @@ pub trait History {
     fn about_study(&self, study_uid: &str, before: Seq) -> Result<Vec<Entry>, LedgerError>;
     /// The entries before `before` that speak of a run, in order.
     fn about_run(&self, run_key: &Digest, before: Seq) -> Result<Vec<Entry>, LedgerError>;
+    /// The studies that were ever received of a patient; none where they are too many to be visits.
+    fn of_patient(&self, patient: &PatientKey) -> Result<Vec<String>, LedgerError>;
 }
 
 impl History for Reader {
@@ -32,6 +37,10 @@ impl History for Reader {
 
     fn about_run(&self, run_key: &Digest, before: Seq) -> Result<Vec<Entry>, LedgerError> {
         self.about(&run_key.to_string(), before)
+    }
+
+    fn of_patient(&self, patient: &PatientKey) -> Result<Vec<String>, LedgerError> {
+        of_patient(&self.connection, patient)
     }
 }
 

@@ -232,7 +232,7 @@ fn a_newer_version_is_refused_with_both_numbers() {
     Ledger::create_or_open(&place.ledger()).unwrap().append(&[started(1)], 1).unwrap();
     change(&place.ledger(), "PRAGMA user_version = 7");
     let refused = Ledger::create_or_open(&place.ledger()).unwrap_err();
-    assert!(matches!(refused, LedgerError::Version { found: 7, known: 2 }));
+    assert!(matches!(refused, LedgerError::Version { found: 7, known: 3 }));
     assert!(matches!(Reader::open(&place.ledger()), Err(LedgerError::Version { found: 7, .. })));
 }
 
@@ -271,7 +271,15 @@ fn a_start_reads_the_open_studies_and_what_is_of_the_site() {
 }
 
 #[test]
-fn a_ledger_of_version_1_is_brought_to_version_2_with_all_its_events() {
+fn a_ledger_of_an_earlier_version_is_brought_to_this_one_with_all_its_events() {
+    let version_1 = "DROP TABLE series; DROP TABLE open_studies; DROP TABLE sealed; DROP TABLE patients;
+                     DELETE FROM concerns WHERE key = '*' OR (key = '1.2.3' AND seq = 4); PRAGMA user_version = 1";
+    is_migrated(1, version_1);
+    is_migrated(2, "DROP TABLE patients; PRAGMA user_version = 2");
+}
+
+/// `downgrade` makes a ledger of version `version` of one of this version.
+fn is_migrated(version: i64, downgrade: &str) {
     let place = Place::new();
     let mut ledger = Ledger::create_or_open(&place.ledger()).unwrap();
     commit(&mut ledger, &place.spool_some(0..3));
@@ -279,18 +287,17 @@ fn a_ledger_of_version_1_is_brought_to_version_2_with_all_its_events() {
     ledger.append(&[withdrawn, Event::RulesChanged(Rules::default())], 1).unwrap();
     drop(ledger);
     let before = Reader::open(&place.ledger()).unwrap().entries_after(0, 9).unwrap();
-    change(
-        &place.ledger(),
-        "DROP TABLE series; DROP TABLE open_studies; DROP TABLE sealed; PRAGMA user_version = 1;
-         DELETE FROM concerns WHERE key = '*' OR (key = '1.2.3' AND seq = 4)",
-    );
-    assert!(matches!(Reader::open(&place.ledger()), Err(LedgerError::Version { found: 1, .. })));
+    change(&place.ledger(), downgrade);
+    assert!(matches!(Reader::open(&place.ledger()), Err(LedgerError::Version { found, .. }) if found == version));
     drop(Ledger::create_or_open(&place.ledger()).unwrap());
     let reader = Reader::open(&place.ledger()).unwrap();
     assert_eq!(reader.entries_after(0, 9).unwrap(), before);
     let at = reader.open_work().unwrap();
     assert_eq!((at.studies, at.site), (vec!["1.2.3".to_owned()], before[4..].to_vec()));
     assert_eq!(reader.about_study("1.2.3", 9).unwrap(), before[..4]);
+    let Event::InstanceReceived { facts, .. } = &before[0].event else { panic!("{before:?}") };
+    assert!(!facts.patient.id.is_empty());
+    assert_eq!(reader.of_patient(&facts.patient).unwrap(), ["1.2.3"]);
     assert_eq!(place.verify().faults, []);
 }
 

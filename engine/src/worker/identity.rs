@@ -108,6 +108,7 @@ mod tests {
             intensity_scale: String::new(),
             notes: Vec::new(),
             lesions: vec![lesion("2.25.1")],
+            alignments: Vec::new(),
         };
         let kept = |volume: &Volume, outcome: &RunOutcome, same_series| {
             let earlier = [EarlierRun { outcome: outcome.clone(), same_series }];

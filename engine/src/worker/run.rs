@@ -115,6 +115,7 @@ impl Worker {
             intensity_scale: volume.intensity_scale,
             notes,
             lesions,
+            alignments: Vec::new(),
         }))
     }
 }

@@ -15,3 +15,4 @@ mod sealed;
 mod site;
 mod verdicts;
 mod versions;
+mod visits;

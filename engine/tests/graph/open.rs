@@ -17,7 +17,7 @@ use sulcus_engine::{
 };
 use sulcus_operators::{
     digest::Digest,
-    rows::{Seq, Verdict},
+    rows::{PatientKey, Seq, Verdict},
 };
 
 /// The open work of a log, and what it tells.
@@ -138,6 +138,14 @@ impl History for Log<'_> {
         };
         Ok(self.0.iter().filter(|entry| entry.seq < before && of_run(&entry.event)).cloned().collect())
     }
+
+    fn of_patient(&self, patient: &PatientKey) -> Result<Vec<String>, LedgerError> {
+        let study = |entry: &Entry| match &entry.event {
+            Event::InstanceReceived { facts, .. } if facts.patient == *patient => Some(facts.study_uid.clone()),
+            _ => None,
+        };
+        Ok(self.0.iter().filter_map(study).collect::<BTreeSet<_>>().into_iter().collect())
+    }
 }
 
 impl Open {
@@ -170,7 +178,9 @@ impl Open {
         rulings.read(log.len() as Seq + 1, rules);
         let mut taking = Taking::default();
         let sealed = log.iter().filter_map(|entry| match &entry.event {
-            Event::StudySealed { study_uid, summary, .. } if !self.work.studies().contains_key(study_uid) => {
+            Event::StudySealed { study_uid, summary, .. }
+                if self.work.studies().get(study_uid).is_none_or(|study| study.sealed) =>
+            {
                 Some(summary)
             }
             _ => None,

@@ -28,6 +28,7 @@ fn row(status: ReportStatus) -> ReportRow {
         not_used: vec![("1.2.9".into(), "the same acquisition with prescan normalise".into())],
         doubts: Vec::new(),
         verdicts: Vec::new(),
+        visits: Vec::new(),
         content: Digest([3; 32]),
     }
 }
@@ -47,6 +48,7 @@ fn judged(status: ReportStatus, lesions: Vec<LesionRow>, verdicts: Vec<Finding>)
         intensity_scale: "stored values".into(),
         notes: vec!["a single slice".into()],
         lesions,
+        alignments: Vec::new(),
     };
     Report::new(&ReportInput {
         row: &ReportRow { verdicts, ..row(status) },
@@ -172,6 +174,7 @@ fn an_outcome_of_another_run_is_refused() {
         intensity_scale: String::new(),
         notes: Vec::new(),
         lesions: Vec::new(),
+        alignments: Vec::new(),
     };
     let refused = Report::new(&ReportInput { outcome: Some(&other), ..input }).err();
     assert_eq!(refused, Some(ReportError::OtherRun { found: Digest([9; 32]), expected: Digest([1; 32]) }));
