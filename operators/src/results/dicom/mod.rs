@@ -153,7 +153,7 @@ pub(crate) fn part_10(object: &InMemDicomObject, pixel_data: Option<&[u8]>) -> R
         element.to_str().map(|uid| uid.into_owned()).map_err(|error| encoding(&error))
     };
     let (class, instance) = (uid(tags::SOP_CLASS_UID)?, uid(tags::SOP_INSTANCE_UID)?);
-    let mut bytes = Vec::new();
+    let mut bytes = part10::begin(uids::EXPLICIT_VR_LITTLE_ENDIAN, &class, &instance);
     object.write_dataset_with_ts(&mut bytes, &EXPLICIT_VR_LITTLE_ENDIAN.erased()).map_err(|error| encoding(&error))?;
     if let Some(pixels) = pixel_data {
         let length = u32::try_from(pixels.len()).map_err(|error| encoding(&error))?;
@@ -163,7 +163,7 @@ pub(crate) fn part_10(object: &InMemDicomObject, pixel_data: Option<&[u8]>) -> R
         bytes.extend_from_slice(&length.to_le_bytes());
         bytes.extend_from_slice(pixels);
     }
-    Ok(part10::wrap(uids::EXPLICIT_VR_LITTLE_ENDIAN, &class, &instance, &bytes))
+    Ok(bytes)
 }
 
 /// Refuses a UID that PS3.5 9.1 forbids.

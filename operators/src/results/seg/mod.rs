@@ -3,6 +3,8 @@
 //!
 //! What cannot be a valid object is an error, never a file. Reading back and checking is `results::check`'s.
 
+#[cfg(test)]
+mod bad_input_tests;
 mod error;
 mod groups;
 mod kind;
