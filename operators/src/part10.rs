@@ -109,6 +109,14 @@ fn uid(text: &[u8]) -> String {
 
 /// A file around a data set: preamble, group 0002 with its length, then the bytes as they are.
 pub fn wrap(transfer_syntax: &str, sop_class_uid: &str, sop_instance_uid: &str, data_set: &[u8]) -> Vec<u8> {
+    let mut file = begin(transfer_syntax, sop_class_uid, sop_instance_uid);
+    file.reserve_exact(data_set.len());
+    file.extend_from_slice(data_set);
+    file
+}
+
+/// What comes before the data set in a file: preamble and group 0002.
+pub(crate) fn begin(transfer_syntax: &str, sop_class_uid: &str, sop_instance_uid: &str) -> Vec<u8> {
     let mut group = Vec::with_capacity(256);
     group.extend_from_slice(&[2, 0, 1, 0, b'O', b'B', 0, 0, 2, 0, 0, 0, 0, 1]);
     for (element, vr, text, padding) in [
@@ -128,13 +136,12 @@ pub fn wrap(transfer_syntax: &str, sop_class_uid: &str, sop_instance_uid: &str, 
         group.extend_from_slice(&(value.len() as u16).to_le_bytes());
         group.extend_from_slice(&value);
     }
-    let mut file = Vec::with_capacity(144 + group.len() + data_set.len());
+    let mut file = Vec::with_capacity(144 + group.len());
     file.resize(128, 0);
     file.extend_from_slice(b"DICM");
     file.extend_from_slice(&[2, 0, 0, 0, b'U', b'L', 4, 0]);
     file.extend_from_slice(&(group.len() as u32).to_le_bytes());
     file.extend_from_slice(&group);
-    file.extend_from_slice(data_set);
     file
 }
 

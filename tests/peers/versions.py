@@ -3,6 +3,6 @@
 import importlib.metadata
 import json
 
-NAMES = ["dcm2niix", "highdicom", "nibabel", "numpy", "pydicom", "pynetdicom"]
+NAMES = ["dcm2niix", "dcmqi", "highdicom", "nibabel", "numpy", "pydicom", "pynetdicom"]
 
 print(json.dumps({name: importlib.metadata.version(name) for name in NAMES}))

@@ -16,9 +16,11 @@ pub mod memory;
 pub mod npy;
 pub mod orthanc;
 mod peer;
+pub mod phantoms;
 pub mod places;
 pub mod python;
 pub mod scans;
+pub mod segmented;
 pub mod serving;
 pub mod slices;
 #[path = "../unsynced/cut.rs"]

@@ -7,7 +7,7 @@ use sulcus_operators::{
         dicom::{Algorithm, Equipment, Header},
         judged::without_rejected,
         report::{Report, ReportInput},
-        seg::{self, SegInput},
+        seg::{self, SegInput, SegKind},
         uid::{ObjectFacts, object_key, series_uid},
     },
     rows::{Role, RunOrder, RunOutcome},
@@ -59,6 +59,7 @@ impl Worker {
                 created: order.at,
                 equipment: Equipment { serial_number: &self.site, software_version: env!("CARGO_PKG_VERSION") },
             },
+            kind: SegKind::Lesions,
             grid: &volume.grid,
             frames: &volume.frames,
             frame_of_reference_uid: &volume.frame_of_reference_uid,
@@ -68,7 +69,12 @@ impl Worker {
             algorithm: Algorithm { name, version, digest: run.model },
         })
         .map_err(|error| Failure::input(error, "the source header does not allow a valid segmentation"))?;
-        for note in &written.notes {
+        let [part] = written.parts.as_slice() else {
+            let parts = written.parts.len();
+            let hint = "raise the smallest lesion size of the model";
+            return Err(Failure::input(format!("the lesions need {parts} segmentations where one is sent"), hint));
+        };
+        for note in &part.notes {
             tracing::info!(object = object.short(), note, "left out of the segmentation");
         }
         let by_uid = |uid: &str| {
@@ -80,10 +86,11 @@ impl Worker {
         };
         drop(without);
         let (labels, lesions) = (labels.view(), outcome.lesions.as_slice());
-        let expected = Expected { source: &by_uid, frames: &volume.frames, labels, lesions, findings };
-        check(&written.bytes, &expected)
+        let (kind, frames) = (SegKind::Lesions, volume.frames.as_slice());
+        let expected = Expected { kind, source: &by_uid, frames, labels, lesions, findings };
+        check(&written.parts, &expected)
             .map_err(|error| Failure::input(error, "the object is not sent; report this with the series' headers"))?;
-        Ok(written.bytes)
+        Ok(part.bytes.clone())
     }
 }
 

@@ -36,7 +36,15 @@ pub enum HeaderError {
 /// # Errors
 /// [`HeaderError`] where the bytes are refused or cannot be parsed.
 pub fn read(encoded: Encoded<'_>) -> Result<InMemDicomObject, HeaderError> {
-    let scan = prescan(encoded, &Limits::default())?;
+    read_within(encoded, &Limits::default())
+}
+
+/// [`read`] with limits of one's own.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_within(encoded: Encoded<'_>, limits: &Limits) -> Result<InMemDicomObject, HeaderError> {
+    let scan = prescan(encoded, limits)?;
     let syntax = match encoded.transfer_syntax {
         IMPLICIT_LE => IMPLICIT_VR_LITTLE_ENDIAN.erased(),
         EXPLICIT_BE => EXPLICIT_VR_BIG_ENDIAN.erased(),

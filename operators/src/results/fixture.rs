@@ -8,7 +8,7 @@ use ndarray::Array3;
 
 use super::{
     dicom::{Algorithm, Equipment, Header},
-    seg::SegInput,
+    seg::{SegInput, SegKind},
 };
 use crate::{
     digest::Digest,
@@ -130,6 +130,7 @@ impl Sample {
     pub(super) fn input(&self) -> SegInput<'_> {
         SegInput {
             header: self.header(),
+            kind: SegKind::Lesions,
             grid: &self.grid,
             frames: &self.frames,
             frame_of_reference_uid: "1.2.3.5",

@@ -42,6 +42,14 @@ pub fn series_uid(object: &Digest) -> String {
     Digest::of_parts("sulcus series 1", [object.0.as_slice()]).uid()
 }
 
+/// SOPInstanceUID of part `part` (from 1) of an object that is split; the first part has the object's own.
+pub fn part_uid(sop_instance_uid: &str, part: u32) -> String {
+    match part {
+        0 | 1 => sop_instance_uid.to_owned(),
+        _ => Digest::of_parts("sulcus part 1", [sop_instance_uid.as_bytes(), &part.to_le_bytes()]).uid(),
+    }
+}
+
 /// DimensionOrganizationUID (0020,9164) of the object with this SOPInstanceUID.
 pub fn dimension_organization_uid(sop_instance_uid: &str) -> String {
     Digest::of_parts("sulcus dimension organization 1", [sop_instance_uid.as_bytes()]).uid()
@@ -76,6 +84,8 @@ mod tests {
         assert_eq!(key.to_string(), "ecb84fe74d04de868864bacce27abe182cebcd6cc67a19b058bcd7fc22fac5cf");
         assert_eq!(key.uid(), "2.25.314654810263110638083228041343414222360");
         assert_eq!(series_uid(&key), "2.25.119135060337403701967610305609272757539");
+        assert_eq!(part_uid("1.2.3", 1), "1.2.3");
+        assert_eq!(part_uid("1.2.3", 2), "2.25.231727841432628561117098982259513932525");
         assert_eq!(dimension_organization_uid("1.2.3"), "2.25.22461396519750358355185849130116315731");
     }
 

@@ -1,28 +1,35 @@
-//! Reads a written segmentation back and checks that it says what was found, where it was found.
+//! Reads written segmentations back and checks that they say what was found, where it was found.
 //!
-//! This is a second road to the same voxels: it follows the file's own references to the source instances, samples
+//! This is a second road to the same voxels: it follows the files' own references to the source instances, samples
 //! their raw pixels under each mask, and compares with the measured lesions. It shares the pixel decoder with
 //! conversion and nothing with the builder: no grid, no affine, no frame list of the writer.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
-
+mod lesions;
+mod mismatch;
+#[cfg(test)]
+mod kind_tests;
 mod source;
 #[cfg(test)]
 mod tests;
 mod written;
 
-use ndarray::ArrayView3;
-use thiserror::Error;
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
-use self::{source::Source, written::Written};
+use ndarray::{ArrayView2, ArrayView3, Axis};
+
+pub use self::mismatch::Mismatch;
+use self::{lesions::Lesions, source::Source, written::Written};
+use super::seg::{Probability, SegKind, step};
 use crate::{
-    rows::{Finding, LesionRow, LesionVerdict},
+    rows::{Finding, LesionRow},
     volume::{Encoded, FrameRef},
 };
 
-/// What the written file must agree with.
+/// What the written files must agree with.
 #[derive(Clone, Copy)]
 pub struct Expected<'a> {
+    /// What was to be written; the probability map where it was that.
+    pub kind: SegKind<'a>,
     /// Fetches a source instance by its SOPInstanceUID.
     pub source: &'a dyn Fn(&str) -> Option<Encoded<'a>>,
     /// The source of each slice of the label map, as conversion found it.
@@ -31,7 +38,7 @@ pub struct Expected<'a> {
     pub labels: ArrayView3<'a, u16>,
     /// The lesions, in the order of the segments.
     pub lesions: &'a [LesionRow],
-    /// What readers said of them: a lesion that one rejected must not be in the file.
+    /// What readers said of them: a lesion that one rejected must not be in the files.
     pub findings: &'a [Finding],
 }
 
@@ -48,165 +55,108 @@ pub struct Checked {
     pub mean_error_milli: f64,
 }
 
-/// Where the file and what it was made from disagree. Such a file must not leave.
-#[derive(Debug, Error, PartialEq)]
-pub enum Mismatch {
-    /// The file cannot be read, or lacks something.
-    #[error("the written segmentation cannot be read back: {0}")]
-    File(String),
-    /// A source cannot be read.
-    #[error("source instance {uid} cannot be read: {reason}; send the series again")]
-    Source {
-        /// SOPInstanceUID.
-        uid: String,
-        /// Why.
-        reason: String,
-    },
-    /// Frame and source differ in matrix, spacing, orientation, study or frame of reference.
-    #[error("frame {frame} differs from its source instance in {what}; nothing was sent, report this as a fault")]
-    Plane {
-        /// Frame number from 1.
-        frame: usize,
-        /// In what.
-        what: &'static str,
-    },
-    /// A frame lies elsewhere than its source.
-    #[error(
-        "frame {frame} lies {distance_mm:.3} mm from its source instance; nothing was sent, report this as a fault"
-    )]
-    Position {
-        /// Frame number from 1.
-        frame: usize,
-        /// How far.
-        distance_mm: f64,
-    },
-    /// A mask is not that of the label map.
-    #[error("frame {frame} differs from the label map in {voxels} voxels; nothing was sent, report this as a fault")]
-    Mask {
-        /// Frame number from 1.
-        frame: usize,
-        /// In how many voxels.
-        voxels: usize,
-    },
-    /// A segment has other voxels than its lesion.
-    #[error(
-        "lesion {label} has {found} voxels in the file, {expected} measured; nothing was sent, report this as a fault"
-    )]
-    Voxels {
-        /// The lesion.
-        label: u32,
-        /// In the file.
-        found: u64,
-        /// Measured.
-        expected: u64,
-    },
-    /// A segment lies over other intensities than its lesion.
-    #[error(
-        "lesion {label} lies over a mean of {found_milli} (thousandths) in the source, {expected_milli} measured; nothing was sent, report this as a fault"
-    )]
-    Mean {
-        /// The lesion.
-        label: u32,
-        /// In the source, under the file's mask.
-        found_milli: i64,
-        /// Measured.
-        expected_milli: i64,
-    },
+/// Checks the Part-10 files of a written segmentation, all parts in their order, against their sources and the measured
+/// lesions. Of a probability map, what lies under each lesion of the label map is compared with the lesion's row.
+///
+/// # Errors
+/// [`Mismatch`], the first that is found.
+pub fn check(parts: &[impl AsRef<[u8]>], expected: &Expected<'_>) -> Result<Checked, Mismatch> {
+    let mut lesions = Lesions::new(expected);
+    let mut checked = Checked { frames: 0, voxels: 0, position_error_mm: 0.0, mean_error_milli: 0.0 };
+    let mut instances = BTreeSet::new();
+    let mut series = None;
+    for file in parts {
+        let seg = Written::read(file.as_ref(), expected.kind)?;
+        if !instances.insert(seg.sop_instance_uid.clone()) {
+            return Err(Mismatch::File("two parts are one instance".into()));
+        }
+        if *series.get_or_insert_with(|| seg.series_uid.clone()) != seg.series_uid {
+            return Err(Mismatch::File("its parts are of two series".into()));
+        }
+        lesions.begin(&seg)?;
+        part(&seg, expected, &mut lesions, &mut checked)?;
+    }
+    checked.mean_error_milli = lesions.compare()?;
+    lesions.compare_voxels(expected.labels)?;
+    Ok(checked)
 }
 
-/// Checks a written Part-10 segmentation against its sources and the measured lesions.
-pub fn check(seg_part10: &[u8], expected: &Expected<'_>) -> Result<Checked, Mismatch> {
-    let seg = Written::read(seg_part10)?;
-    let rejected: BTreeSet<&str> = expected
-        .findings
-        .iter()
-        .filter(|finding| finding.verdict == LesionVerdict::Rejected)
-        .map(|finding| finding.tracking_uid.as_str())
-        .collect();
-    let (out, lesions): (Vec<&LesionRow>, Vec<&LesionRow>) =
-        expected.lesions.iter().partition(|lesion| rejected.contains(lesion.tracking_uid.as_str()));
-    let segments = lesions.len().max(1);
-    if seg.tracking.len() != segments {
-        return Err(Mismatch::File(format!("it has {} segments for {segments}", seg.tracking.len())));
-    }
-    let uids = lesions.iter().map(|lesion| Some(lesion.tracking_uid.as_str()));
-    if !seg.tracking.iter().map(Option::as_deref).eq(uids.chain(lesions.is_empty().then_some(None))) {
-        return Err(Mismatch::File("its segments are not the lesions".into()));
-    }
+/// Checks one file.
+fn part(
+    seg: &Written<'_>,
+    expected: &Expected<'_>,
+    lesions: &mut Lesions<'_>,
+    checked: &mut Checked,
+) -> Result<(), Mismatch> {
     let slice_of: BTreeMap<(&str, u32), usize> = (0..)
         .zip(expected.frames)
         .map(|(slice, f)| ((f.sop_instance_uid.as_str(), f.frame.unwrap_or(1)), slice))
         .collect();
-    let mut sums = vec![(0u64, 0f64); segments];
+    // STEP 1: each frame lies where its source does.
     let mut sources: BTreeMap<&str, Source<'_>> = BTreeMap::new();
     let mut seen = BTreeSet::new();
-    let mut position_error_mm = 0f64;
     for (number, frame) in (1..).zip(&seg.frames) {
         let uid = frame.source_uid.as_str();
         let source = match sources.entry(uid) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(Source::read(uid, expected.source)?),
         };
-        position_error_mm = position_error_mm.max(seg.compare_plane(number, frame, source)?);
-        let label = match lesions.get(frame.segment) {
-            Some(lesion) => lesion.label,
-            None if lesions.is_empty() && frame.segment == 0 => 0,
-            None => return Err(Mismatch::File(format!("frame {number} names a segment that is not there"))),
-        };
+        let apart = seg.compare_plane(number, frame, source)?;
+        checked.position_error_mm = checked.position_error_mm.max(apart);
         if !seen.insert((frame.segment, uid, frame.source_frame)) {
             return Err(Mismatch::File(format!("frame {number} repeats a segment on one source frame")));
         }
-        let mask = seg.mask(number)?;
-        let slice = slice_of.get(&(uid, frame.source_frame));
-        let Some(plane) = slice.and_then(|&slice| {
-            (slice < expected.labels.dim().0).then(|| expected.labels.index_axis(ndarray::Axis(0), slice))
-        }) else {
+    }
+    // One segment of all frames has as many as the volume has slices; none is there twice.
+    let every_slice = !matches!(expected.kind, SegKind::Lesions) || lesions.is_empty();
+    if every_slice && seg.frames.len() != expected.labels.dim().0 {
+        let (found, slices) = (seg.frames.len(), expected.labels.dim().0);
+        return Err(Mismatch::File(format!("it has {found} frames for {slices} slices")));
+    }
+    // STEP 2: each frame says what the maps say; by source, so that a source's pixels are decoded once.
+    let mut order: Vec<_> = (1..).zip(&seg.frames).collect();
+    order.sort_by_key(|(number, frame)| (frame.source_uid.as_str(), frame.source_frame, *number));
+    let mut decoded: Option<(&str, u32, Vec<f64>)> = None;
+    for (number, frame) in order {
+        let (uid, source_frame) = (frame.source_uid.as_str(), frame.source_frame);
+        let plane = slice_of.get(&(uid, source_frame)).filter(|slice| **slice < expected.labels.dim().0);
+        let Some(&slice) = plane else {
             return Err(Mismatch::Plane { frame: number, what: "that its source is no slice of the volume" });
         };
-        if plane.len() != mask.len() {
+        let labels = expected.labels.index_axis(Axis(0), slice);
+        let stored = seg.stored(number)?;
+        if labels.len() != stored.len() {
             return Err(Mismatch::Plane { frame: number, what: "matrix" });
         }
-        let voxels = plane.iter().zip(&mask).filter(|(l, m)| (label != 0 && u32::from(**l) == label) != **m).count();
+        let voxels = match expected.kind {
+            SegKind::Probability(Probability::Unit(map)) => differing(map.index_axis(Axis(0), slice), &stored, step),
+            SegKind::Probability(Probability::Steps(map)) => differing(map.index_axis(Axis(0), slice), &stored, Some),
+            _ => labels.iter().zip(&stored).filter(|(l, s)| lesions.value(**l, frame.segment) != **s).count(),
+        };
         if voxels > 0 {
             return Err(Mismatch::Mask { frame: number, voxels });
         }
-        if mask.contains(&true) {
-            let intensities = source.intensities(uid, frame.source_frame)?;
-            if let Some((count, sum)) = sums.get_mut(frame.segment) {
-                for (_, intensity) in mask.iter().zip(intensities).filter(|(on, _)| **on) {
-                    *count += 1;
-                    *sum += intensity;
-                }
+        checked.voxels += stored.iter().filter(|stored| **stored != 0).count() as u64;
+        let of_a_lesion = |at: &(&u16, &u16)| lesions.owner(*at.0, *at.1, frame.segment).is_some();
+        if labels.iter().zip(&stored).any(|at| of_a_lesion(&at)) {
+            let held = decoded.take().filter(|(of, number, _)| (*of, *number) == (uid, source_frame));
+            let intensities = match (held, sources.get(uid)) {
+                (Some((.., intensities)), _) => intensities,
+                (None, Some(source)) => source.intensities(uid, source_frame)?,
+                (None, None) => return Err(Mismatch::File("a source got lost".into())),
+            };
+            for ((&label, &stored), intensity) in labels.iter().zip(&stored).zip(&intensities) {
+                lesions.add(label, stored, frame.segment, *intensity);
             }
+            decoded = Some((uid, source_frame, intensities));
         }
     }
-    let mean_error_milli = compare_lesions(&lesions, &sums)?;
-    let voxels = sums.iter().map(|(count, _)| count).sum();
-    let out: BTreeSet<u32> = out.into_iter().map(|lesion| lesion.label).collect();
-    let labelled = expected.labels.iter().filter(|label| **label != 0 && !out.contains(&u32::from(**label)));
-    let labelled = labelled.count() as u64;
-    if voxels != labelled {
-        return Err(Mismatch::File(format!("it has {voxels} voxels of the {labelled} in the label map")));
-    }
-    Ok(Checked { frames: seg.frames.len(), voxels, position_error_mm, mean_error_milli })
+    checked.frames += seg.frames.len();
+    Ok(())
 }
 
-/// The largest difference of a mean, in thousandths.
-fn compare_lesions(lesions: &[&LesionRow], sums: &[(u64, f64)]) -> Result<f64, Mismatch> {
-    let mut largest = 0f64;
-    for (lesion, &(found, sum)) in lesions.iter().zip(sums) {
-        if found != lesion.voxels || found == 0 {
-            return Err(Mismatch::Voxels { label: lesion.label, found, expected: lesion.voxels });
-        }
-        let mean = 1000.0 * sum / found as f64;
-        let expected = lesion.mean_intensity_milli as f64;
-        // One thousandth of the mean, or one step of the row's own rounding.
-        let error = (mean - expected).abs();
-        if error.is_nan() || error > (expected.abs() / 1000.0).max(1.0) {
-            let (found_milli, expected_milli) = (mean.round() as i64, lesion.mean_intensity_milli);
-            return Err(Mismatch::Mean { label: lesion.label, found_milli, expected_milli });
-        }
-        largest = largest.max(error);
-    }
-    Ok(largest)
+/// In how many voxels a plane of a probability map is not what is stored.
+fn differing<T: Copy>(map: ArrayView2<'_, T>, stored: &[u16], step: impl Fn(T) -> Option<u8>) -> usize {
+    let differ = |(p, stored): &(&T, &u16)| step(**p).map(u16::from) != Some(**stored);
+    map.iter().zip(stored).filter(differ).count() + map.len().abs_diff(stored.len())
 }

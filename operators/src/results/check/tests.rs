@@ -6,10 +6,12 @@ use ndarray::{Array3, Axis, Slice};
 use super::*;
 use crate::{
     results::{
+        dicom::Object,
         fixture::Sample,
         judged::without_rejected,
-        seg::{SegInput, encode},
+        seg::{SegError, SegInput, SegKind},
     },
+    rows::LesionVerdict,
     volume::Grid,
 };
 
@@ -19,6 +21,11 @@ fn sample() -> Sample {
     Sample::new([7, 5, 7], &BOXES)
 }
 
+/// The only object of a segmentation.
+fn encode(input: &SegInput<'_>) -> Result<Object, SegError> {
+    crate::results::seg::encode(input).map(|mut written| written.parts.remove(0))
+}
+
 /// Writes `input` and checks the file against what `truth` measured.
 fn checked(input: &SegInput<'_>, truth: &Sample) -> Result<Checked, Mismatch> {
     against(&encode(input).unwrap().bytes, truth, truth.labels.view())
@@ -26,15 +33,17 @@ fn checked(input: &SegInput<'_>, truth: &Sample) -> Result<Checked, Mismatch> {
 
 fn against(file: &[u8], truth: &Sample, labels: ArrayView3<'_, u16>) -> Result<Checked, Mismatch> {
     let source = |uid: &str| truth.source(uid);
-    check(file, &Expected { source: &source, frames: &truth.frames, labels, lesions: &truth.lesions, findings: &[] })
+    let (frames, lesions) = (truth.frames.as_slice(), truth.lesions.as_slice());
+    check(&[file], &Expected { kind: SegKind::Lesions, source: &source, frames, labels, lesions, findings: &[] })
 }
 
 /// What is checked where a reader rejected these lesions.
 fn after_rejection(file: &[u8], truth: &Sample, rejected: &[&LesionRow]) -> Result<Checked, Mismatch> {
     let source = |uid: &str| truth.source(uid);
     let findings = rejections(rejected);
-    let (labels, lesions) = (truth.labels.view(), &truth.lesions);
-    check(file, &Expected { source: &source, frames: &truth.frames, labels, lesions, findings: &findings })
+    let (labels, lesions, frames) = (truth.labels.view(), &truth.lesions, truth.frames.as_slice());
+    let (kind, findings) = (SegKind::Lesions, findings.as_slice());
+    check(&[file], &Expected { kind, source: &source, frames, labels, lesions, findings })
 }
 
 fn rejections(rejected: &[&LesionRow]) -> Vec<Finding> {

@@ -14,6 +14,8 @@ pub(crate) struct Code(pub(crate) &'static str, pub(crate) &'static str, pub(cra
 pub(crate) const MORPHOLOGICALLY_ABNORMAL: Code = Code("49755003", "SCT", "Morphologically Abnormal Structure");
 /// Type of every segment (CID 7159).
 pub(crate) const LESION: Code = Code("52988006", "SCT", "Lesion");
+/// Category and type of what lies around the segments of a label map (CID 7150, CID 7159).
+pub(crate) const BACKGROUND: Code = Code("125040", "DCM", "Background");
 /// Anatomic region of every segment (CID 4).
 pub(crate) const BRAIN: Code = Code("12738006", "SCT", "Brain");
 /// Family of the algorithm (CID 7162).

@@ -67,6 +67,12 @@ pub struct Object {
     pub notes: Vec<String>,
 }
 
+impl AsRef<[u8]> for Object {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// Why no object was written.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum ObjectError {
@@ -135,8 +141,8 @@ pub(crate) fn begin(
     Ok((object, inherited))
 }
 
-/// The file (Explicit VR Little Endian). `pixel_data`, 8-bit samples or bits of even length, come last in it and are
-/// appended to the data set as they are.
+/// The file (Explicit VR Little Endian). `pixel_data`, bits or samples of BitsAllocated (16 bits little endian) and of
+/// even length, come last in it and are appended to the data set as they are.
 ///
 /// # Errors
 /// [`ObjectError::Encoding`].
@@ -147,16 +153,17 @@ pub(crate) fn part_10(object: &InMemDicomObject, pixel_data: Option<&[u8]>) -> R
         element.to_str().map(|uid| uid.into_owned()).map_err(|error| encoding(&error))
     };
     let (class, instance) = (uid(tags::SOP_CLASS_UID)?, uid(tags::SOP_INSTANCE_UID)?);
-    let mut bytes = Vec::new();
+    let mut bytes = part10::begin(uids::EXPLICIT_VR_LITTLE_ENDIAN, &class, &instance);
     object.write_dataset_with_ts(&mut bytes, &EXPLICIT_VR_LITTLE_ENDIAN.erased()).map_err(|error| encoding(&error))?;
     if let Some(pixels) = pixel_data {
         let length = u32::try_from(pixels.len()).map_err(|error| encoding(&error))?;
         bytes.reserve_exact(pixels.len() + 12);
-        bytes.extend_from_slice(b"\xE0\x7F\x10\x00OB\0\0");
+        let wide = object.get(tags::BITS_ALLOCATED).is_some_and(|bits| bits.to_int::<u16>().is_ok_and(|bits| bits > 8));
+        bytes.extend_from_slice(if wide { b"\xE0\x7F\x10\x00OW\0\0" } else { b"\xE0\x7F\x10\x00OB\0\0" });
         bytes.extend_from_slice(&length.to_le_bytes());
         bytes.extend_from_slice(pixels);
     }
-    Ok(part10::wrap(uids::EXPLICIT_VR_LITTLE_ENDIAN, &class, &instance, &bytes))
+    Ok(bytes)
 }
 
 /// Refuses a UID that PS3.5 9.1 forbids.

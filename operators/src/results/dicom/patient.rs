@@ -150,7 +150,22 @@ fn character_set(raw: &[u8], notes: &mut Vec<String>) -> String {
     if corrected != stored {
         notes.push("SpecificCharacterSet of the source: a misspelt term was corrected".into());
     }
+    if !corrected.split('\\').all(is_character_set) {
+        notes.push("SpecificCharacterSet of the source is not one of DICOM's; it and all text are copied as they are".into());
+    }
     corrected
+}
+
+/// True for a defined term of PS3.3 C.12.1.1.2, and for none.
+fn is_character_set(term: &str) -> bool {
+    let number = |prefix: &str| term.trim().strip_prefix(prefix);
+    let single = |number: &str| {
+        ["100", "101", "109", "110", "144", "127", "126", "138", "148", "203", "13", "166"].contains(&number)
+    };
+    let extended = |number: &str| single(number) || ["6", "87", "159", "149", "58"].contains(&number);
+    matches!(term.trim(), "" | "ISO_IR 6" | "ISO_IR 192" | "GB18030" | "GBK")
+        || number("ISO_IR ").is_some_and(single)
+        || number("ISO 2022 IR ").is_some_and(extended)
 }
 
 /// PatientIdentityRemoved of YES needs a method (PS3.3 C.7.1.1).

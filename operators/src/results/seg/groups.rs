@@ -6,7 +6,7 @@ use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::tags;
 use dicom_object::InMemDicomObject;
 
-use super::{SegError, frames::Frame};
+use super::{SegError, parts::Frame};
 use crate::{
     results::{
         dicom::{
@@ -18,8 +18,8 @@ use crate::{
     volume::{FrameRef, Grid},
 };
 
-/// Dimension Organization and Index: by segment, then by position.
-pub(super) fn dimensions(sop_instance_uid: &str) -> [Element; 2] {
+/// Dimension Organization and Index: by segment where frames are of one, then by position.
+pub(super) fn dimensions(sop_instance_uid: &str, by_segment: bool) -> [Element; 2] {
     let uid = dimension_organization_uid(sop_instance_uid);
     let index = |pointer: Tag, group: Tag, label: &str| {
         InMemDicomObject::from_element_iter([
@@ -29,15 +29,12 @@ pub(super) fn dimensions(sop_instance_uid: &str) -> [Element; 2] {
             text(tags::DIMENSION_DESCRIPTION_LABEL, VR::LO, label),
         ])
     };
+    let segment = index(tags::REFERENCED_SEGMENT_NUMBER, tags::SEGMENT_IDENTIFICATION_SEQUENCE, "Segment Number");
+    let position = index(tags::IMAGE_POSITION_PATIENT, tags::PLANE_POSITION_SEQUENCE, "Image Position (Patient)");
+    let indices = if by_segment { vec![segment, position] } else { vec![position] };
     [
         single(tags::DIMENSION_ORGANIZATION_SEQUENCE, [text(tags::DIMENSION_ORGANIZATION_UID, VR::UI, uid.clone())]),
-        sequence(
-            tags::DIMENSION_INDEX_SEQUENCE,
-            vec![
-                index(tags::REFERENCED_SEGMENT_NUMBER, tags::SEGMENT_IDENTIFICATION_SEQUENCE, "Segment Number"),
-                index(tags::IMAGE_POSITION_PATIENT, tags::PLANE_POSITION_SEQUENCE, "Image Position (Patient)"),
-            ],
-        ),
+        sequence(tags::DIMENSION_INDEX_SEQUENCE, indices),
     ]
 }
 
@@ -74,7 +71,7 @@ pub(super) fn shared(grid: &Grid) -> Result<Element, SegError> {
     ))
 }
 
-/// Per-frame functional groups: derivation, content, position and segment.
+/// Per-frame functional groups: derivation, content, position and, where the frame is of one, segment.
 pub(super) fn per_frame(grid: &Grid, sources: &[FrameRef], frames: &[Frame]) -> Result<Element, SegError> {
     // Dimension index values count the positions that are there, without gaps.
     let present: BTreeSet<usize> = frames.iter().map(|frame| frame.slice).collect();
@@ -89,16 +86,20 @@ pub(super) fn per_frame(grid: &Grid, sources: &[FrameRef], frames: &[Frame]) -> 
         let (Some(source), Some(&rank)) = (sources.get(frame.slice), rank.get(frame.slice)) else {
             return Err(SegError::Frames { slices: frame.slice + 1, frames: sources.len() });
         };
-        let index = PrimitiveValue::U32([u32::from(frame.segment), rank].as_slice().into());
-        items.push(InMemDicomObject::from_element_iter([
+        let index = PrimitiveValue::U32(frame.segment.map(u32::from).into_iter().chain([rank]).collect());
+        let mut item = InMemDicomObject::from_element_iter([
             derivation(source),
             single(tags::FRAME_CONTENT_SEQUENCE, [DataElement::new(tags::DIMENSION_INDEX_VALUES, VR::UL, index)]),
             single(
                 tags::PLANE_POSITION_SEQUENCE,
                 [decimals(tags::IMAGE_POSITION_PATIENT, &grid.point([0.0, 0.0, frame.slice as f64]))],
             ),
-            single(tags::SEGMENT_IDENTIFICATION_SEQUENCE, [short(tags::REFERENCED_SEGMENT_NUMBER, frame.segment)]),
-        ]));
+        ]);
+        if let Some(segment) = frame.segment {
+            let number = short(tags::REFERENCED_SEGMENT_NUMBER, segment);
+            item.put(single(tags::SEGMENT_IDENTIFICATION_SEQUENCE, [number]));
+        }
+        items.push(item);
     }
     Ok(sequence(tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE, items))
 }

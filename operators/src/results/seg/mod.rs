@@ -1,11 +1,18 @@
-//! Writes a label map as a DICOM Segmentation (PS3.3 A.51): BINARY, Explicit VR Little Endian, on the grid of its
-//! source, one segment a lesion.
+//! Writes a label map or a probability map as a DICOM Segmentation (PS3.3 A.51): Explicit VR Little Endian, on the
+//! grid of its source, in one object or, where one cannot hold it, in several.
 //!
 //! What cannot be a valid object is an error, never a file. Reading back and checking is `results::check`'s.
 
-mod frames;
+#[cfg(test)]
+mod bad_input_tests;
+mod error;
 mod groups;
+mod kind;
+mod parts;
+mod samples;
 mod segments;
+#[cfg(test)]
+mod split_tests;
 #[cfg(test)]
 mod tests;
 
@@ -13,15 +20,23 @@ use dicom_core::{DataElement, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
 use ndarray::ArrayView3;
-use thiserror::Error;
 
+pub use self::{
+    error::SegError,
+    kind::{Probability, SegKind},
+    parts::Place,
+};
+pub(super) use self::{kind::step, parts::Limits};
+use self::parts::{Layout, Part};
 use super::{
     RESEARCH_USE,
     dicom::{
-        Algorithm, Header, Kind, Object, ObjectError, begin, check_uid,
+        Algorithm, Header, Kind, Object, begin, check_uid,
         elements::{sequence, short, text as text_element},
         part_10, patient, strings,
+        text::ascii,
     },
+    uid::part_uid,
 };
 use crate::{
     rows::{Finding, LesionRow},
@@ -33,6 +48,8 @@ use crate::{
 pub struct SegInput<'a> {
     /// Whose object it is, and which.
     pub header: Header<'a>,
+    /// What is written.
+    pub kind: SegKind<'a>,
     /// The volume's grid.
     pub grid: &'a Grid,
     /// The source of each slice.
@@ -41,7 +58,7 @@ pub struct SegInput<'a> {
     pub frame_of_reference_uid: &'a str,
     /// Lesion labels, axes (slice, row, column); 0 is background.
     pub labels: ArrayView3<'a, u16>,
-    /// The lesions, by ascending label; segment numbers are their places in this list, from 1.
+    /// The lesions, by ascending label.
     pub lesions: &'a [LesionRow],
     /// What readers said of the run's lesions; those that they rejected are neither in `labels` nor in `lesions`.
     pub findings: &'a [Finding],
@@ -49,95 +66,87 @@ pub struct SegInput<'a> {
     pub algorithm: Algorithm<'a>,
 }
 
-/// Why no object was written.
-#[derive(Debug, Error, PartialEq, Eq)]
-pub enum SegError {
-    /// Label map and grid differ.
-    #[error(
-        "label map of {labels:?} voxels (columns, rows, slices) does not fit a volume of {grid:?}; use the label map of this volume's run"
-    )]
-    Shape {
-        /// Columns, rows, slices of the label map.
-        labels: [usize; 3],
-        /// Columns, rows, slices of the grid.
-        grid: [usize; 3],
-    },
-    /// Slices and source frames differ in number.
-    #[error("{slices} slices but {frames} source frames; convert the series again")]
-    Frames {
-        /// Slices of the grid.
-        slices: usize,
-        /// Source frames.
-        frames: usize,
-    },
-    /// The grid cannot be said in DICOM.
-    #[error("the volume has {0}; convert the series again")]
-    Grid(String),
-    /// A label without a lesion.
-    #[error("label {label} on slice {slice} (from 0) belongs to no lesion; measure the label map again")]
-    UnknownLabel {
-        /// The label.
-        label: u16,
-        /// Where.
-        slice: usize,
-    },
-    /// A lesion whose voxels are not those of the label map.
-    #[error("lesion {label} should have {expected} voxels and the label map has {found}; measure the label map again")]
-    Voxels {
-        /// The lesion.
-        label: u32,
-        /// What its row says.
-        expected: u64,
-        /// What the label map holds.
-        found: u64,
-    },
-    /// Labels are not ascending from 1 to 65,535.
-    #[error("lesion label {0} is out of order or out of range; list lesions by ascending label from 1 to 65535")]
-    LabelOrder(u32),
-    /// SegmentNumber is 16 bits wide.
-    #[error("{0} lesions do not fit into one segmentation; at most 65535 do, so raise the smallest lesion size")]
-    TooManySegments(usize),
-    /// The length of PixelData is 32 bits wide.
-    #[error(
-        "{frames} frames make {bytes} bytes of pixel data, more than one segmentation holds; raise the smallest lesion size"
-    )]
-    TooLarge {
-        /// Frames.
-        frames: usize,
-        /// Bytes.
-        bytes: u128,
-    },
-    /// A segmentation must say which space it lies in.
-    #[error("the source has no FrameOfReferenceUID, so a segmentation cannot be placed; have the scanner send it")]
-    NoFrameOfReference,
-    /// What holds for every object.
-    #[error(transparent)]
-    Object(#[from] ObjectError),
+/// A written segmentation.
+#[derive(Clone, Debug)]
+pub struct Segmentation {
+    /// The objects, at least one. The first has the SOPInstanceUID of the header, each other one
+    /// [`part_uid`](super::uid::part_uid); all share the series.
+    pub parts: Vec<Object>,
+    /// Where each lesion is, by its place in the list of lesions.
+    pub places: Vec<Place>,
 }
 
-/// Writes the segmentation.
-pub fn encode(input: &SegInput<'_>) -> Result<Object, SegError> {
+/// Writes the segmentation. It is split before an object has 65,535 segments or 2^32 - 2 bytes of pixel data; then
+/// each part is a segmentation by itself, of some of the lesions, whose segments are numbered from 1.
+///
+/// InstanceNumber is the revision; of `n` parts it is `(revision - 1) n + part`, so that parts of one series differ.
+///
+/// # Errors
+/// [`SegError`] where the input cannot be a valid object, and where one segment alone is too large for one.
+pub fn encode(input: &SegInput<'_>) -> Result<Segmentation, SegError> {
+    encode_within(input, &Limits::DICOM)
+}
+
+/// Which object and segment each lesion is in, by its place in the list: what [`encode`] gives, without writing it.
+///
+/// # Errors
+/// As [`encode`], as far as labels and lesions are concerned.
+pub fn places(input: &SegInput<'_>) -> Result<Vec<Place>, SegError> {
+    Ok(Layout::new(input, &Limits::DICOM)?.places(input.kind))
+}
+
+/// [`encode`] with limits of one's own.
+pub(super) fn encode_within(input: &SegInput<'_>, limits: &Limits) -> Result<Segmentation, SegError> {
     verify(input)?;
+    let layout = Layout::new(input, limits)?;
+    let count = u32::try_from(layout.parts.len()).unwrap_or(u32::MAX);
+    let parts = (1..=count).zip(&layout.parts).map(|(number, part)| object(input, &layout, part, [number, count]));
+    Ok(Segmentation { parts: parts.collect::<Result<_, _>>()?, places: layout.places(input.kind) })
+}
+
+/// Writes part `number` of `count`.
+fn object(
+    input: &SegInput<'_>,
+    layout: &Layout,
+    part: &Part,
+    [number, count]: [u32; 2],
+) -> Result<Object, SegError> {
     let mut notes = Vec::new();
-    let kind =
-        Kind { sop_class_uid: uids::SEGMENTATION_STORAGE, modality: "SEG", series_description: "Sulcus lesions" };
-    let (mut object, inherited) = begin(&input.header, &kind, &mut notes)?;
-    let frames = frames::Frames::new(input.labels, input.lesions)?;
+    let uid = part_uid(input.header.sop_instance_uid, number);
+    let header = Header { sop_instance_uid: &uid, ..input.header };
+    let kind = Kind {
+        sop_class_uid: match input.kind {
+            SegKind::LabelMap => uids::LABEL_MAP_SEGMENTATION_STORAGE,
+            _ => uids::SEGMENTATION_STORAGE,
+        },
+        modality: "SEG",
+        series_description: match input.kind {
+            SegKind::Probability(_) => "Sulcus lesion probability",
+            _ => "Sulcus lesions",
+        },
+    };
+    let (mut object, inherited) = begin(&header, &kind, &mut notes)?;
+    let instance = u64::from(header.revision.saturating_sub(1)) * u64::from(count) + u64::from(number);
+    if count > 1 {
+        let instance = instance.min(i32::MAX as u64).to_string();
+        object.put(text_element(tags::INSTANCE_NUMBER, VR::IS, instance));
+    }
     for element in patient::inherit_image(input.header.source, &inherited.charset, &mut notes)? {
         object.put(element);
     }
-    put_content(&mut object, input);
-    put_image(&mut object, input, frames.frames.len());
+    put_content(&mut object, input, [number, count]);
+    put_image(&mut object, input, part);
     object.put(groups::referenced_series(&inherited.series_uid, input.frames));
-    for element in groups::dimensions(input.header.sop_instance_uid) {
+    let by_segment = !matches!(input.kind, SegKind::LabelMap);
+    for element in groups::dimensions(&uid, by_segment) {
         object.put(element);
     }
-    let charset = inherited.charset.as_str();
-    let segments = segments::segments(input.lesions, input.findings, &input.algorithm, charset, &mut notes);
+    let segments = segments::segments(input, part.lesions.clone(), &inherited.charset, &mut notes);
     object.put(sequence(tags::SEGMENT_SEQUENCE, segments));
     object.put(groups::shared(input.grid)?);
-    object.put(groups::per_frame(input.grid, input.frames, &frames.frames)?);
-    Ok(Object { bytes: part_10(&object, Some(&frames.bits))?, notes })
+    object.put(groups::per_frame(input.grid, input.frames, &part.frames)?);
+    let pixel_data = samples::samples(input, layout, part)?;
+    Ok(Object { bytes: part_10(&object, Some(&pixel_data))?, notes })
 }
 
 fn verify(input: &SegInput<'_>) -> Result<(), SegError> {
@@ -146,6 +155,12 @@ fn verify(input: &SegInput<'_>) -> Result<(), SegError> {
     let fits = labels.iter().all(|&extent| extent > 0) && columns.max(rows) <= usize::from(u16::MAX);
     if labels != input.grid.size || !fits {
         return Err(SegError::Shape { labels, grid: input.grid.size });
+    }
+    if let SegKind::Probability(map) = input.kind
+        && map.dim() != input.labels.dim()
+    {
+        let (slices, rows, columns) = map.dim();
+        return Err(SegError::ProbabilityShape { map: [columns, rows, slices], grid: input.grid.size });
     }
     if input.frames.len() != slices {
         return Err(SegError::Frames { slices, frames: input.frames.len() });
@@ -168,12 +183,21 @@ fn verify(input: &SegInput<'_>) -> Result<(), SegError> {
 }
 
 /// Frame of reference and content (PS3.3 C.7.4.1, 10.9).
-fn put_content(object: &mut InMemDicomObject, input: &SegInput<'_>) {
-    let description = format!("Lesions, revision {}; {}", input.header.revision, RESEARCH_USE.to_lowercase());
+fn put_content(object: &mut InMemDicomObject, input: &SegInput<'_>, [number, count]: [u32; 2]) {
+    let (label, what) = match input.kind {
+        SegKind::Probability(_) => ("PROBABILITY", "Probability"),
+        _ => ("LESIONS", "Lesions"),
+    };
+    let mut description = format!("{what}, revision {}; {}", input.header.revision, RESEARCH_USE.to_lowercase());
+    if count > 1 {
+        // 64 characters hold no more.
+        description = format!("{what}, revision {}, part {number} of {count}; research use only", input.header.revision);
+    }
+    let description = ascii(&description, 64);
     for (tag, vr, value) in [
         (tags::FRAME_OF_REFERENCE_UID, VR::UI, input.frame_of_reference_uid),
         (tags::IMAGE_COMMENTS, VR::LT, RESEARCH_USE),
-        (tags::CONTENT_LABEL, VR::CS, "LESIONS"),
+        (tags::CONTENT_LABEL, VR::CS, label),
         (tags::CONTENT_DESCRIPTION, VR::LO, &description),
         (tags::CONTENT_CREATOR_NAME, VR::PN, "Sulcus^"),
     ] {
@@ -181,23 +205,39 @@ fn put_content(object: &mut InMemDicomObject, input: &SegInput<'_>) {
     }
 }
 
-/// Image pixel and segmentation image (PS3.3 C.8.20.2).
-fn put_image(object: &mut InMemDicomObject, input: &SegInput<'_>, frames: usize) {
+/// Image pixel and segmentation image (PS3.3 C.7.6.3, C.8.20.2).
+fn put_image(object: &mut InMemDicomObject, input: &SegInput<'_>, part: &Part) {
     let [columns, rows, _] = input.grid.size.map(|extent| u16::try_from(extent).unwrap_or(u16::MAX));
     object.put(DataElement::new(tags::IMAGE_TYPE, VR::CS, strings(&["DERIVED", "PRIMARY"])));
     for (tag, value) in [
         (tags::SAMPLES_PER_PIXEL, 1),
         (tags::ROWS, rows),
         (tags::COLUMNS, columns),
-        (tags::BITS_ALLOCATED, 1),
-        (tags::BITS_STORED, 1),
-        (tags::HIGH_BIT, 0),
+        (tags::BITS_ALLOCATED, part.bits),
+        (tags::BITS_STORED, part.bits),
+        (tags::HIGH_BIT, part.bits - 1),
         (tags::PIXEL_REPRESENTATION, 0),
     ] {
         object.put(short(tag, value));
     }
     object.put(text_element(tags::PHOTOMETRIC_INTERPRETATION, VR::CS, "MONOCHROME2"));
-    object.put(text_element(tags::NUMBER_OF_FRAMES, VR::IS, frames.to_string()));
-    object.put(text_element(tags::SEGMENTATION_TYPE, VR::CS, "BINARY"));
+    object.put(text_element(tags::NUMBER_OF_FRAMES, VR::IS, part.frames.len().to_string()));
+    let name = match input.kind {
+        SegKind::Lesions | SegKind::AllAsOne => "BINARY",
+        SegKind::Probability(_) => "FRACTIONAL",
+        SegKind::LabelMap => "LABELMAP",
+    };
+    object.put(text_element(tags::SEGMENTATION_TYPE, VR::CS, name));
     object.put(text_element(tags::SEGMENTS_OVERLAP, VR::CS, "NO"));
+    match input.kind {
+        SegKind::Probability(_) => {
+            object.put(text_element(tags::SEGMENTATION_FRACTIONAL_TYPE, VR::CS, "PROBABILITY"));
+            object.put(short(tags::MAXIMUM_FRACTIONAL_VALUE, 255));
+        }
+        // Marks background.
+        SegKind::LabelMap => {
+            object.put(short(tags::PIXEL_PADDING_VALUE, 0));
+        }
+        SegKind::Lesions | SegKind::AllAsOne => {}
+    }
 }

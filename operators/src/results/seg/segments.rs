@@ -1,53 +1,84 @@
-//! The Segment Sequence (PS3.3 C.8.20.4): one segment a lesion, or one that says that there is none.
+//! The Segment Sequence (PS3.3 C.8.20.4): one segment a lesion, one for all, or one that says that there is none.
+
+use std::ops::Range;
 
 use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::tags;
 use dicom_object::InMemDicomObject;
 
+use super::{SegInput, SegKind};
 use crate::{
     results::{
         dicom::{
             Algorithm,
-            codes::{ARTIFICIAL_INTELLIGENCE, BRAIN, LESION, MORPHOLOGICALLY_ABNORMAL},
+            codes::{ARTIFICIAL_INTELLIGENCE, BACKGROUND, BRAIN, LESION, MORPHOLOGICALLY_ABNORMAL},
             elements::{coded, element, short, single, text as text_element},
             text::{ascii, written},
         },
         judged::finding,
     },
-    rows::{Finding, LesionRow, LesionVerdict},
+    rows::{LesionRow, LesionVerdict},
 };
 
-/// The items of the Segment Sequence, numbered from 1. What of a reader's text could not be written is added to
-/// `notes`.
+/// The items of the Segment Sequence for a part of the lesions, numbered from 1; before them, in a label map, the
+/// background. What of a reader's text could not be written is added to `notes`.
 pub(super) fn segments(
-    lesions: &[LesionRow],
-    findings: &[Finding],
-    algorithm: &Algorithm<'_>,
+    input: &SegInput<'_>,
+    part: Range<usize>,
     charset: &str,
     notes: &mut Vec<String>,
 ) -> Vec<InMemDicomObject> {
-    if lesions.is_empty() {
-        let rejected = findings.iter().filter(|finding| finding.verdict == LesionVerdict::Rejected).count();
-        let (name, description) = match rejected {
-            0 => ("No lesion found", "The algorithm found no lesion; all frames of this segment are zero".to_owned()),
-            _ => (
-                "No lesion left",
-                format!("Readers rejected all lesions ({rejected}) that the algorithm found; all frames are zero"),
-            ),
-        };
-        return vec![segment(1, name.into(), &description, None, algorithm)];
+    let lesions = input.lesions.get(part).unwrap_or_default();
+    let one = |label: &str, description: &str| vec![segment(1, label.into(), description, None, &input.algorithm)];
+    match input.kind {
+        SegKind::Probability(_) => one(
+            "Lesion probability",
+            "What the model gave for each voxel: 0 is no lesion, 255 is certain; readers' verdicts do not change it",
+        ),
+        SegKind::AllAsOne if !lesions.is_empty() => {
+            let volume = cubic_millimetres(lesions.iter().map(|lesion| lesion.volume_nl).sum());
+            one("All lesions", &format!("{} lesions, {volume}", lesions.len()))
+        }
+        SegKind::Lesions | SegKind::AllAsOne if lesions.is_empty() => vec![nothing(input)],
+        SegKind::Lesions | SegKind::AllAsOne => each(input, lesions, charset, notes),
+        SegKind::LabelMap if lesions.is_empty() => vec![background(&input.algorithm), nothing(input)],
+        SegKind::LabelMap => {
+            let mut items = vec![background(&input.algorithm)];
+            items.extend(each(input, lesions, charset, notes));
+            items
+        }
     }
+}
+
+/// The segment that says that there is no lesion.
+fn nothing(input: &SegInput<'_>) -> InMemDicomObject {
+    let rejected = input.findings.iter().filter(|finding| finding.verdict == LesionVerdict::Rejected).count();
+    let (name, description) = match rejected {
+        0 => ("No lesion found", "The algorithm found no lesion; all frames of this segment are zero".to_owned()),
+        _ => (
+            "No lesion left",
+            format!("Readers rejected all lesions ({rejected}) that the algorithm found; all frames are zero"),
+        ),
+    };
+    segment(1, name.into(), &description, None, &input.algorithm)
+}
+
+fn each(
+    input: &SegInput<'_>,
+    lesions: &[LesionRow],
+    charset: &str,
+    notes: &mut Vec<String>,
+) -> Vec<InMemDicomObject> {
     (1..=u16::MAX)
         .zip(lesions)
         .map(|(number, lesion)| {
             let name = format!("Lesion {}", lesion.label);
             let description = format!(
-                "{}.{:03} mm3, mean probability {} %",
-                lesion.volume_nl / 1000,
-                lesion.volume_nl % 1000,
+                "{}, mean probability {} %",
+                cubic_millimetres(lesion.volume_nl),
                 (lesion.probability_permille + 5) / 10
             );
-            let label = match finding(findings, lesion).map(|finding| &finding.verdict) {
+            let label = match finding(input.findings, lesion).map(|finding| &finding.verdict) {
                 Some(LesionVerdict::Relabelled(text)) if !text.trim().is_empty() => written(text, charset)
                     .unwrap_or_else(|| {
                         notes.push(format!(
@@ -57,9 +88,25 @@ pub(super) fn segments(
                     }),
                 _ => name.clone().into_bytes(),
             };
-            segment(number, label, &description, Some((&name, &lesion.tracking_uid)), algorithm)
+            segment(number, label, &description, Some((&name, &lesion.tracking_uid)), &input.algorithm)
         })
         .collect()
+}
+
+fn cubic_millimetres(nanolitres: u64) -> String {
+    format!("{}.{:03} mm3", nanolitres / 1000, nanolitres % 1000)
+}
+
+/// What pixel value 0 of a label map is.
+fn background(algorithm: &Algorithm<'_>) -> InMemDicomObject {
+    InMemDicomObject::from_element_iter([
+        coded(tags::SEGMENTED_PROPERTY_CATEGORY_CODE_SEQUENCE, BACKGROUND),
+        short(tags::SEGMENT_NUMBER, 0),
+        text_element(tags::SEGMENT_LABEL, VR::LO, "Background"),
+        text_element(tags::SEGMENT_ALGORITHM_TYPE, VR::CS, "AUTOMATIC"),
+        text_element(tags::SEGMENT_ALGORITHM_NAME, VR::LO, ascii(algorithm.name, 64)),
+        coded(tags::SEGMENTED_PROPERTY_TYPE_CODE_SEQUENCE, BACKGROUND),
+    ])
 }
 
 /// One segment; `tracking` is its Tracking ID and UID.

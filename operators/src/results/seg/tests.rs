@@ -6,18 +6,29 @@ use dicom_object::{FileDicomObject, from_reader};
 use ndarray::Array3;
 use proptest::prelude::*;
 
-use super::{frames::Frames, *};
-use crate::{results::fixture::Sample, rows::LesionVerdict, volume::Encoded};
+use super::*;
+use crate::{
+    results::{dicom::ObjectError, fixture::Sample},
+    rows::LesionVerdict,
+    volume::Encoded,
+};
 
-fn read(object: &Object) -> FileDicomObject<InMemDicomObject> {
+/// The only object of a segmentation.
+pub(super) fn encode(input: &SegInput<'_>) -> Result<Object, SegError> {
+    let mut written = super::encode(input)?;
+    assert_eq!(written.parts.len(), 1);
+    Ok(written.parts.remove(0))
+}
+
+pub(super) fn read(object: &Object) -> FileDicomObject<InMemDicomObject> {
     from_reader(object.bytes.as_slice()).unwrap()
 }
 
-fn ints(object: &InMemDicomObject, tag: Tag) -> Vec<u32> {
+pub(super) fn ints(object: &InMemDicomObject, tag: Tag) -> Vec<u32> {
     object.element(tag).unwrap().to_multi_int().unwrap()
 }
 
-fn items(object: &InMemDicomObject, tag: Tag) -> &[InMemDicomObject] {
+pub(super) fn items(object: &InMemDicomObject, tag: Tag) -> &[InMemDicomObject] {
     object.element(tag).unwrap().items().unwrap()
 }
 
@@ -117,6 +128,15 @@ fn no_lesion_is_one_described_segment_with_every_frame_zero() {
 }
 
 #[test]
+fn the_bytes_of_one_segment_a_lesion_are_frozen() {
+    let sample = Sample::new([7, 5, 6], &[([1, 1, 1], [3, 2, 2]), ([4, 3, 4], [2, 2, 2])]);
+    let none = Sample::new([7, 5, 6], &[]);
+    let digest = |sample: &Sample| crate::digest::Digest::of(&encode(&sample.input()).unwrap().bytes).to_string();
+    assert_eq!(digest(&sample), "a5e18ad902bbda0b739382d827e616cb16e62d499521ef40c32093ee6983ca8d");
+    assert_eq!(digest(&none), "8a3206ac09de42a6f5066ae6179a1c52d4e4e247a5b155f449bb479609d715a0");
+}
+
+#[test]
 fn equal_input_gives_equal_bytes() {
     let sample = Sample::new([5, 3, 4], &[([0, 0, 0], [2, 2, 2])]);
     assert_eq!(encode(&sample.input()).unwrap().bytes, encode(&sample.input()).unwrap().bytes);
@@ -154,21 +174,6 @@ fn what_cannot_be_a_valid_object_is_refused() {
     ));
 }
 
-#[test]
-fn more_segments_than_a_segment_number_can_tell_are_refused() {
-    let row = Sample::new([2, 2, 1], &[([0, 0, 0], [1, 1, 1])]).lesions.remove(0);
-    let rows: Vec<_> = (1..=65_536).map(|label| LesionRow { label, ..row.clone() }).collect();
-    let labels = Array3::<u16>::zeros([1, 1, 1]);
-    assert_eq!(Frames::new(labels.view(), &rows).err(), Some(SegError::TooManySegments(65_536)));
-}
-
-#[test]
-fn more_pixel_data_than_a_length_can_tell_is_refused_before_it_is_allocated() {
-    assert_eq!(frames::size(600, 320, 320), Ok(600 * 320 * 320 / 8));
-    assert!(matches!(frames::size(70_000, 800, 800), Err(SegError::TooLarge { frames: 70_000, .. })));
-    assert!(matches!(frames::size(usize::MAX, 65_535, 65_535), Err(SegError::TooLarge { .. })));
-}
-
 proptest! {
     #[test]
     fn every_voxel_of_every_matrix_is_packed_where_it_belongs(
@@ -184,14 +189,18 @@ proptest! {
             .filter(|(_, voxels)| *voxels > 0)
             .map(|(label, voxels)| LesionRow { label, voxels, ..template.clone() })
             .collect();
-        let packed = Frames::new(labels.view(), &lesions).unwrap();
+        let sample = Sample::new([2, 2, 1], &[]);
+        let input = SegInput { labels: labels.view(), lesions: &lesions, ..sample.input() };
+        let layout = Layout::new(&input, &Limits::DICOM).unwrap();
+        let [part] = &layout.parts[..] else { panic!("{:?}", layout.parts) };
+        let bits = samples::samples(&input, &layout, part).unwrap();
         let mut set = 0;
-        for (number, frame) in packed.frames.iter().enumerate() {
-            let label = lesions.get(usize::from(frame.segment) - 1).map_or(0, |l| l.label);
+        for (number, frame) in part.frames.iter().enumerate() {
+            let label = lesions.get(usize::from(frame.segment.unwrap()) - 1).map_or(0, |l| l.label);
             let mut any = false;
             for (voxel, found) in labels.index_axis(ndarray::Axis(0), frame.slice).iter().enumerate() {
                 let bit = number * rows * columns + voxel;
-                let on = (packed.bits[bit / 8] >> (bit % 8)) & 1 == 1;
+                let on = (bits[bit / 8] >> (bit % 8)) & 1 == 1;
                 prop_assert_eq!(on, label != 0 && u32::from(*found) == label);
                 any |= on;
                 set += u64::from(on);
@@ -199,6 +208,6 @@ proptest! {
             prop_assert!(any || lesions.is_empty(), "an empty frame");
         }
         prop_assert_eq!(set, labels.iter().filter(|l| **l != 0).count() as u64);
-        prop_assert_eq!(packed.bits.len(), (packed.frames.len() * rows * columns).div_ceil(16) * 2);
+        prop_assert_eq!(bits.len(), (part.frames.len() * rows * columns).div_ceil(16) * 2);
     }
 }
