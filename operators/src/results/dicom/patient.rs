@@ -60,7 +60,6 @@ pub(crate) struct Inherited {
     /// SpecificCharacterSet of the source; empty where it has none.
     pub(crate) charset: String,
     /// StudyInstanceUID of the source.
-    #[allow(dead_code)]
     pub(crate) study_uid: String,
     /// SeriesInstanceUID of the source.
     pub(crate) series_uid: String,
