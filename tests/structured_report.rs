@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use dicom_core::{DataElement, PrimitiveValue, VR};
+use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use serde_json::{Value, json};
 use sulcus_operators::{
@@ -24,12 +24,13 @@ use sulcus_operators::{
     volume::{Encoded, Volume},
 };
 use sulcus_tests::dciodvfy::dciodvfy;
-use sulcus_tests::dcmtk::storescu;
+use sulcus_tests::dcmqi::tid1500reader;
+use sulcus_tests::dcmtk::dsrdump;
 use sulcus_tests::or_skip;
 use sulcus_tests::orthanc::Orthanc;
-use sulcus_tests::peer::{PeerError, program};
 use sulcus_tests::places::scanner_files;
-use sulcus_tests::python::{packaged, python};
+use sulcus_tests::python::python;
+use sulcus_tests::scans::{objects, send};
 use sulcus_tests::slices::{Slices, write_series};
 
 const HEADER: (&str, &str) = ("2.25.21", "2.25.22");
@@ -64,15 +65,16 @@ impl Scan {
         Self::open(&write_series(folder.path(), Slices { count, rows, columns, seed: 7 }).unwrap())
     }
 
-    /// A small synthetic series whose patient has this name (as stored) and character set.
-    fn of_patient(charset: &str, name: &[u8]) -> Self {
+    /// A small synthetic series with other elements in its headers: tag, VR and value as stored.
+    fn with_elements(elements: &[(Tag, VR, &[u8])]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let files = write_series(folder.path(), Slices { count: 4, rows: 16, columns: 16, seed: 8 }).unwrap();
         for file in &files {
             let mut object = dicom_object::open_file(file).unwrap();
-            object.put(DataElement::new(tags::SPECIFIC_CHARACTER_SET, VR::CS, PrimitiveValue::from(charset)));
-            let padded = [name, if name.len() % 2 == 1 { b" " } else { b"" }].concat();
-            object.put(DataElement::new(tags::PATIENT_NAME, VR::PN, PrimitiveValue::U8(padded.into())));
+            for &(tag, vr, value) in elements {
+                let padded = [value, if value.len() % 2 == 1 { b" " } else { b"" }].concat();
+                object.put(DataElement::new(tag, vr, PrimitiveValue::U8(padded.into())));
+            }
             object.write_to_file(file).unwrap();
         }
         Self::open(&files)
@@ -219,20 +221,18 @@ fn judged(object: &Object, folder: &Path) -> PathBuf {
         assert_eq!(findings.errors, Vec::<String>::new());
         // What comes of the source is carried as it is: a name of the retired form, an empty date or id.
         let from_source = |line: &&String| line.contains("Patient's Name") || line.contains("needed to build DICOMDIR");
-        let ours: Vec<_> = findings.warnings.iter().filter(|line| !from_source(line)).collect();
+        // It knows no scheme whose name begins with 99, which PS3.16 8 leaves to whoever makes codes of their own.
+        let private = |line: &&String| line.contains("Unrecognized defined term <99SULCUS>");
+        let ours: Vec<_> = findings.warnings.iter().filter(|line| !from_source(line) && !private(line)).collect();
         assert_eq!(ours, Vec::<&String>::new());
     }
-    if let Some(said) = or_skip(run("dsrdump", program("dsrdump", "dcmtk"), &[&file])) {
-        assert!(!said.contains("W:") && !said.contains("E:"), "{said}");
+    if let Some(said) = or_skip(dsrdump(&file)) {
+        // It says of every template that it cannot check it.
+        let complains = |line: &&str| (line.starts_with("W:") || line.starts_with("E:")) && !line.contains("template");
+        let complaints: Vec<_> = said.lines().filter(complains).collect();
+        assert_eq!(complaints, Vec::<&str>::new());
     }
     file
-}
-
-fn run(name: &str, program: Result<PathBuf, PeerError>, arguments: &[&Path]) -> Result<String, PeerError> {
-    let output = std::process::Command::new(program?).args(arguments).output()?;
-    let said = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
-    let said = String::from_utf8_lossy(&said).into_owned();
-    if output.status.success() { Ok(said) } else { Err(PeerError::Failed(format!("{name}: {said}"))) }
 }
 
 /// The items with this code as their name, wherever they are.
@@ -256,21 +256,15 @@ fn read_back(scan: &Scan, count: u16) {
     if let Some(read) = or_skip(python("read_report.py", &[file.as_os_str(), groups.as_ref()])) {
         compare(&read, scan, &report);
     }
-    let metadata = folder.path().join("metadata.json");
-    let arguments = [Path::new("--inputDICOM"), &file, Path::new("--outputMetadata"), &metadata];
-    if !report.lesions.is_empty()
-        && let Some(said) = or_skip(run("tid1500reader", packaged("tid1500reader"), &arguments))
-    {
-        let read: Value = serde_json::from_slice(&std::fs::read(&metadata).unwrap()).unwrap();
-        let measurements = read["Measurements"].as_array().unwrap();
-        assert_eq!(measurements.len(), report.lesions.len(), "{said}");
-        for ((segment, lesion), read) in (1..).zip(&report.lesions).zip(measurements) {
-            assert_eq!(read["TrackingUniqueIdentifier"], lesion.tracking_uid, "{said}");
-            assert_eq!(read["ReferencedSegment"], segment);
-            assert_eq!(read["segmentationSOPInstanceUID"], SEGMENTATION);
-            assert_eq!(read["Finding"]["CodeMeaning"], "Lesion");
-            assert_eq!(read["measurementItems"].as_array().unwrap().len(), 7, "{read}");
-        }
+    let Some(read) = or_skip(tid1500reader(&file)) else { return };
+    let measurements = read["Measurements"].as_array().unwrap();
+    assert_eq!(measurements.len(), report.lesions.len());
+    for ((segment, lesion), read) in (1..).zip(&report.lesions).zip(measurements) {
+        assert_eq!(read["TrackingUniqueIdentifier"], lesion.tracking_uid);
+        assert_eq!(read["ReferencedSegment"], segment);
+        assert_eq!(read["segmentationSOPInstanceUID"], SEGMENTATION);
+        assert_eq!(read["Finding"]["CodeMeaning"], "Lesion");
+        assert_eq!(read["measurementItems"].as_array().unwrap().len(), 7, "{read}");
     }
 }
 
@@ -324,7 +318,8 @@ fn compare(read: &Value, scan: &Scan, report: &Report) {
         assert_eq!(verdicts.len(), 0);
         return;
     }
-    assert_eq!(groups[1]["evaluations"], json!([["verdict", "relabelled"]]));
+    let category = json!(["276214006", "49755003"]);
+    assert_eq!(groups[1]["evaluations"], json!([category, ["verdict", "relabelled"]]));
     let said: Vec<_> = verdicts.iter().map(|verdict| verdict["value"][0].clone()).collect();
     assert_eq!(said, ["accepted", "relabelled", "rejected"]);
     let below = |place: usize, code: &str| named(&verdicts[place]["items"], code)[0]["value"].clone();
@@ -349,11 +344,16 @@ fn readers_find_every_lesion_of_an_enhanced_siemens_series() {
 }
 
 #[test]
-fn readers_find_none_one_and_five_hundred_lesions() {
+fn readers_find_none_one_and_two_lesions() {
     let scan = Scan::synthetic(16, 64, 48);
-    for count in [0, 1, 500] {
+    for count in [0, 1, 2] {
         read_back(&scan, count);
     }
+}
+
+#[test]
+fn readers_find_five_hundred_lesions() {
+    read_back(&Scan::synthetic(16, 64, 48), 500);
 }
 
 #[test]
@@ -371,7 +371,11 @@ fn readers_see_names_of_every_script_unharmed() {
         ),
         ("\\ISO 2022 IR 149", korean, "Hong^Gildong=\u{6d2a}^\u{5409}\u{6d1e}=\u{d64d}^\u{ae38}\u{b3d9}"),
     ] {
-        let scan = Scan::of_patient(charset, stored);
+        let charset_ = charset.as_bytes();
+        let scan = Scan::with_elements(&[
+            (tags::SPECIFIC_CHARACTER_SET, VR::CS, charset_),
+            (tags::PATIENT_NAME, VR::PN, stored),
+        ]);
         let (report, labels) = scan.report(1);
         for object in [scan.sr(&report, &labels), scan.note(Reason::Superseded)] {
             let folder = tempfile::tempdir().unwrap();
@@ -380,6 +384,27 @@ fn readers_see_names_of_every_script_unharmed() {
                 assert_eq!(read["patient_name"], name, "{charset}");
             }
         }
+    }
+}
+
+#[test]
+fn what_a_source_says_against_the_standard_is_corrected_or_left_out_and_noted() {
+    let scan = Scan::with_elements(&[
+        (tags::SPECIFIC_CHARACTER_SET, VR::CS, b"ISO_IR 999"),
+        (tags::PATIENT_ID, VR::LO, b""),
+        (tags::STUDY_DESCRIPTION, VR::LO, &[b'x'; 200]),
+        (tags::STUDY_ID, VR::SH, b"more than sixteen characters"),
+        (tags::PATIENT_BIRTH_DATE, VR::DA, b"1990.31.12"),
+        (tags::PATIENT_SEX, VR::CS, b"unknown"),
+        (tags::ACCESSION_NUMBER, VR::SH, b"A\\B"),
+    ]);
+    let (report, labels) = scan.report(1);
+    for object in [scan.sr(&report, &labels), scan.note(Reason::Withdrawn)] {
+        assert_eq!(object.notes.len(), 6, "{:?}", object.notes);
+        let folder = tempfile::tempdir().unwrap();
+        let file = judged(&object, folder.path());
+        let Some(read) = or_skip(python("read_report.py", &[&file])) else { return };
+        assert_eq!(read["patient_id"], "");
     }
 }
 
@@ -406,24 +431,25 @@ fn readers_see_what_a_rejection_note_rejects() {
 #[test]
 fn orthanc_stores_reports_and_rejection_notes_beside_their_source() {
     let scan = Scan::synthetic(16, 64, 48);
-    let (report, labels) = scan.report(500);
+    let (report, labels) = scan.report(5);
     let folder = tempfile::tempdir().unwrap();
     let Some(orthanc) = or_skip(Orthanc::start(folder.path())) else { return };
-    let sent = [scan.sr(&report, &labels), scan.note(Reason::Superseded)].map(|object| object.bytes);
-    let outbox = folder.path().join("outbox");
-    std::fs::create_dir(&outbox).unwrap();
-    for (number, bytes) in sent.iter().enumerate() {
-        std::fs::write(outbox.join(format!("{number}.dcm")), bytes).unwrap();
+    let written = [scan.sr(&report, &labels), scan.note(Reason::Superseded)];
+    let files = [0, 1].map(|number| folder.path().join(format!("{number}.dcm")));
+    for (file, object) in files.iter().zip(&written) {
+        std::fs::write(file, &object.bytes).unwrap();
     }
-    if or_skip(storescu(orthanc.dicom_address(), "ORTHANC", &["-R"], &[&outbox])).is_none() {
-        return;
-    }
+    let sent = objects(&files).unwrap();
+    assert_eq!(send(orthanc.dicom_address(), &sent).unwrap(), [0, 0]);
     let held = orthanc.instances().unwrap();
     assert_eq!(held.len(), 2);
     for instance in held {
-        let bytes = orthanc.file(&instance).unwrap();
-        let data_set = |bytes: &[u8]| part10::split(bytes).unwrap().data_set.to_vec();
-        assert!(sent.iter().any(|sent| data_set(sent) == data_set(&bytes)), "Orthanc serves what it was sent");
         assert_eq!(orthanc.value(&instance, "StudyInstanceUID").unwrap(), scan.study);
+        // Orthanc writes sequences with other lengths, so bytes differ and content must not.
+        let served = folder.path().join("served.dcm");
+        std::fs::write(&served, orthanc.file(&instance).unwrap()).unwrap();
+        let Some(served) = or_skip(python("read_report.py", &[&served])) else { return };
+        let equal = |file: &PathBuf| or_skip(python("read_report.py", &[file])).is_some_and(|sent| sent == served);
+        assert!(files.iter().any(equal), "{served}");
     }
 }

@@ -120,3 +120,54 @@ fn item(rejected: &Reference<'_>) -> InMemDicomObject {
     let value_type = if IMAGES.contains(&rejected.sop_class_uid) { "IMAGE" } else { "COMPOSITE" };
     object(value_type, None, (rejected.sop_class_uid, rejected.sop_instance_uid), None)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use dicom_object::from_reader;
+
+    use super::*;
+    use crate::results::fixture::Sample;
+
+    const REJECTED: Reference<'_> = Reference {
+        study_instance_uid: "1.2.3",
+        series_instance_uid: "2.25.12",
+        sop_class_uid: uids::SEGMENTATION_STORAGE,
+        sop_instance_uid: "2.25.13",
+    };
+
+    fn titled(reason: Reason) -> String {
+        let sample = Sample::new([4, 4, 2], &[]);
+        let input = KosInput { header: sample.header(), reason, why: "later", objects: &[REJECTED] };
+        let written = encode(&input).unwrap();
+        assert_eq!(written.bytes, encode(&input).unwrap().bytes, "equal input gives equal bytes");
+        let object = from_reader(written.bytes.as_slice()).unwrap();
+        let title = object.element(tags::CONCEPT_NAME_CODE_SEQUENCE).unwrap();
+        title.items().unwrap()[0].element(tags::CODE_VALUE).unwrap().to_str().unwrap().into_owned()
+    }
+
+    #[test]
+    fn a_note_is_titled_by_its_reason() {
+        assert_eq!(titled(Reason::Superseded), "113001");
+        assert_eq!(titled(Reason::Withdrawn), "113001");
+        assert_eq!(titled(Reason::PatientSafety), "113037");
+    }
+
+    #[test]
+    fn a_note_of_nothing_or_of_another_study_is_refused() {
+        let sample = Sample::new([4, 4, 2], &[]);
+        let refused = |objects: &[Reference<'_>]| {
+            let input = KosInput { header: sample.header(), reason: Reason::Superseded, why: "", objects };
+            encode(&input).map(|_| ()).unwrap_err()
+        };
+        assert_eq!(refused(&[]), KosError::Empty);
+        let other = Reference { study_instance_uid: "1.2.4", ..REJECTED };
+        assert_eq!(
+            refused(&[REJECTED, other]),
+            KosError::OtherStudy { found: "1.2.4".into(), expected: "1.2.3".into() }
+        );
+        let long = "1".repeat(65);
+        let long = Reference { sop_instance_uid: &long, ..REJECTED };
+        assert!(matches!(refused(&[long]), KosError::Object(ObjectError::Uid { .. })));
+    }
+}

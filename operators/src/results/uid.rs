@@ -86,7 +86,7 @@ mod tests {
         assert_eq!(key.uid(), "2.25.314654810263110638083228041343414222360");
         assert_eq!(series_uid(&key), "2.25.119135060337403701967610305609272757539");
         assert_eq!(dimension_organization_uid("1.2.3"), "2.25.22461396519750358355185849130116315731");
-        assert_eq!(device_uid("site-1"), "2.25.0");
+        assert_eq!(device_uid("site-1"), "2.25.215987213819348555070716582313087236160");
     }
 
     #[test]
