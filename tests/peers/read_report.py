@@ -71,14 +71,17 @@ def group(found):
 
 def main():
     plainly = pydicom.dcmread(sys.argv[1])
-    groups, resolved = [], []
+    count, groups, resolved = 0, [], []
     if plainly.Modality == "KO":
         read = highdicom.ko.KeyObjectSelectionDocument.from_dataset(plainly)
         resolved = [list(read.resolve_reference(uid)) for uid in instances(plainly.CurrentRequestedProcedureEvidenceSequence)]
     else:
         read = highdicom.sr.srread(sys.argv[1])
         if "groups" in sys.argv[2:]:
-            groups = [group(found) for found in read.content.get_volumetric_roi_measurement_groups()]
+            found = read.content.get_volumetric_roi_measurement_groups()
+            count = len(found)
+            # highdicom takes a tenth of a second for each group's measurements: about fifty of them are asked for.
+            groups = [[place, group(found[place])] for place in range(0, count, 1 + count // 50)]
     print(
         json.dumps(
             {
@@ -89,6 +92,7 @@ def main():
                 "predecessors": instances(plainly.get("PredecessorDocumentsSequence", [])),
                 "title": code(plainly),
                 "items": [plain(item) for item in plainly.ContentSequence],
+                "group_count": count,
                 "groups": groups,
                 "resolved": resolved,
             }
