@@ -1,4 +1,4 @@
-//! Where results go: DICOM nodes and folders, with how a failed delivery is tried again.
+//! Where results go: DICOM nodes, folders, FHIR servers and BIDS data sets, with how a failed delivery is tried again.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +18,10 @@ pub enum Destination {
     Dicom(DicomDestination),
     /// A folder.
     Folder(FolderDestination),
+    /// A FHIR R4 server.
+    Fhir(FhirDestination),
+    /// A BIDS data set of derivatives.
+    Bids(BidsDestination),
 }
 
 /// A Storage SCP that results are sent to by C-STORE.
@@ -45,6 +49,35 @@ pub struct FolderDestination {
     /// The name that pipelines use.
     pub name: String,
     /// The folder; a relative path counts from the file's own folder.
+    pub path: PathBuf,
+    /// How a failed delivery is tried again.
+    #[serde(default)]
+    pub retry: Retry,
+}
+
+/// A FHIR R4 server that results are posted to, one transaction a revision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FhirDestination {
+    /// The name that pipelines use.
+    pub name: String,
+    /// The server's base URL, http or https.
+    pub url: String,
+    /// A file that holds a bearer token; read before each delivery. A relative path counts from the file's own folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// How a failed delivery is tried again.
+    #[serde(default)]
+    pub retry: Retry,
+}
+
+/// The root of a BIDS data set of derivatives: label maps, probability maps and what is known of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BidsDestination {
+    /// The name that pipelines use.
+    pub name: String,
+    /// The data set's root; a relative path counts from the file's own folder.
     pub path: PathBuf,
     /// How a failed delivery is tried again.
     #[serde(default)]
@@ -86,6 +119,8 @@ impl Destination {
         match self {
             Destination::Dicom(destination) => &destination.name,
             Destination::Folder(destination) => &destination.name,
+            Destination::Fhir(destination) => &destination.name,
+            Destination::Bids(destination) => &destination.name,
         }
     }
 
@@ -94,6 +129,17 @@ impl Destination {
         match self {
             Destination::Dicom(destination) => destination.retry,
             Destination::Folder(destination) => destination.retry,
+            Destination::Fhir(destination) => destination.retry,
+            Destination::Bids(destination) => destination.retry,
+        }
+    }
+
+    /// The folder that results are written to, where it is one.
+    pub fn folder(&self) -> Option<&PathBuf> {
+        match self {
+            Destination::Folder(destination) => Some(&destination.path),
+            Destination::Bids(destination) => Some(&destination.path),
+            Destination::Dicom(_) | Destination::Fhir(_) => None,
         }
     }
 
@@ -105,6 +151,19 @@ impl Destination {
                 rules::ae_title(at, "calling_ae_title", &destination.calling_ae_title);
             }
             Destination::Folder(destination) => rules::path(at, "path", &destination.path),
+            Destination::Bids(destination) => rules::path(at, "path", &destination.path),
+            Destination::Fhir(destination) => {
+                let private = rules::base_url(at, "url", &destination.url);
+                if let Some(file) = &destination.token_file {
+                    rules::path(at, "token_file", file);
+                    if !private {
+                        at.problem(
+                            "token_file",
+                            "token_file would be sent in the clear over http; use an https url".to_owned(),
+                        );
+                    }
+                }
+            }
         }
         let retry = self.retry();
         let mut at = at.within("retry");
