@@ -50,6 +50,7 @@ pub fn rules(site: &Site) -> Result<Rules, Hinted> {
         roles: match destination {
             Destination::Dicom(_) => vec![Role::Segmentation],
             Destination::Folder(_) => vec![Role::Segmentation, Role::Report],
+            Destination::Fhir(_) | Destination::Bids(_) => Vec::new(),
         },
     });
     let mut rules = Rules { pipelines, sources: sources.collect(), destinations: destinations.collect() };
