@@ -12,12 +12,14 @@ pub mod dcmtk;
 mod http;
 #[path = "../../engine/src/testing.rs"]
 pub mod made_up;
+pub mod medplum;
 pub mod memory;
 pub mod npy;
 pub mod orthanc;
 mod peer;
 pub mod places;
 pub mod python;
+pub mod reported;
 pub mod scans;
 pub mod serving;
 pub mod slices;

@@ -3,16 +3,16 @@
 //!
 //! ```text
 //! dataset_description.json
-//! sub-<16 digits>/ses-<16 digits>/anat/sub-.._ses-.._label-lesion_desc-<pipeline>_dseg.nii.gz   lesion numbers
-//!                                                                                 _dseg.tsv      a row a lesion
-//!                                                                                 _dseg.json
-//!                                                                                 _probseg.nii.gz, _probseg.json
+//! sub-<16 digits>/ses-<16 digits>/anat/sub-.._ses-.._seg-lesion_desc-<pipeline>_dseg.nii.gz   lesion numbers
+//!                                                                               _dseg.tsv      a row a lesion
+//!                                                                               _dseg.json
+//!                                                                               _probseg.nii.gz, _probseg.json
 //! ```
 //!
 //! No name, id or birth date leaves: the digits are of digests of PatientID with its issuer, and of StudyInstanceUID. That
-//! is a pseudonym and no more, since whoever holds a list of ids can try them. A withdrawn report has its `_dseg.json`
-//! alone, which says so and why. What may be read into file names is `names`', the one file that all of it travels in
-//! `archive`'s; putting it in place is the connectors' (`bids`).
+//! is a pseudonym and no more, since whoever holds a list of ids can try them. A withdrawn report has no map: its
+//! `_dseg.json` says so and why, and the table that BIDS wants beside it holds one row, index 0, `Withdrawn`. File names are
+//! `names`', the one file that all of it travels in is `archive`'s; putting it in place is the connectors' (`bids`).
 
 mod archive;
 mod names;
@@ -135,7 +135,10 @@ pub fn files(input: &DerivativesInput<'_>) -> Result<Vec<File>, DerivativesError
         let mut sidecar = identity(report);
         sidecar.insert("Withdrawn".into(), true.into());
         sidecar.insert("WithdrawnBecause".into(), report.withdrawn_because.clone().into());
+        sidecar.insert("Description".into(), "Withdrawn: there is no label map, and no lesion is to be read".into());
+        sidecar.extend(columns());
         add("dseg.json", json_bytes(&Value::Object(sidecar)));
+        add("dseg.tsv", format!("{HEADER}0\tWithdrawn{}\n", "\tn/a".repeat(7)).into_bytes());
         return Ok(files);
     }
     let (run, maps) = report.run.as_ref().zip(input.maps).ok_or(DerivativesError::NoMaps)?;
@@ -239,13 +242,11 @@ fn of_run(report: &Report, run: &Run) -> Map<String, Value> {
     sidecar
 }
 
-/// What the columns of the table mean, as BIDS has a sidecar say.
+/// What the columns of the table mean that BIDS does not define.
 fn columns() -> Map<String, Value> {
     let said = |what: &str| json!({ "Description": what });
     let with = |what: &str, units: &str| json!({ "Description": what, "Units": units });
     let columns = [
-        ("index", said("Number of the lesion in the label map")),
-        ("name", said("What the lesion is called; a reader's words where one renamed it")),
         ("tracking_uid", said("DICOM Tracking Unique Identifier, the same across revisions and visits")),
         ("voxels", said("Number of voxels")),
         ("volume_mm3", with("Volume", "mm^3")),
@@ -257,9 +258,11 @@ fn columns() -> Map<String, Value> {
     columns.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
+const HEADER: &str =
+    "index\tname\ttracking_uid\tvoxels\tvolume_mm3\tmean_intensity\tmean_probability\tpeak_probability\tverdict\n";
+
+/// A row a lesion. `index` is the number in the label map, `name` a reader's words where one renamed it.
 fn table(lesions: &[Lesion]) -> String {
-    let header =
-        "index\tname\ttracking_uid\tvoxels\tvolume_mm3\tmean_intensity\tmean_probability\tpeak_probability\tverdict\n";
     let rows = lesions.iter().map(|lesion| {
         let verdict = lesion.verdict.as_ref();
         let name = verdict.and_then(|verdict| verdict.relabelled.as_deref()).map(one_cell);
@@ -281,7 +284,7 @@ fn table(lesions: &[Lesion]) -> String {
             lesion.peak_probability
         )
     });
-    std::iter::once(header.to_owned()).chain(rows).collect()
+    std::iter::once(HEADER.to_owned()).chain(rows).collect()
 }
 
 /// A text without what ends a cell.

@@ -8,7 +8,8 @@ pub const DESCRIPTION: &str = "dataset_description.json";
 /// How the names of one study and pipeline end.
 pub(super) const SUFFIXES: [&str; 5] = ["dseg.nii.gz", "dseg.tsv", "dseg.json", "probseg.nii.gz", "probseg.json"];
 
-const ENTITY: &str = "_label-lesion_desc-";
+/// `seg` is what tells the segmentations of one image apart; `label` is for maps of one label alone.
+const ENTITY: &str = "_seg-lesion_desc-";
 
 /// The place of one study and pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +83,7 @@ mod tests {
     }
 
     const FROZEN: &str = "sub-4513826372702228/ses-6775754253494437/anat/\
-                          sub-4513826372702228_ses-6775754253494437_label-lesion_desc-corticallesions86fbf5_dseg.nii.gz";
+                          sub-4513826372702228_ses-6775754253494437_seg-lesion_desc-corticallesions86fbf5_dseg.nii.gz";
 
     #[test]
     fn pipelines_whose_names_differ_have_places_that_differ() {

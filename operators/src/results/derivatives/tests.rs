@@ -74,7 +74,7 @@ fn sidecars_and_table_say_what_the_numbers_are_and_nothing_of_the_patient() {
     assert_eq!(rows[2][1], "a vessel");
     assert!(rows.iter().all(|row| row.len() == 9));
     let sidecar = json_of(&files, "_dseg.json");
-    assert!(rows[0].iter().all(|column| sidecar.get(*column).is_some()), "every column is described");
+    assert!(rows[0][2..].iter().all(|column| sidecar.get(*column).is_some()), "every column is described");
     assert_eq!(sidecar["Sources"][0], "urn:oid:1.2.3.4");
     assert_eq!(sidecar["Model"]["Name"], "blob-filter");
     assert_eq!(sidecar["RunKey"], "01".repeat(32));
@@ -90,16 +90,20 @@ fn sidecars_and_table_say_what_the_numbers_are_and_nothing_of_the_patient() {
 }
 
 #[test]
-fn a_withdrawn_report_leaves_one_file_that_says_so() {
+fn a_withdrawn_report_leaves_no_map_and_says_so() {
     let report = report(&sample(), ReportStatus::Withdrawn("the series was taken back".into()), Vec::new());
     let made = files(&DerivativesInput { report: &report, maps: None, software_version: "0.1.0" }).unwrap();
-    assert_eq!(made.len(), 2);
+    assert_eq!(made.len(), 3);
     let sidecar = json_of(&made, "_dseg.json");
     assert_eq!(sidecar["Withdrawn"], true);
     assert_eq!(sidecar["WithdrawnBecause"], "the series was taken back");
+    let table = String::from_utf8(named(&made, "_dseg.tsv").to_vec()).unwrap();
+    let rows: Vec<usize> = table.lines().map(|line| line.split('\t').count()).collect();
+    assert_eq!(rows, [9, 9]);
+    assert!(table.lines().nth(1).unwrap().starts_with("0\tWithdrawn\tn/a"));
     let unpacked = unpack(&archive(&made).unwrap()).unwrap();
-    assert_eq!(unpacked.files.len(), 1);
-    assert_eq!(unpacked.absent.len(), 4, "the label map of the revision before is to go");
+    assert_eq!(unpacked.files.len(), 2);
+    assert_eq!(unpacked.absent.len(), 3, "the label map of the revision before is to go");
 }
 
 #[test]
