@@ -231,14 +231,24 @@ fn exchange(error: ureq::Error) -> FhirError {
         ureq::Error::HostNotFound => "the host is not known".to_owned(),
         ureq::Error::ConnectionFailed => "no connection".to_owned(),
         ureq::Error::Io(error) => broken(&error),
-        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => "the server's certificate is not trusted".to_owned(),
+        ureq::Error::Rustls(error) => untrusted(&error).to_owned(),
         ureq::Error::BadUri(_) => "the url cannot be used".to_owned(),
         _ => "it speaks no HTTP that can be read".to_owned(),
     };
     FhirError::Exchange(said)
 }
 
+fn untrusted(error: &rustls::Error) -> &'static str {
+    match error {
+        rustls::Error::InvalidCertificate(_) => "its certificate is not one that this system trusts",
+        _ => "TLS could not be agreed on",
+    }
+}
+
 fn broken(error: &io::Error) -> String {
+    if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        return untrusted(error).to_owned();
+    }
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "nobody listens there".to_owned(),
         io::ErrorKind::TimedOut => "it took too long".to_owned(),
