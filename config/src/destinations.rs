@@ -1,4 +1,4 @@
-//! Where results go: DICOM nodes and folders, with how a failed delivery is tried again.
+//! Where results go: DICOM nodes, folders, FHIR servers and BIDS data sets, with how a failed delivery is tried again.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +19,10 @@ pub enum Destination {
     Dicom(DicomDestination),
     /// A folder.
     Folder(FolderDestination),
+    /// A FHIR R4 server.
+    Fhir(FhirDestination),
+    /// A BIDS data set of derivatives.
+    Bids(BidsDestination),
 }
 
 /// A Storage SCP that results are sent to by C-STORE.
@@ -58,18 +62,47 @@ pub struct FolderDestination {
     pub retry: Retry,
 }
 
+/// A FHIR R4 server that results are posted to, one transaction a revision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FhirDestination {
+    /// The name that pipelines use.
+    pub name: String,
+    /// The server's base URL, http or https.
+    pub url: String,
+    /// A file that holds a bearer token; read before each delivery. A relative path counts from the file's own folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// How a failed delivery is tried again.
+    #[serde(default)]
+    pub retry: Retry,
+}
+
+/// The root of a BIDS data set of derivatives: label maps, probability maps and what is known of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BidsDestination {
+    /// The name that pipelines use.
+    pub name: String,
+    /// The data set's root; a relative path counts from the file's own folder.
+    pub path: PathBuf,
+    /// How a failed delivery is tried again.
+    #[serde(default)]
+    pub retry: Retry,
+}
+
 fn calling_ae_title() -> String {
     "SULCUS".to_owned()
 }
 
 fn outputs_of_dicom() -> Vec<Role> {
-    vec![Role::Segmentation]
+    vec![Role::Segmentation, Role::StructuredReport, Role::EncapsulatedReport]
 }
 
 impl FolderDestination {
     /// What a folder is given unless it says otherwise.
     pub fn default_outputs() -> Vec<Role> {
-        vec![Role::Segmentation, Role::Report]
+        vec![Role::Segmentation, Role::StructuredReport, Role::KeyImages, Role::Report, Role::Page]
     }
 }
 
@@ -108,6 +141,8 @@ impl Destination {
         match self {
             Destination::Dicom(destination) => &destination.name,
             Destination::Folder(destination) => &destination.name,
+            Destination::Fhir(destination) => &destination.name,
+            Destination::Bids(destination) => &destination.name,
         }
     }
 
@@ -116,6 +151,17 @@ impl Destination {
         match self {
             Destination::Dicom(destination) => destination.retry,
             Destination::Folder(destination) => destination.retry,
+            Destination::Fhir(destination) => destination.retry,
+            Destination::Bids(destination) => destination.retry,
+        }
+    }
+
+    /// The folder that results are written to, where it is one.
+    pub fn folder(&self) -> Option<&PathBuf> {
+        match self {
+            Destination::Folder(destination) => Some(&destination.path),
+            Destination::Bids(destination) => Some(&destination.path),
+            Destination::Dicom(_) | Destination::Fhir(_) => None,
         }
     }
 
@@ -124,6 +170,8 @@ impl Destination {
         match self {
             Destination::Dicom(destination) => &destination.outputs,
             Destination::Folder(destination) => &destination.outputs,
+            Destination::Fhir(_) => &[Role::Fhir],
+            Destination::Bids(_) => &[Role::Derivatives],
         }
     }
 
@@ -135,6 +183,19 @@ impl Destination {
                 rules::ae_title(at, "calling_ae_title", &destination.calling_ae_title);
             }
             Destination::Folder(destination) => rules::path(at, "path", &destination.path),
+            Destination::Bids(destination) => rules::path(at, "path", &destination.path),
+            Destination::Fhir(destination) => {
+                let private = rules::base_url(at, "url", &destination.url);
+                if let Some(file) = &destination.token_file {
+                    rules::path(at, "token_file", file);
+                    if !private {
+                        at.problem(
+                            "token_file",
+                            "token_file would be sent in the clear over http; use an https url".to_owned(),
+                        );
+                    }
+                }
+            }
         }
         self.check_outputs(at);
         let retry = self.retry();

@@ -18,7 +18,7 @@ mod site;
 mod sources;
 
 pub use applies::AppliesTo;
-pub use destinations::{Destination, DicomDestination, FolderDestination, Retry};
+pub use destinations::{BidsDestination, Destination, DicomDestination, FhirDestination, FolderDestination, Retry};
 pub use devices::{Device, Provider};
 pub use outputs::Role;
 pub use pipelines::Pipeline;

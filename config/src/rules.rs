@@ -46,6 +46,38 @@ pub(crate) fn host_and_port(at: &mut Checks<'_>, key: &str, value: &str) {
     }
 }
 
+/// An http or https URL of a server, without credentials, query or fragment. Says whether what is sent there stays
+/// private: https, or this machine; an URL that is refused counts as private, so that one fault is said once.
+pub(crate) fn base_url(at: &mut Checks<'_>, key: &str, value: &str) -> bool {
+    let parts = value.split_once("://").map(|(scheme, rest)| {
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        (scheme.to_ascii_lowercase(), authority, path)
+    });
+    let printable =
+        value.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '@' | '\\' | '"' | '<' | '>'));
+    let Some((scheme, authority, _)) = parts.filter(|_| printable) else {
+        at.problem(key, not_a_url(key, value));
+        return true;
+    };
+    let host = match authority.rsplit_once(':').filter(|_| !authority.ends_with(']')) {
+        Some((host, port)) if port.parse::<u16>().is_ok_and(|port| port > 0) => host,
+        Some(_) => "",
+        None => authority,
+    };
+    let bracketed = host.starts_with('[') && host.ends_with(']');
+    if !matches!(scheme.as_str(), "http" | "https") || host.is_empty() || (host.contains(':') && !bracketed) {
+        at.problem(key, not_a_url(key, value));
+        return true;
+    }
+    scheme == "https" || matches!(host, "localhost" | "127.0.0.1" | "[::1]")
+}
+
+/// A value with an `@` may hold a password, so it is not repeated.
+fn not_a_url(key: &str, value: &str) -> String {
+    let shown = if value.contains('@') { "that holds an '@'".to_owned() } else { format!("\"{value}\"") };
+    format!("{key} {shown} is no base URL; write it like \"https://fhir.example/r4\", without credentials or query")
+}
+
 /// A span above zero, at most [`Seconds::LIMIT`].
 pub(crate) fn seconds(at: &mut Checks<'_>, key: &str, value: Seconds) {
     if !(value.0 > 0.0 && value.0 <= Seconds::LIMIT) {

@@ -186,10 +186,7 @@ impl Site {
         let results: Vec<(&str, PathBuf)> = self
             .destinations
             .iter()
-            .filter_map(|destination| match destination {
-                Destination::Folder(to) => Some((to.name.as_str(), place(folder, &to.path))),
-                Destination::Dicom(_) => None,
-            })
+            .filter_map(|destination| Some((destination.name(), place(folder, destination.folder()?))))
             .collect();
         for (index, source) in self.sources.iter().enumerate() {
             let Source::Folder(source) = source else { continue };
@@ -221,8 +218,11 @@ impl Site {
             }
         }
         for destination in &mut self.destinations {
-            if let Destination::Folder(destination) = destination {
-                absolute(&mut destination.path);
+            match destination {
+                Destination::Dicom(_) => {}
+                Destination::Folder(destination) => absolute(&mut destination.path),
+                Destination::Bids(destination) => absolute(&mut destination.path),
+                Destination::Fhir(destination) => destination.token_file.iter_mut().for_each(absolute),
             }
         }
     }

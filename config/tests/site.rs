@@ -198,6 +198,61 @@ fn a_bad_address_is_refused() {
 }
 
 #[test]
+fn a_fhir_server_is_named_by_its_base_url() {
+    let text =
+        |url: &str, more: &str| format!("[[destination]]\nname = \"a\"\nkind = \"fhir\"\nurl = \"{url}\"\n{more}");
+    for url in ["http://10.0.0.1:8080/fhir", "https://fhir.example", "HTTPS://fhir.example/r4/", "http://[::1]:80/x"] {
+        assert!(parse(&text(url, "")).is_ok(), "{url}");
+    }
+    for url in [
+        "",
+        "fhir.example",
+        "ftp://h/x",
+        "http://",
+        "http:///x",
+        "http://h:0/",
+        "http://h:x/",
+        "http://h/a b",
+        "http://h/x?y=1",
+        "http://h/#x",
+        "http://::1/x",
+    ] {
+        let expected = format!(
+            "4: url \"{url}\" is no base URL; write it like \"https://fhir.example/r4\", without credentials or query"
+        );
+        refused(&text(url, ""), &[&expected]);
+    }
+    let said = parse(&text("https://me:secret@h/x", "")).unwrap_err().to_string();
+    assert!(said.contains("no base URL") && !said.contains("secret"), "{said}");
+}
+
+#[test]
+fn a_token_is_not_sent_in_the_clear() {
+    let text = |url: &str| {
+        format!("[[destination]]\nname = \"a\"\nkind = \"fhir\"\nurl = \"{url}\"\ntoken_file = \"token\"\n")
+    };
+    let site = parse(&text("https://fhir.example/r4")).unwrap();
+    assert!(matches!(site.destination("a"), Some(Destination::Fhir(to))
+        if to.token_file.as_deref() == Some(Path::new("/etc/sulcus/token"))));
+    assert!(parse(&text("http://127.0.0.1:8080/fhir")).is_ok());
+    refused(&text("http://fhir.example/r4"), &["5: token_file would be sent in the clear over http; use an https url"]);
+}
+
+#[test]
+fn a_bids_data_set_lies_apart_from_watched_folders() {
+    let site = |watched: &str| {
+        format!(
+            "[[source]]\nname = \"in\"\nkind = \"folder\"\npath = \"{watched}\"\n\
+             [[destination]]\nname = \"out\"\nkind = \"bids\"\npath = \"derivatives\"\n"
+        )
+    };
+    assert!(matches!(parse(&site("incoming")).unwrap().destination("out"), Some(Destination::Bids(to))
+        if to.path == Path::new("/etc/sulcus/derivatives")));
+    let expected = "4: path is the folder of destination \"out\", holds it or lies in it; keep them apart";
+    refused(&site("derivatives/sub-1"), &[expected]);
+}
+
+#[test]
 fn a_bad_ae_title_is_refused() {
     let rest = "use 1 to 16 printable ASCII characters, no backslash";
     for (title, reason) in [
@@ -264,6 +319,7 @@ fn the_schema_names_every_table_and_forbids_unknown_keys() {
     assert_eq!(schema["additionalProperties"], false);
     let kinds = schema["$defs"]["Destination"]["oneOf"].as_array().unwrap();
     assert!(kinds.iter().all(|kind| kind["properties"]["kind"]["const"].is_string()), "{kinds:#?}");
+    assert_eq!(kinds.len(), 4);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Volumes as NIfTI-1 files, with a small BIDS sidecar.
+//! Volumes as NIfTI-1 files, with a small BIDS sidecar; label and probability maps on their grid, gzipped in memory.
 //!
 //! Written directly, since the header is 348 fixed bytes: axes stay those of the volume (column, row, slice), and both
 //! qform and sform carry the affine in RAS; a sheared grid, which no quaternion can say, has its sform alone. A file is
@@ -12,7 +12,7 @@ use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use ndarray::{ArrayView2, Axis};
+use ndarray::{ArrayView2, ArrayView3, Axis};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
@@ -36,7 +36,7 @@ pub enum NiftiError {
 /// [`NiftiError`] where a side is too long for NIfTI-1 or the file cannot be written.
 pub fn write(volume: &Volume, path: &Path) -> Result<(), NiftiError> {
     let samples = Samples::of(volume);
-    let header = header(&volume.grid, samples).ok_or(NiftiError::TooLarge(volume.grid.size))?;
+    let header = header(&volume.grid, samples.coding()).ok_or(NiftiError::TooLarge(volume.grid.size))?;
     whole(path, |file| {
         if path.extension().is_some_and(|extension| extension == "gz") {
             let mut encoder = GzEncoder::new(BufWriter::with_capacity(1 << 20, file), Compression::fast());
@@ -73,6 +73,50 @@ fn whole(path: &Path, fill: impl FnOnce(File) -> io::Result<()>) -> io::Result<(
     written
 }
 
+/// Labels, axes (slice, row, column), as uint16 in a `.nii.gz`; the same bytes for equal input.
+///
+/// # Errors
+/// [`NiftiError::TooLarge`] where a side is too long for NIfTI-1.
+pub fn labels_gz(labels: ArrayView3<'_, u16>, grid: &Grid) -> Result<Vec<u8>, NiftiError> {
+    gzipped(labels, grid, Coding { datatype: 512, bytes: 2, slope: 1.0, intercept: 0.0 }, u16::to_le_bytes)
+}
+
+/// Probabilities in 255ths, axes (slice, row, column), as uint8 with a slope of 1/255 in a `.nii.gz`; the same bytes for
+/// equal input.
+///
+/// # Errors
+/// [`NiftiError::TooLarge`] where a side is too long for NIfTI-1.
+pub fn probabilities_gz(probabilities: ArrayView3<'_, u8>, grid: &Grid) -> Result<Vec<u8>, NiftiError> {
+    let coding = Coding { datatype: 2, bytes: 1, slope: 1.0 / 255.0, intercept: 0.0 };
+    gzipped(probabilities, grid, coding, u8::to_le_bytes)
+}
+
+fn gzipped<T: Copy, const N: usize>(
+    voxels: ArrayView3<'_, T>,
+    grid: &Grid,
+    coding: Coding,
+    word: fn(T) -> [u8; N],
+) -> Result<Vec<u8>, NiftiError> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(&header(grid, coding).ok_or(NiftiError::TooLarge(grid.size))?)?;
+    for slice in voxels.outer_iter() {
+        let bytes: Vec<u8> = slice.iter().flat_map(|voxel| word(*voxel)).collect();
+        encoder.write_all(&bytes)?;
+    }
+    Ok(encoder.finish()?)
+}
+
+/// What a header says of voxels: voxel = stored x slope + intercept.
+#[derive(Clone, Copy, Debug)]
+struct Coding {
+    /// Code of nifti1.h.
+    datatype: i16,
+    /// Bytes of one voxel.
+    bytes: usize,
+    slope: f64,
+    intercept: f64,
+}
+
 /// How voxels are written.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Samples {
@@ -83,9 +127,11 @@ enum Samples {
 }
 
 impl Samples {
-    /// Bytes of one voxel.
-    fn bytes(self) -> usize {
-        if self == Samples::Real { 4 } else { 2 }
+    fn coding(self) -> Coding {
+        match self {
+            Samples::Real => Coding { datatype: 16, bytes: 4, slope: 1.0, intercept: 0.0 },
+            Samples::Stored { slope, intercept } => Coding { datatype: 4, bytes: 2, slope, intercept },
+        }
     }
 
     /// Stored samples if all of them fit.
@@ -114,7 +160,7 @@ const SLICES_AT_ONCE: usize = 16;
 fn write_to(out: &mut impl Write, header: &[u8], volume: &Volume, samples: Samples) -> io::Result<()> {
     out.write_all(header)?;
     let mut bytes = Vec::new();
-    let length = samples.bytes() * volume.grid.size[0] * volume.grid.size[1];
+    let length = samples.coding().bytes * volume.grid.size[0] * volume.grid.size[1];
     for slices in volume.voxels.axis_chunks_iter(Axis(0), SLICES_AT_ONCE) {
         bytes.resize(length * slices.len_of(Axis(0)), 0);
         let slices: Vec<_> = slices.outer_iter().collect();
@@ -140,7 +186,7 @@ fn each<const N: usize>(bytes: &mut [u8], slice: &ArrayView2<'_, f32>, word: imp
 }
 
 /// The 348 bytes of nifti1.h and the four that say that no extension follows.
-fn header(grid: &Grid, samples: Samples) -> Option<[u8; 352]> {
+fn header(grid: &Grid, coding: Coding) -> Option<[u8; 352]> {
     let mut bytes = [0u8; 352];
     let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
     let size: Vec<i16> = grid.size.iter().map(|side| i16::try_from(*side).ok()).collect::<Option<_>>()?;
@@ -156,18 +202,14 @@ fn header(grid: &Grid, samples: Samples) -> Option<[u8; 352]> {
     for (index, side) in [3, size[0], size[1], size[2], 1, 1, 1, 1].iter().enumerate() {
         put(40 + 2 * index, &side.to_le_bytes());
     }
-    let (datatype, slope, intercept) = match samples {
-        Samples::Real => (16i16, 1.0, 0.0),
-        Samples::Stored { slope, intercept } => (4, slope, intercept),
-    };
-    put(70, &datatype.to_le_bytes());
-    put(72, &(8 * samples.bytes() as i16).to_le_bytes());
+    put(70, &coding.datatype.to_le_bytes());
+    put(72, &(8 * coding.bytes as i16).to_le_bytes());
     for (index, length) in [handedness, spacing[0], spacing[1], spacing[2]].iter().enumerate() {
         put(76 + 4 * index, &(*length as f32).to_le_bytes());
     }
     put(108, &352f32.to_le_bytes());
-    put(112, &(slope as f32).to_le_bytes());
-    put(116, &(intercept as f32).to_le_bytes());
+    put(112, &(coding.slope as f32).to_le_bytes());
+    put(116, &(coding.intercept as f32).to_le_bytes());
     // Units: mm and seconds. Both transforms are to scanner coordinates; qform_code 0 says that there is no qform.
     put(123, &[2 | 8]);
     put(252, &i16::from(square).to_le_bytes());

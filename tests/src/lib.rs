@@ -13,6 +13,7 @@ pub mod dcmtk;
 mod http;
 #[path = "../../engine/src/testing.rs"]
 pub mod made_up;
+pub mod medplum;
 pub mod memory;
 pub mod npy;
 pub mod orthanc;
@@ -20,6 +21,7 @@ mod peer;
 pub mod phantoms;
 pub mod places;
 pub mod python;
+pub mod reported;
 pub mod scans;
 pub mod segmented;
 pub mod serving;

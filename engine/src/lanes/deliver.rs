@@ -20,7 +20,11 @@ use std::{
 };
 
 use sulcus_config::Destination;
-use sulcus_connectors::dimse::scu::{StoreOptions, Storer};
+use sulcus_connectors::{
+    bids,
+    dimse::scu::{StoreOptions, Storer},
+    fhir::{self, FhirEndpoint},
+};
 use sulcus_operators::{
     digest::Digest,
     part10,
@@ -115,6 +119,18 @@ fn hand_over(row: &DeliveryRow, destination: &Destination, bytes: &[u8]) -> Resu
             write_durably(&folder.path, &path, bytes).map_err(|error| format!("{}: {error}", path.display()))?;
             Ok(path.display().to_string())
         }
+        Destination::Fhir(server) => {
+            let endpoint = FhirEndpoint {
+                url: server.url.clone(),
+                token_file: server.token_file.clone(),
+                connect_timeout: CONNECT_TIMEOUT,
+                timeout: ANSWER_TIMEOUT,
+            };
+            fhir::post(&endpoint, bytes).map(|receipt| receipt.to_string()).map_err(|error| error.to_string())
+        }
+        Destination::Bids(data_set) => bids::place(&data_set.path, bytes)
+            .map(|files| format!("{files} files below {}", data_set.path.display()))
+            .map_err(|error| error.to_string()),
     }
 }
 

@@ -4,10 +4,15 @@
 //! Storing and sending them is the engine's.
 
 pub mod check;
+pub mod derivatives;
 pub mod dicom;
+pub mod fhir;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod fixture;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod fixture_report;
 pub mod judged;
 pub mod kos;
 pub mod report;
