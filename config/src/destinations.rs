@@ -33,6 +33,12 @@ pub struct DicomDestination {
     /// The AE title that Sulcus calls itself.
     #[serde(default = "calling_ae_title")]
     pub calling_ae_title: String,
+    /// Whether an object is delivered only once the archive has committed itself to keep it (PS3.4 annex J).
+    #[serde(default)]
+    pub storage_commitment: bool,
+    /// How long the archive may take to say so, before the delivery counts as failed.
+    #[serde(default = "commitment")]
+    pub commitment_seconds: Seconds,
     /// How a failed delivery is tried again.
     #[serde(default)]
     pub retry: Retry,
@@ -53,6 +59,10 @@ pub struct FolderDestination {
 
 fn calling_ae_title() -> String {
     "SULCUS".to_owned()
+}
+
+fn commitment() -> Seconds {
+    Seconds(60.0)
 }
 
 /// The pause before a failed delivery is tried again: the first, doubled each time, up to the limit.
@@ -103,6 +113,7 @@ impl Destination {
                 rules::host_and_port(at, "address", &destination.address);
                 rules::ae_title(at, "ae_title", &destination.ae_title);
                 rules::ae_title(at, "calling_ae_title", &destination.calling_ae_title);
+                rules::seconds(at, "commitment_seconds", destination.commitment_seconds);
             }
             Destination::Folder(destination) => rules::path(at, "path", &destination.path),
         }
