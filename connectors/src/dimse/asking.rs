@@ -95,9 +95,6 @@ impl Storer {
             return Err(self.give_up(WireError::unexpected("the peer asks for what we do not offer")));
         };
         let (status, comment) = commitment::answer(command, &context.transfer_syntax, data_set, take);
-        self.messages
-            .send(id, &command.response(status, comment), None)
-            .map_err(|error| self.give_up(error))
+        self.messages.send(id, &command.response(status, comment), None).map_err(|error| self.give_up(error))
     }
 }
-

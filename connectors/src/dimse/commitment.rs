@@ -227,12 +227,18 @@ mod tests {
 
     #[test]
     fn a_report_without_its_uids_is_refused() {
-        assert_eq!(read_report(EXPLICIT_LE, &request(EXPLICIT_LE, "", &[])), Err(ReportError::NoUid("Transaction UID")));
+        assert_eq!(
+            read_report(EXPLICIT_LE, &request(EXPLICIT_LE, "", &[])),
+            Err(ReportError::NoUid("Transaction UID"))
+        );
         let odd = ["name^of".to_owned()];
         let error = read_report(EXPLICIT_LE, &request(EXPLICIT_LE, "1.2", &objects(&odd))).unwrap_err();
         assert_eq!(error, ReportError::NoUid("Referenced SOP Instance UID"));
         assert!(!error.to_string().contains("name"), "what a peer writes stays out of errors");
-        assert!(matches!(read_report(EXPLICIT_LE, &[8, 0, 0x95, 0x11, b'U', b'I', 200, 0]), Err(ReportError::Unreadable(_))));
+        assert!(matches!(
+            read_report(EXPLICIT_LE, &[8, 0, 0x95, 0x11, b'U', b'I', 200, 0]),
+            Err(ReportError::Unreadable(_))
+        ));
     }
 
     proptest! {

@@ -188,8 +188,7 @@ impl Storer {
         let message_id = self.next_message_id();
         command.message_id = Some(message_id);
         let expected = command.field | RESPONSE;
-        let result =
-            self.messages.send(context, &command, data_set).and_then(|()| self.messages.receive(&|_, _| 0));
+        let result = self.messages.send(context, &command, data_set).and_then(|()| self.messages.receive(&|_, _| 0));
         match result {
             Ok(Received::Message { command, .. })
                 if command.field == expected && command.responded_to == Some(message_id) =>

@@ -97,6 +97,8 @@ impl Log {
             Event::DeliverySettled { object, destination, .. } => {
                 self.settled.insert((object, destination));
             }
+            // It is the lane's to read; what follows is that a delivery settles.
+            Event::CommitmentReported { .. } => {}
             // A seal says nothing new: from scratch everything is read.
             Event::StudySealed { .. } | Event::StudyReopened { .. } | Event::SealsReviewed { .. } => {}
             Event::SeriesDirected { series_uid, directive: Directive::Release, .. } => {

@@ -305,6 +305,15 @@ pub enum Event {
         /// What it answered.
         receipt: String,
     },
+    /// An archive reported which objects of a transaction it commits itself to keep.
+    CommitmentReported {
+        /// Transaction UID, of the attempt that asked.
+        transaction_uid: String,
+        /// SOPInstanceUIDs that it keeps.
+        committed: Vec<String>,
+        /// SOPInstanceUIDs that it does not keep, each with Failure Reason (0008,1197).
+        failed: Vec<(String, u16)>,
+    },
     /// A study is at rest: nothing of it is to do, waited for or at fault. Its events need not be read again until
     /// something touches it.
     StudySealed {
@@ -373,6 +382,7 @@ impl Event {
             Event::DeliveryStarted { .. } => "DeliveryStarted",
             Event::DeliveryFailed { .. } => "DeliveryFailed",
             Event::DeliverySettled { .. } => "DeliverySettled",
+            Event::CommitmentReported { .. } => "CommitmentReported",
             Event::StudySealed { .. } => "StudySealed",
             Event::StudyReopened { .. } => "StudyReopened",
             Event::SealsReviewed { .. } => "SealsReviewed",
