@@ -58,18 +58,16 @@ impl Commitment<'_> {
             Err(reason) => return Ok(Err(reason)),
         };
         let (begun, limit) = (Instant::now(), self.node.commitment_seconds.duration());
-        loop {
+        let said = loop {
             match self.word() {
-                Ok(Some(Word::Committed)) => return Ok(Ok(format!("{receipt}, committed"))),
-                Ok(Some(Word::Failed(reason))) => return Ok(Err(refusal(reason))),
+                Ok(Some(Word::Committed)) => break Ok(format!("{receipt}, committed")),
+                Ok(Some(Word::Failed(reason))) => break Err(refusal(reason)),
                 Ok(None) => {}
-                Err(error) => return Ok(Err(unreadable(&error))),
+                Err(error) => break Err(unreadable(&error)),
             }
             if begun.elapsed() >= limit {
                 let seconds = limit.as_secs_f64();
-                return Ok(Err(format!(
-                    "the archive stored the object and did not commit itself to it in {seconds} s"
-                )));
+                break Err(format!("the archive stored the object and did not commit itself to it in {seconds} s"));
             }
             match storer.take() {
                 Some(mut open) if begun.elapsed() < OPEN => {
@@ -82,7 +80,10 @@ impl Commitment<'_> {
                 Some(open) => drop(open.release()),
                 None => self.port.stop().nap(LOOK)?,
             }
-        }
+        };
+        // The word counts, not how the association ends.
+        storer.into_iter().for_each(|open| drop(open.release()));
+        Ok(said)
     }
 
     /// Stores the object and asks for commitment.
