@@ -363,35 +363,6 @@ pub enum Event {
     },
 }
 
-impl Event {
-    /// The event's name as the ledger shows it.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Event::InstanceReceived { .. } => "InstanceReceived",
-            Event::InstanceQuarantined { .. } => "InstanceQuarantined",
-            Event::InstanceWithdrawn { .. } => "InstanceWithdrawn",
-            Event::AssociationReleased { .. } => "AssociationReleased",
-            Event::TimerFired(_) => "TimerFired",
-            Event::RulesChanged(_) => "RulesChanged",
-            Event::RunStarted { .. } => "RunStarted",
-            Event::RunFinished(_) => "RunFinished",
-            Event::RunFailed { .. } => "RunFailed",
-            Event::RevisionIssued { .. } => "RevisionIssued",
-            Event::ObjectEncoded { .. } => "ObjectEncoded",
-            Event::EncodeFailed { .. } => "EncodeFailed",
-            Event::DeliveryStarted { .. } => "DeliveryStarted",
-            Event::DeliveryFailed { .. } => "DeliveryFailed",
-            Event::DeliverySettled { .. } => "DeliverySettled",
-            Event::CommitmentReported { .. } => "CommitmentReported",
-            Event::StudySealed { .. } => "StudySealed",
-            Event::StudyReopened { .. } => "StudyReopened",
-            Event::SealsReviewed { .. } => "SealsReviewed",
-            Event::VerdictGiven { .. } => "VerdictGiven",
-            Event::SeriesDirected { .. } => "SeriesDirected",
-        }
-    }
-}
-
 /// An event with its place in the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {

@@ -7,6 +7,7 @@
 pub mod commitments;
 pub mod event;
 pub mod history;
+mod names;
 pub mod read;
 pub mod reconcile;
 mod schema;
