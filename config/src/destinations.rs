@@ -41,6 +41,12 @@ pub struct DicomDestination {
     /// What it is sent, DICOM objects alone. With "rejection-note" it is told of results that no longer stand (IHE IOCM).
     #[serde(default = "outputs_of_dicom")]
     pub outputs: Vec<Role>,
+    /// Whether an object is delivered only once the archive has committed itself to keep it (PS3.4 annex J).
+    #[serde(default)]
+    pub storage_commitment: bool,
+    /// How long the archive may take to say so, before the delivery counts as failed.
+    #[serde(default = "commitment")]
+    pub commitment_seconds: Seconds,
     /// How a failed delivery is tried again.
     #[serde(default)]
     pub retry: Retry,
@@ -104,6 +110,10 @@ impl FolderDestination {
     pub fn default_outputs() -> Vec<Role> {
         vec![Role::Segmentation, Role::StructuredReport, Role::KeyImages, Role::Report, Role::Page]
     }
+}
+
+fn commitment() -> Seconds {
+    Seconds(60.0)
 }
 
 /// The pause before a failed delivery is tried again: the first, doubled each time, up to the limit; and when it is given
@@ -181,6 +191,7 @@ impl Destination {
                 rules::host_and_port(at, "address", &destination.address);
                 rules::ae_title(at, "ae_title", &destination.ae_title);
                 rules::ae_title(at, "calling_ae_title", &destination.calling_ae_title);
+                rules::seconds(at, "commitment_seconds", destination.commitment_seconds);
             }
             Destination::Folder(destination) => rules::path(at, "path", &destination.path),
             Destination::Bids(destination) => rules::path(at, "path", &destination.path),

@@ -89,8 +89,8 @@ fn an_unknown_key_of_a_table_with_a_kind_is_found_in_that_table() {
                          [[destination]]\nname = \"a\"\nkind = \"dicom\"\naddress = \"h:1\"\nae_title = \"A\"\npath = \"p\"\n";
     refused(
         path_on_dicom,
-        &["11: unknown key \"path\"; valid here: name, address, ae_title, calling_ae_title, \
-             outputs, retry"],
+        &["11: unknown key \"path\"; valid here: name, address, ae_title, calling_ae_title, outputs, \
+           storage_commitment, commitment_seconds, retry"],
     );
 }
 
@@ -121,6 +121,19 @@ fn an_unknown_destination_names_the_nearest_known_one() {
             "7: pipeline \"p\" names an unknown destination \"reslts\"; did you mean \"results\"?",
         ],
     );
+}
+
+#[test]
+fn an_archive_is_asked_for_its_word_only_where_the_site_says_so_and_for_a_time_that_ends() {
+    let node = "[[destination]]\nname = \"a\"\nkind = \"dicom\"\naddress = \"h:1\"\nae_title = \"A\"\n";
+    let read = |more: &str| match parse(&format!("{node}{more}")).unwrap().destinations.remove(0) {
+        Destination::Dicom(node) => (node.storage_commitment, node.commitment_seconds),
+        Destination::Folder(_) => panic!("a folder"),
+    };
+    assert_eq!(read(""), (false, Seconds(60.0)));
+    assert_eq!(read("storage_commitment = true\ncommitment_seconds = 5\n"), (true, Seconds(5.0)));
+    let expected = format!("6: commitment_seconds is 0; give seconds above 0 and at most {}", Seconds::LIMIT);
+    refused(&format!("{node}commitment_seconds = 0\n"), &[&expected]);
 }
 
 #[test]

@@ -47,6 +47,30 @@ pub enum Stored {
     },
 }
 
+/// What an archive reports of a storage commitment transaction (PS3.4 J.3.3): which objects it keeps, and which not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommitmentReport {
+    /// Transaction UID (0008,1195), the one that the request carried.
+    pub transaction_uid: String,
+    /// SOP Instance UIDs that it commits itself to keep.
+    pub committed: Vec<String>,
+    /// SOP Instance UIDs that it does not, each with Failure Reason (0008,1197).
+    pub failed: Vec<(String, u16)>,
+}
+
+/// What became of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reported {
+    /// It is durable, or was already.
+    Recorded,
+    /// Nobody here began this transaction.
+    Unknown,
+    /// There are more reports on this transaction than any archive has reason to send.
+    TooMany,
+    /// It could not be recorded; the archive may report again.
+    Failed,
+}
+
 /// Where received objects go. Calls come from many threads at once.
 pub trait Inbox: Send + Sync {
     /// Stores one object and returns when it is durable (or refused). Blocks.
@@ -54,4 +78,10 @@ pub trait Inbox: Send + Sync {
 
     /// Tells that the association (or folder pass) that brought `series_uids` ended. `orderly` is true for A-RELEASE.
     fn released(&self, source: &str, series_uids: Vec<String>, orderly: bool);
+
+    /// Takes an archive's report and returns when it is durable (or refused). Blocks. Who asks for no commitment knows no
+    /// transaction.
+    fn commitment_reported(&self, _report: CommitmentReport) -> Reported {
+        Reported::Unknown
+    }
 }

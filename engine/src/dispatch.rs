@@ -20,6 +20,7 @@ use crate::{
         Done, Key, Lane,
         child::{Worker, WorkerCommand},
         deliver::{deliver, now},
+        due::due,
         encode::encode,
         infer::infer,
         port::{Port, StopFlag},
@@ -120,11 +121,11 @@ impl Engine {
 
         let mut deliver_lanes = BTreeMap::new();
         for destination in &site.destinations {
-            let (mut port, results) = (Port::new(data, stop.clone()), open_results(data)?);
+            let (mut port, reader, results) = (Port::new(data, stop.clone()), open()?, open_results(data)?);
             let target = destination.clone();
             let lane =
                 Lane::start(&format!("deliver {}", target.name()), 1, finished.clone(), move |job: DeliveryToDo| {
-                    deliver(&job.row, job.attempt, &target, &results, &mut port)
+                    deliver(&job.row, job.attempt, &target, &results, &reader, &mut port)
                 });
             deliver_lanes.insert(destination.name().to_owned(), lane.map_err(thread_failed)?);
         }
@@ -254,15 +255,11 @@ impl Engine {
             offer(key, &mut |key| self.infer.iter().any(|lane| lane.offer(key, || row.clone())));
         }
         let now_millis = now();
-        // In the order in which objects are made: a report after the segmentation that it refers to.
-        let mut deliveries: Vec<&DeliveryToDo> = standing.deliveries.iter().collect();
-        deliveries.sort_by_key(|delivery| (delivery.row.revision, delivery.row.role));
-        for row in deliveries {
-            if row.not_before > now_millis {
-                let at = Instant::now() + Duration::from_millis((row.not_before - now_millis) as u64);
-                next = Some(next.map_or(at, |earlier| earlier.min(at)));
-                continue;
-            }
+        let (due, later) = due(standing.deliveries.iter(), now_millis);
+        if let Some(later) = later {
+            next = Some(Instant::now() + Duration::from_millis(later.abs_diff(now_millis)));
+        }
+        for row in due {
             let key = Key::Deliver(row.row.object, row.row.destination.clone());
             let lane = self.deliver.get(&row.row.destination);
             offer(key, &mut |key| lane.is_some_and(|lane| lane.offer(key, || row.clone())));

@@ -28,5 +28,6 @@ pub mod serving;
 pub mod slices;
 #[path = "../unsynced/cut.rs"]
 pub mod unsynced;
+pub mod wayward;
 
 pub use peer::{PeerError, Running, free_port, or_skip, program, skip};

@@ -23,6 +23,17 @@ impl Ports {
     }
 }
 
+/// A node that Orthanc knows by its AE title, and may call.
+#[derive(Debug, Clone)]
+pub struct Known<'a> {
+    /// Its AE title.
+    pub ae_title: &'a str,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Whether it may ask for storage commitment.
+    pub storage_commitment: bool,
+}
+
 /// A running Orthanc; dropped, it is killed. It takes any called AE title and stores for any caller.
 #[derive(Debug)]
 pub struct Orthanc {
@@ -36,11 +47,19 @@ impl Orthanc {
     /// # Errors
     /// [`PeerError::Absent`] where Orthanc is not installed, [`PeerError::Failed`] where it does not come up.
     pub fn start(folder: &Path) -> Result<Orthanc, PeerError> {
+        Orthanc::start_knowing(folder, &[])
+    }
+
+    /// The same, with these nodes in its configuration.
+    ///
+    /// # Errors
+    /// As [`Orthanc::start`].
+    pub fn start_knowing(folder: &Path, known: &[Known<'_>]) -> Result<Orthanc, PeerError> {
         program("Orthanc", "orthanc")?;
         let mut last = PeerError::failed("Orthanc was not started");
         // A free port may be taken by another test in between.
         for _ in 0..3 {
-            match Orthanc::start_at(folder, Ports { http: free_port()?, dicom: free_port()? }) {
+            match Orthanc::launch(folder, Ports { http: free_port()?, dicom: free_port()? }, known) {
                 Ok(orthanc) => return Ok(orthanc),
                 Err(error) => last = error,
             }
@@ -53,6 +72,18 @@ impl Orthanc {
     /// # Errors
     /// As [`Orthanc::start`].
     pub fn start_at(folder: &Path, ports: Ports) -> Result<Orthanc, PeerError> {
+        Orthanc::launch(folder, ports, &[])
+    }
+
+    fn launch(folder: &Path, ports: Ports, known: &[Known<'_>]) -> Result<Orthanc, PeerError> {
+        let modality = |node: &Known<'_>| {
+            let (address, port) = (node.address.ip().to_string(), node.address.port());
+            let settings = json!({
+                "AET": node.ae_title, "Host": address, "Port": port, "AllowStorageCommitment": node.storage_commitment,
+            });
+            (node.ae_title.to_lowercase(), settings)
+        };
+        let modalities: serde_json::Map<String, Value> = known.iter().map(modality).collect();
         let program = program("Orthanc", "orthanc")?;
         let state = folder.join("orthanc");
         std::fs::create_dir_all(&state)?;
@@ -68,6 +99,7 @@ impl Orthanc {
             "DicomAlwaysAllowStore": true,
             "DicomCheckCalledAet": false,
             "UnknownSopClassAccepted": true,
+            "DicomModalities": modalities,
             "RemoteAccessAllowed": false,
             "AuthenticationEnabled": false,
         });

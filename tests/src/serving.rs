@@ -27,6 +27,12 @@ pub struct SiteSpec {
     pub seal_after_seconds: f64,
     /// Address of a DICOM destination called ORTHANC, beside the folder.
     pub archive: Option<SocketAddr>,
+    /// Further lines of that destination.
+    pub archive_settings: String,
+    /// Further lines of its one source.
+    pub source_settings: String,
+    /// Where it listens; on a free port of its own where it is none.
+    pub address: Option<SocketAddr>,
     /// Variables of the environment of all its processes.
     pub environment: Vec<(String, String)>,
 }
@@ -39,6 +45,9 @@ impl Default for SiteSpec {
             idle_seconds: 20.0,
             seal_after_seconds: 3600.0,
             archive: None,
+            archive_settings: String::new(),
+            source_settings: String::new(),
+            address: None,
             environment: Vec::new(),
         }
     }
@@ -68,7 +77,10 @@ impl Serving {
     /// # Errors
     /// Where it does not come up; the message holds what it said.
     pub fn start(folder: &Path, spec: SiteSpec) -> Result<Serving, PeerError> {
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let address = match spec.address {
+            Some(address) => address,
+            None => SocketAddr::from(([127, 0, 0, 1], free_port()?)),
+        };
         let folder = &folder.canonicalize()?;
         fs::create_dir_all(folder.join("state"))?;
         let (archive, names) = match spec.archive {
@@ -76,7 +88,8 @@ impl Serving {
             Some(archive) => (
                 format!(
                     "[[destination]]\nname = \"archive\"\nkind = \"dicom\"\naddress = \"{archive}\"\nae_title = \"ORTHANC\"\n\
-                     retry = {{ first_seconds = 0.2, limit_seconds = 1.0 }}\n"
+                     retry = {{ first_seconds = 0.2, limit_seconds = 1.0 }}\n{}",
+                    spec.archive_settings,
                 ),
                 "[\"folder\", \"archive\"]",
             ),
@@ -87,13 +100,14 @@ impl Serving {
             format!(
                 "[site]\nname = \"test\"\ndata = \"state/data\"\nseal_after_seconds = {:?}\n\
                  [receiver]\naddress = \"{address}\"\nmin_free_mib = 64\n\
-                 [[source]]\nname = \"scanner\"\nkind = \"dicom\"\nsettle_seconds = {:?}\nidle_seconds = {:?}\n\
+                 [[source]]\nname = \"scanner\"\nkind = \"dicom\"\nsettle_seconds = {:?}\nidle_seconds = {:?}\n{}\
                  [[pipeline]]\nname = \"lesions\"\nwhen = '{}'\nmodel = \"{}\"\ndestinations = {names}\n\
                  [[destination]]\nname = \"folder\"\nkind = \"folder\"\npath = \"state/results\"\n{archive}\
                  [[device]]\nname = \"cpu\"\nprovider = \"cpu\"\n",
                 spec.seal_after_seconds,
                 spec.settle_seconds,
                 spec.idle_seconds,
+                spec.source_settings,
                 spec.when,
                 model.display(),
             ),

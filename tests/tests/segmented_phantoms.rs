@@ -138,16 +138,21 @@ fn one_slice_is_read_alike() {
 /// PatientName as stored, as read, and its SpecificCharacterSet.
 const NAMES: [(&str, &[u8], &[&str]); 4] = [
     ("ISO_IR 100", b"M\xfcller^J\xf6rg", &["M\u{fc}ller^J\u{f6}rg"]),
-    ("ISO_IR 192", "\u{15a}l\u{105}zak^\u{141}ucja=\u{5c71}\u{7530}".as_bytes(), &[
-        "\u{15a}l\u{105}zak^\u{141}ucja",
-        "\u{5c71}\u{7530}",
-    ]),
+    (
+        "ISO_IR 192",
+        "\u{15a}l\u{105}zak^\u{141}ucja=\u{5c71}\u{7530}".as_bytes(),
+        &["\u{15a}l\u{105}zak^\u{141}ucja", "\u{5c71}\u{7530}"],
+    ),
     // PS3.5 H.3.1, and a character whose second byte is a backslash.
-    ("\\ISO 2022 IR 87", b"Yamada^Tarou=\x1b$B;3EDP\\\x1b(B^\x1b$BB@O:\x1b(B=\x1b$B$d$^$@\x1b(B^\x1b$B$?$m$&\x1b(B", &[
-        "Yamada^Tarou",
-        "\u{5c71}\u{7530}\u{4fd1}^\u{592a}\u{90ce}",
-        "\u{3084}\u{307e}\u{3060}^\u{305f}\u{308d}\u{3046}",
-    ]),
+    (
+        "\\ISO 2022 IR 87",
+        b"Yamada^Tarou=\x1b$B;3EDP\\\x1b(B^\x1b$BB@O:\x1b(B=\x1b$B$d$^$@\x1b(B^\x1b$B$?$m$&\x1b(B",
+        &[
+            "Yamada^Tarou",
+            "\u{5c71}\u{7530}\u{4fd1}^\u{592a}\u{90ce}",
+            "\u{3084}\u{307e}\u{3060}^\u{305f}\u{308d}\u{3046}",
+        ],
+    ),
     // PS3.5 I.2.
     (
         "\\ISO 2022 IR 149",

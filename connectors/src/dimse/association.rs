@@ -8,10 +8,11 @@ use dicom_ul::pdu::{
     AssociationAC, AssociationRJ, AssociationRJResult, AssociationRJServiceProviderASCEReason,
     AssociationRJServiceProviderPresentationReason, AssociationRJServiceUserReason as UserReason, AssociationRJSource,
     AssociationRQ, Pdu, PresentationContextProposed, PresentationContextResult, PresentationContextResultReason,
-    UserVariableItem,
+    RequestorRoles, UserVariableItem,
 };
 
 use super::accept::{self, VERIFICATION, trim_uid};
+use super::commitment::{self, STORAGE_COMMITMENT};
 use super::message::MIN_PEER_PDU;
 use super::scu::ScuError;
 use super::sources::SourceRule;
@@ -104,6 +105,8 @@ pub(crate) struct Accepted {
 pub(crate) struct Admission<'a> {
     pub(crate) ae_title: &'a str,
     pub(crate) sources: &'a [SourceRule],
+    /// Destinations that may call to report storage commitments, and for nothing else.
+    pub(crate) reporters: &'a [SourceRule],
     pub(crate) max_pdu: u32,
     /// All places are taken: whoever asks is told to come again.
     pub(crate) full: bool,
@@ -138,8 +141,14 @@ pub(crate) fn accept(wire: &mut Wire, peer: IpAddr, admission: &Admission<'_>) -
         return Err(WireError::unexpected("the first PDU is no association request").into());
     };
     match judge(&request, peer, admission) {
-        Ok(source) => {
-            let (contexts, results) = negotiate(&request.presentation_contexts)?;
+        Ok((source, admitted)) => {
+            let reports = reports_commitment(&request.user_variables);
+            let (contexts, results) = negotiate(&request.presentation_contexts, admitted, reports)?;
+            let mut variables = user_variables(admission.max_pdu);
+            if contexts.iter().any(|context| context.abstract_syntax == STORAGE_COMMITMENT) {
+                let roles = RequestorRoles { scu: false, scp: true };
+                variables.push(UserVariableItem::ScuScpRoleSelectionSubItem(STORAGE_COMMITMENT.to_owned(), roles));
+            }
             let peer_max_pdu = max_length(&request.user_variables)?;
             wire.send_pdu(&Pdu::AssociationAC(AssociationAC {
                 protocol_version: 1,
@@ -147,7 +156,7 @@ pub(crate) fn accept(wire: &mut Wire, peer: IpAddr, admission: &Admission<'_>) -
                 called_ae_title: request.called_ae_title,
                 application_context_name: APPLICATION_CONTEXT.to_owned(),
                 presentation_contexts: results,
-                user_variables: user_variables(admission.max_pdu),
+                user_variables: variables,
             }))?;
             let source = source.to_owned();
             Ok(Accepted { source, calling_ae_title: request.calling_ae_title, contexts, peer_max_pdu })
@@ -160,8 +169,29 @@ pub(crate) fn accept(wire: &mut Wire, peer: IpAddr, admission: &Admission<'_>) -
     }
 }
 
-/// The source that calls, or why it may not.
-fn judge<'a>(request: &AssociationRQ, peer: IpAddr, admission: &Admission<'a>) -> Result<&'a str, AssociationRJ> {
+/// What a caller may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Admitted {
+    /// Store, and report.
+    Source,
+    /// Report alone.
+    Reporter,
+}
+
+/// Whether the requestor proposes to be the SCP of storage commitment (PS3.7 D.3.3.4): it calls to report.
+fn reports_commitment(variables: &[UserVariableItem]) -> bool {
+    variables.iter().any(|item| {
+        matches!(item, UserVariableItem::ScuScpRoleSelectionSubItem(uid, roles)
+            if trim_uid(uid) == STORAGE_COMMITMENT && roles.scp)
+    })
+}
+
+/// Who calls and what for, or why it may not.
+fn judge<'a>(
+    request: &AssociationRQ,
+    peer: IpAddr,
+    admission: &Admission<'a>,
+) -> Result<(&'a str, Admitted), AssociationRJ> {
     let permanent = |source| AssociationRJ { result: AssociationRJResult::Permanent, source };
     let user = |reason| permanent(AssociationRJSource::ServiceUser(reason));
     if request.protocol_version & 1 == 0 {
@@ -174,7 +204,9 @@ fn judge<'a>(request: &AssociationRQ, peer: IpAddr, admission: &Admission<'a>) -
     if request.called_ae_title != admission.ae_title {
         return Err(user(UserReason::CalledAETitleNotRecognized));
     }
-    let source = SourceRule::find(admission.sources, &request.calling_ae_title, peer)
+    let find = |rules, as_what| SourceRule::find(rules, &request.calling_ae_title, peer).map(|name| (name, as_what));
+    let caller = find(admission.sources, Admitted::Source)
+        .or_else(|| find(admission.reporters, Admitted::Reporter))
         .ok_or_else(|| user(UserReason::CallingAETitleNotRecognized))?;
     if admission.full {
         return Err(AssociationRJ {
@@ -184,12 +216,15 @@ fn judge<'a>(request: &AssociationRQ, peer: IpAddr, admission: &Admission<'a>) -
             ),
         });
     }
-    Ok(source)
+    Ok(caller)
 }
 
-/// Answers each proposed context: the accepted ones, and the results in the order proposed.
+/// Answers each proposed context: the accepted ones, and the results in the order proposed. Storage commitment is taken
+/// from who `reports` it, since nobody can ask us for one.
 fn negotiate(
     proposed: &[PresentationContextProposed],
+    admitted: Admitted,
+    reports: bool,
 ) -> Result<(Vec<Context>, Vec<PresentationContextResult>), WireError> {
     let mut accepted: Vec<Context> = Vec::new();
     let mut results: Vec<PresentationContextResult> = Vec::new();
@@ -199,8 +234,13 @@ fn negotiate(
             return Err(WireError::invalid("a presentation context id is even or used twice"));
         }
         let abstract_syntax = trim_uid(&context.abstract_syntax);
-        let known = abstract_syntax == VERIFICATION || accept::is_storage(abstract_syntax);
-        let chosen = accept::choose_transfer_syntax(&context.transfer_syntaxes);
+        let report = abstract_syntax == STORAGE_COMMITMENT && reports;
+        let stores = accept::is_storage(abstract_syntax) && admitted == Admitted::Source;
+        let known = abstract_syntax == VERIFICATION || stores || report;
+        let chosen = match report {
+            true => commitment::choose_transfer_syntax(&context.transfer_syntaxes),
+            false => accept::choose_transfer_syntax(&context.transfer_syntaxes),
+        };
         let (reason, transfer_syntax) = match chosen {
             _ if !known => (PresentationContextResultReason::AbstractSyntaxNotSupported, None),
             None => (PresentationContextResultReason::TransferSyntaxesNotSupported, None),

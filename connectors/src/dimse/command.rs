@@ -1,4 +1,5 @@
-//! DIMSE command sets (PS3.7 annex E): encoding and decoding of the few elements that C-ECHO and C-STORE use.
+//! DIMSE command sets (PS3.7 annex E): encoding and decoding of the few elements that C-ECHO, C-STORE and the two
+//! N-services of storage commitment use.
 //!
 //! A command set is always Implicit VR Little Endian and comes from outside, so decoding is bounded by the bytes present
 //! and by [`MAX_COMMAND_BYTES`]. What a command means is for `service` (acceptor) and `scu` (requestor).
@@ -12,6 +13,10 @@ pub const MAX_COMMAND_BYTES: usize = 16 * 1024;
 pub const C_STORE_RQ: u16 = 0x0001;
 /// Command Field (0000,0100) of C-ECHO-RQ.
 pub const C_ECHO_RQ: u16 = 0x0030;
+/// Command Field (0000,0100) of N-EVENT-REPORT-RQ.
+pub const N_EVENT_REPORT_RQ: u16 = 0x0100;
+/// Command Field (0000,0100) of N-ACTION-RQ.
+pub const N_ACTION_RQ: u16 = 0x0130;
 /// Command Field (0000,0100) of C-CANCEL-RQ.
 pub const C_CANCEL_RQ: u16 = 0x0FFF;
 /// The bit of Command Field (0000,0100) that tells a response from its request.
@@ -58,7 +63,7 @@ pub enum CommandError {
 pub struct Command {
     /// Affected SOP Class UID (0000,0002).
     pub sop_class_uid: Option<String>,
-    /// Requested SOP Class UID (0000,0003): used by N-services, which are only ever refused here.
+    /// Requested SOP Class UID (0000,0003): of an N-ACTION request.
     pub requested_sop_class_uid: Option<String>,
     /// Command Field (0000,0100).
     pub field: u16,
@@ -76,6 +81,12 @@ pub struct Command {
     pub error_comment: Option<String>,
     /// Affected SOP Instance UID (0000,1000).
     pub sop_instance_uid: Option<String>,
+    /// Requested SOP Instance UID (0000,1001): of an N-ACTION request.
+    pub requested_sop_instance_uid: Option<String>,
+    /// Event Type ID (0000,1002): of an N-EVENT-REPORT and its response.
+    pub event_type: Option<u16>,
+    /// Action Type ID (0000,1008): of an N-ACTION and its response.
+    pub action_type: Option<u16>,
 }
 
 impl Command {
@@ -106,6 +117,9 @@ impl Command {
                 0x0900 => command.status = Some(number(element, value)?),
                 0x0902 => command.error_comment = Some(String::from_utf8_lossy(value).trim().to_owned()),
                 0x1000 => command.sop_instance_uid = Some(text(element, value)?),
+                0x1001 => command.requested_sop_instance_uid = Some(text(element, value)?),
+                0x1002 => command.event_type = Some(number(element, value)?),
+                0x1008 => command.action_type = Some(number(element, value)?),
                 _ => {}
             }
         }
@@ -129,6 +143,9 @@ impl Command {
         put_number(out, 0x0900, self.status);
         put_text(out, 0x0902, self.error_comment.as_deref(), b' ');
         put_text(out, 0x1000, self.sop_instance_uid.as_deref(), 0);
+        put_text(out, 0x1001, self.requested_sop_instance_uid.as_deref(), 0);
+        put_number(out, 0x1002, self.event_type);
+        put_number(out, 0x1008, self.action_type);
         let group_length = u32::try_from(out.len() - body).unwrap_or(u32::MAX);
         if let Some(value) = out.get_mut(start + 8..start + 12) {
             value.copy_from_slice(&group_length.to_le_bytes());
@@ -144,7 +161,9 @@ impl Command {
             responded_to: self.message_id,
             status: Some(status),
             error_comment: comment.map(|text| text.chars().filter(|c| !c.is_control()).take(64).collect()),
-            sop_instance_uid: self.sop_instance_uid.clone(),
+            sop_instance_uid: self.sop_instance_uid.clone().or_else(|| self.requested_sop_instance_uid.clone()),
+            event_type: self.event_type,
+            action_type: self.action_type,
             ..Command::default()
         }
     }

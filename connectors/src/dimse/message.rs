@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::command::{Command, MAX_COMMAND_BYTES};
 use super::wire::{Patience, Wire, WireError, kind};
@@ -135,8 +136,18 @@ impl Messages {
         Messages { wire, limits, peer_max_pdu, pdu_rest: 0, command: Vec::new(), size_hint: 0, out: Vec::new() }
     }
 
-    /// Waits for the next message or PDU. `wanted` says, from the context and the command, whether to hold the data set.
-    pub(crate) fn receive(&mut self, wanted: &dyn Fn(u8, &Command) -> bool) -> Result<Received, WireError> {
+    /// Waits for the peer to begin to say something; false where it said nothing in this time.
+    pub(crate) fn wait(&mut self, within: Duration) -> Result<bool, WireError> {
+        if self.pdu_rest > 0 {
+            return Ok(true);
+        }
+        self.wire.allow(Patience { silence: within, total: within });
+        self.wire.wait()
+    }
+
+    /// Waits for the next message or PDU. `wanted` says, from the context and the command, how many bytes of data set to
+    /// hold at the most, 0 to hold none.
+    pub(crate) fn receive(&mut self, wanted: &dyn Fn(u8, &Command) -> u64) -> Result<Received, WireError> {
         if self.pdu_rest == 0 {
             if self.wire.stopping() {
                 return Err(WireError::Stopped);
@@ -154,8 +165,8 @@ impl Messages {
         if !command.has_data_set {
             return Ok(Received::Message { context, command, data_set: DataSet::Absent });
         }
-        let hold = wanted(context, &command);
-        Ok(match self.receive_data_set(context, hold)? {
+        let most = wanted(context, &command).min(self.limits.max_object_bytes);
+        Ok(match self.receive_data_set(context, most)? {
             Ok(data_set) => Received::Message { context, command, data_set },
             Err(other) => other,
         })
@@ -190,10 +201,10 @@ impl Messages {
         }
     }
 
-    fn receive_data_set(&mut self, context: u8, hold: bool) -> Result<Result<DataSet, Received>, WireError> {
+    fn receive_data_set(&mut self, context: u8, most: u64) -> Result<Result<DataSet, Received>, WireError> {
         let mut lease = Lease { budget: self.limits.budget.clone(), bytes: 0 };
         let mut bytes = Vec::new();
-        let (mut forget, mut limit) = (!hold, None);
+        let (mut forget, mut limit) = (most == 0, None);
         loop {
             let fragment = match self.next_fragment()? {
                 Ok(fragment) => fragment,
@@ -204,7 +215,7 @@ impl Messages {
             }
             if !forget {
                 let length = fragment.length as u64;
-                if bytes.len() as u64 + length > self.limits.max_object_bytes {
+                if bytes.len() as u64 + length > most {
                     limit = Some(Limit::Object);
                 } else if !lease.grow(length) {
                     limit = Some(Limit::InFlight);

@@ -4,11 +4,14 @@
 //! here without extra copies. Nothing is decided about an object: its bytes go to the [`Inbox`](crate::inbox::Inbox).
 //!
 //! From the bottom: `wire` (bytes under deadlines), `command` and `message` (what bytes mean), `association`
-//! (negotiation, with `accept` and `sources` for what and who is let in), `scu` and `scp` (the two services).
+//! (negotiation, with `accept` and `sources` for what and who is let in), `scu` and `scp` (the two services), `commitment`
+//! and `asking` (an archive's word that it keeps what it was sent).
 
 pub mod accept;
+mod asking;
 mod association;
 pub mod command;
+pub mod commitment;
 mod message;
 pub mod scp;
 pub mod scu;

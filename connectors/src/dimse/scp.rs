@@ -34,6 +34,8 @@ pub struct ScpOptions {
     pub ae_title: String,
     /// Who may call. The first rule that matches counts; without one the caller is rejected.
     pub sources: Vec<SourceRule>,
+    /// Archives that may call to report storage commitments, and for nothing else.
+    pub reporters: Vec<SourceRule>,
     /// Associations at one time.
     pub max_associations: usize,
     /// Longest P-DATA PDU we announce, in bytes.
@@ -59,6 +61,7 @@ impl ScpOptions {
             address: address.to_owned(),
             ae_title: ae_title.to_owned(),
             sources,
+            reporters: Vec::new(),
             max_associations: 64,
             max_pdu: MAX_PDU,
             max_object_bytes: 1 << 30,
@@ -77,6 +80,7 @@ impl ScpOptions {
         let max_object_bytes = u64::from(receiver.max_object_mib) << 20;
         let mut options =
             ScpOptions::new(&receiver.address.to_string(), &receiver.ae_title, SourceRule::of_site(&site.sources));
+        options.reporters = SourceRule::reporters(&site.destinations);
         options.max_associations = usize::from(receiver.max_associations);
         options.max_pdu = receiver.max_pdu;
         options.max_object_bytes = max_object_bytes;
@@ -201,7 +205,8 @@ impl Scp {
             Err(error) => return tracing::debug!(%peer, %error, "connection lost"),
         };
         let max_pdu = options.max_pdu.clamp(PDU_FLOOR, PDU_CEILING);
-        let admission = Admission { ae_title: &options.ae_title, sources: &options.sources, max_pdu, full };
+        let (sources, reporters) = (options.sources.as_slice(), options.reporters.as_slice());
+        let admission = Admission { ae_title: &options.ae_title, sources, reporters, max_pdu, full };
         let accepted = match association::accept(&mut wire, peer.ip(), &admission) {
             Ok(accepted) => accepted,
             Err(NotAccepted::Rejected { calling_ae_title, reason }) => {

@@ -9,8 +9,10 @@ use dicom_ul::pdu::{AbortRQServiceProviderReason, AbortRQSource, Pdu};
 use thiserror::Error;
 
 use super::accept::VERIFICATION;
+pub use super::asking::TakeReport;
 use super::association::{self, Context, MAX_CONTEXTS};
 use super::command::{C_ECHO_RQ, C_STORE_RQ, Command, RESPONSE};
+use super::commitment::MAX_REPORT_BYTES;
 use super::message::{Budget, Limits, MAX_PDU, Messages, PDU_CEILING, PDU_FLOOR, Received};
 use super::status;
 use super::wire::{Patience, Wire, WireError};
@@ -102,8 +104,8 @@ pub struct StoreOptions {
 
 /// An association over which objects are stored. Dropped without [`Storer::release`], the connection just closes.
 pub struct Storer {
-    messages: Messages,
-    contexts: Vec<Context>,
+    pub(super) messages: Messages,
+    pub(super) contexts: Vec<Context>,
     next_message_id: u16,
 }
 
@@ -132,7 +134,9 @@ impl Storer {
         let max_pdu = options.max_pdu.clamp(PDU_FLOOR, PDU_CEILING);
         let (contexts, peer_max_pdu) = association::request(&mut wire, calling, called, &proposals, max_pdu)?;
         let patience = Patience { silence: options.io_timeout, total: options.io_timeout };
-        let limits = Limits { max_pdu, max_object_bytes: 0, budget: Budget::new(0), idle: patience, message: patience };
+        // The only data sets that come back are reports of storage commitment.
+        let (max_object_bytes, budget) = (MAX_REPORT_BYTES, Budget::new(MAX_REPORT_BYTES));
+        let limits = Limits { max_pdu, max_object_bytes, budget, idle: patience, message: patience };
         let nothing_accepted = contexts.is_empty();
         let storer = Storer { messages: Messages::new(wire, limits, peer_max_pdu), contexts, next_message_id: 1 };
         match proposals.into_iter().next() {
@@ -173,14 +177,18 @@ impl Storer {
         self.exchange(context, command, Some(data_set))
     }
 
-    /// Sends a request and waits for its status.
-    fn exchange(&mut self, context: u8, mut command: Command, data_set: Option<&[u8]>) -> Result<u16, ScuError> {
+    pub(super) fn next_message_id(&mut self) -> u16 {
         let message_id = self.next_message_id;
         self.next_message_id = self.next_message_id.wrapping_add(1);
+        message_id
+    }
+
+    /// Sends a request and waits for its status.
+    fn exchange(&mut self, context: u8, mut command: Command, data_set: Option<&[u8]>) -> Result<u16, ScuError> {
+        let message_id = self.next_message_id();
         command.message_id = Some(message_id);
         let expected = command.field | RESPONSE;
-        let result =
-            self.messages.send(context, &command, data_set).and_then(|()| self.messages.receive(&|_, _| false));
+        let result = self.messages.send(context, &command, data_set).and_then(|()| self.messages.receive(&|_, _| 0));
         match result {
             Ok(Received::Message { command, .. })
                 if command.field == expected && command.responded_to == Some(message_id) =>
@@ -190,7 +198,7 @@ impl Storer {
             Ok(Received::Aborted) => Err(ScuError::Aborted),
             Ok(_) => Err(self.give_up(WireError::unexpected("the answer is not the response to our request"))),
             // A peer that aborts may close before we have written all: what it said is more than a broken pipe.
-            Err(error @ WireError::Lost(_)) => match self.messages.receive(&|_, _| false) {
+            Err(error @ WireError::Lost(_)) => match self.messages.receive(&|_, _| 0) {
                 Ok(Received::Aborted) => Err(ScuError::Aborted),
                 _ => Err(error.into()),
             },
@@ -199,7 +207,7 @@ impl Storer {
     }
 
     /// Aborts the association, since after `error` nothing is known about the stream.
-    fn give_up(&mut self, error: WireError) -> ScuError {
+    pub(super) fn give_up(&mut self, error: WireError) -> ScuError {
         self.messages.wire.abort(match &error {
             WireError::Protocol { reason, .. } => AbortRQSource::ServiceProvider(reason.clone()),
             _ => AbortRQSource::ServiceProvider(AbortRQServiceProviderReason::ReasonNotSpecified),
@@ -210,7 +218,7 @@ impl Storer {
     /// Ends the association in order.
     pub fn release(mut self) -> Result<(), ScuError> {
         self.messages.wire.send_pdu(&Pdu::ReleaseRQ)?;
-        match self.messages.receive(&|_, _| false)? {
+        match self.messages.receive(&|_, _| 0)? {
             Received::Released => {
                 self.messages.wire.close();
                 Ok(())

@@ -1,12 +1,14 @@
-//! One association of the Storage SCP, from its first message to its end: C-ECHO and C-STORE are served, all else refused.
+//! One association of the Storage SCP, from its first message to its end: C-ECHO, C-STORE and
+//! the reports of storage commitment that archives call back with are served, all else refused.
 
 use std::collections::BTreeSet;
 
 use dicom_ul::pdu::{AbortRQServiceProviderReason, AbortRQSource, Pdu};
 
-use super::accept::{VERIFICATION, is_storage};
+use super::accept::is_storage;
 use super::association::{Accepted, Context};
-use super::command::{C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ, Command, RESPONSE};
+use super::command::{C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ, Command, N_EVENT_REPORT_RQ, RESPONSE};
+use super::commitment::{self, MAX_REPORT_BYTES, STORAGE_COMMITMENT};
 use super::message::{DataSet, Limit, Messages, Received};
 use super::status;
 use super::wire::WireError;
@@ -72,7 +74,12 @@ impl<'a> Service<'a> {
         let contexts = &self.accepted.contexts;
         let find = |id| contexts.iter().find(|context| context.id == id);
         let wanted = |id, command: &Command| {
-            command.field == C_STORE_RQ && find(id).is_some_and(|context| takes(context, command))
+            let Some(context) = find(id) else { return 0 };
+            match command.field {
+                C_STORE_RQ if takes(context, command) => u64::MAX,
+                N_EVENT_REPORT_RQ if context.abstract_syntax == STORAGE_COMMITMENT => MAX_REPORT_BYTES,
+                _ => 0,
+            }
         };
         let (id, command, data_set) = match self.messages.receive(&wanted)? {
             Received::Message { context, command, data_set } => (context, command, data_set),
@@ -86,6 +93,10 @@ impl<'a> Service<'a> {
         let (status, comment) = match command.field {
             C_STORE_RQ => self.store(&context, &command, data_set),
             C_ECHO_RQ => (status::SUCCESS, None),
+            N_EVENT_REPORT_RQ if context.abstract_syntax == STORAGE_COMMITMENT => {
+                let mut take = |report| self.inbox.commitment_reported(report);
+                commitment::answer(&command, &context.transfer_syntax, &data_set, &mut take)
+            }
             // There is never anything running to cancel, and a cancel has no response.
             C_CANCEL_RQ => return Ok(None),
             field if field & RESPONSE != 0 => {
@@ -144,5 +155,5 @@ impl<'a> Service<'a> {
 
 /// Whether a C-STORE request in this context is for a storage class that is accepted.
 fn takes(context: &Context, command: &Command) -> bool {
-    context.abstract_syntax != VERIFICATION && command.sop_class_uid.as_deref().is_none_or(is_storage)
+    is_storage(&context.abstract_syntax) && command.sop_class_uid.as_deref().is_none_or(is_storage)
 }

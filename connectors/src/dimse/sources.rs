@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use sulcus_config::{DicomSource, Source};
+use sulcus_config::{Destination, DicomSource, Source};
 
 /// One source: a caller belongs to it when both its AE title and its address match.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,18 @@ impl SourceRule {
             Source::Folder(_) => None,
         });
         dicom.collect()
+    }
+
+    /// The destinations of a site that are asked for storage commitment: their archives may call back to report it.
+    pub fn reporters(destinations: &[Destination]) -> Vec<SourceRule> {
+        let rule = |destination: &Destination| match destination {
+            Destination::Dicom(node) if node.storage_commitment => Some(SourceRule {
+                calling_ae_titles: vec![node.ae_title.trim().to_owned()],
+                ..SourceRule::catch_all(&node.name)
+            }),
+            Destination::Dicom(_) | Destination::Folder(_) => None,
+        };
+        destinations.iter().filter_map(rule).collect()
     }
 
     /// The name of the source that a caller belongs to: of the rules that match, the first.

@@ -1,4 +1,4 @@
-//! Status codes of C-STORE and C-ECHO responses (PS3.4 B.2.3, PS3.7 annex C), and which one an inbox's answer becomes.
+//! Status codes of responses (PS3.4 B.2.3, PS3.7 annex C), and which one an inbox's answer becomes.
 //!
 //! What is durably kept is answered with success or a warning, so that no sender retries for ever what is held in
 //! quarantine; what is not kept is answered with a failure.
@@ -9,6 +9,18 @@ use crate::inbox::Stored;
 pub const SUCCESS: u16 = 0x0000;
 /// Processing failure.
 pub const PROCESSING_FAILURE: u16 = 0x0110;
+/// No such SOP instance: an N-service named another than the well-known one.
+pub const NO_SUCH_SOP_INSTANCE: u16 = 0x0112;
+/// No such event type.
+pub const NO_SUCH_EVENT_TYPE: u16 = 0x0113;
+/// Invalid argument value: the report of a transaction that was never begun here.
+pub const INVALID_ARGUMENT: u16 = 0x0115;
+/// No such SOP class.
+pub const NO_SUCH_SOP_CLASS: u16 = 0x0118;
+/// Mistyped argument: a report that cannot be read.
+pub const MISTYPED_ARGUMENT: u16 = 0x0212;
+/// Resource limitation: a report longer than any that was asked for.
+pub const RESOURCE_LIMITATION: u16 = 0x0213;
 /// Refused: SOP class not supported.
 pub const SOP_CLASS_NOT_SUPPORTED: u16 = 0x0122;
 /// Unrecognized operation.

@@ -118,6 +118,18 @@ impl Wire {
         self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed))
     }
 
+    /// Waits for a byte to be there; false where none comes within the patience. Nothing is taken.
+    pub(crate) fn wait(&mut self) -> Result<bool, WireError> {
+        if self.start < self.end {
+            return Ok(true);
+        }
+        match self.refill() {
+            Ok(()) => Ok(true),
+            Err(WireError::TimedOut(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Reads the next PDU's type and length.
     pub(crate) fn pdu_header(&mut self) -> Result<PduHeader, WireError> {
         let [kind, _, a, b, c, d] = self.array::<6>()?;

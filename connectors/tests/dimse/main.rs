@@ -1,6 +1,7 @@
 //! The Storage SCP against our own SCU and against hand-made bytes.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod commitment;
 mod hostile;
 mod protocol;
 mod store;
@@ -14,7 +15,7 @@ use sulcus_connectors::dimse::MAX_PDU;
 use sulcus_connectors::dimse::scp::{Scp, ScpOptions};
 use sulcus_connectors::dimse::scu::StoreOptions;
 use sulcus_connectors::dimse::sources::SourceRule;
-use sulcus_connectors::inbox::{Inbox, Incoming, Stored};
+use sulcus_connectors::inbox::{CommitmentReport, Inbox, Incoming, Reported, Stored};
 
 pub const MR: &str = "1.2.840.10008.5.1.4.1.1.4";
 pub const SEG: &str = "1.2.840.10008.5.1.4.1.1.66.4";
@@ -27,6 +28,7 @@ pub const DEFLATED: &str = "1.2.840.10008.1.2.1.99";
 pub struct MemoryInbox {
     pub objects: Mutex<Vec<Incoming>>,
     pub releases: Mutex<Vec<(String, Vec<String>, bool)>>,
+    pub reports: Mutex<Vec<CommitmentReport>>,
 }
 
 impl Inbox for MemoryInbox {
@@ -50,6 +52,18 @@ impl Inbox for MemoryInbox {
 
     fn released(&self, source: &str, series_uids: Vec<String>, orderly: bool) {
         self.releases.lock().unwrap().push((source.to_owned(), series_uids, orderly));
+    }
+
+    fn commitment_reported(&self, report: CommitmentReport) -> Reported {
+        let reported = match report.transaction_uid.rsplit('.').next() {
+            Some("901") => Reported::Unknown,
+            Some("902") => Reported::TooMany,
+            Some("903") => Reported::Failed,
+            Some("905") => panic!("an inbox that panics"),
+            _ => Reported::Recorded,
+        };
+        self.reports.lock().unwrap().push(report);
+        reported
     }
 }
 

@@ -56,9 +56,6 @@ pub fn send(stream: &mut TcpStream, pdu: &Pdu) {
 
 impl Raw {
     pub fn open(server: &Server, max_length: u32) -> Raw {
-        let mut stream = TcpStream::connect(&server.address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let contexts = vec![
             context(1, MR, &[EXPLICIT, IMPLICIT]),
             context(3, "1.2.840.10008.1.1", &["1.2.840.10008.1.2\0"]),
@@ -66,10 +63,18 @@ impl Raw {
             context(7, MR, &["1.2.840.10008.1.2.4.100"]),
             context(9, MR, &["1.2.840.10008.1.2.4.100", IMPLICIT]),
         ];
-        send(&mut stream, &request(contexts, max_length));
+        Raw::ask(server, &request(contexts, max_length)).0
+    }
+
+    /// Opens an association by this request; also what the answer's user information says.
+    pub fn ask(server: &Server, request: &Pdu) -> (Raw, Vec<UserVariableItem>) {
+        let mut stream = TcpStream::connect(&server.address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        send(&mut stream, request);
         let Some(Pdu::AssociationAC(answer)) = read(&mut stream) else { panic!("not accepted") };
         let contexts = answer.presentation_contexts.into_iter().map(|c| (c.id, c.reason, c.transfer_syntax)).collect();
-        Raw { stream, contexts }
+        (Raw { stream, contexts }, answer.user_variables)
     }
 
     /// Sends PDVs (context, control, bytes), all in one PDU.

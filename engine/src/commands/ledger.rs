@@ -136,6 +136,9 @@ fn about(entry: &Entry) -> String {
             format!("{} to {destination}: {receipt}", object.short())
         }
         Event::ResendAsked { object, destination } => format!("{} to {destination}", object.short()),
+        Event::CommitmentReported { transaction_uid, committed, failed } => {
+            format!("{transaction_uid}: {} committed, {} not", committed.len(), failed.len())
+        }
         Event::StudySealed { study_uid, as_of, .. } => format!("{study_uid} as of event {as_of}"),
         Event::StudyReopened { study_uid } => study_uid.clone(),
         Event::SealsReviewed { rules } => format!("for the rules of event {rules}"),

@@ -169,6 +169,7 @@ impl Inputs {
         match &entry.event {
             Event::InstanceReceived { .. }
             | Event::InstanceQuarantined { .. }
+            | Event::CommitmentReported { .. }
             | Event::StudySealed { .. }
             | Event::StudyReopened { .. }
             | Event::SealsReviewed { .. } => {}

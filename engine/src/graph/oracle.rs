@@ -102,6 +102,8 @@ impl Log {
                 self.tried.remove(&key);
                 self.settled.remove(&key);
             }
+            // It is the lane's to read; what follows is that a delivery settles.
+            Event::CommitmentReported { .. } => {}
             // A seal says nothing new: from scratch everything is read.
             Event::StudySealed { .. } | Event::StudyReopened { .. } | Event::SealsReviewed { .. } => {}
             Event::SeriesDirected { series_uid, directive: Directive::Release, .. } => {

@@ -9,6 +9,16 @@
 //!                                              DeliveryFailed(retry at) (durable) -> to deliver, not before
 //! ```
 //!
+//! Where a DICOM destination is asked for storage commitment (`commitment`), a C-STORE that succeeded is not enough:
+//!
+//! ```text
+//!   C-STORE -> N-ACTION (transaction of this attempt) -> N-EVENT-REPORT: over the same association, or over one that
+//!                                                        | the archive opens to the receiver
+//!                                                        v
+//!      CommitmentReported (durable) -> the report is answered -> committed: DeliverySettled
+//!                                                             -> failed, or no word in time: DeliveryFailed
+//! ```
+//!
 //! The bytes are those of `ObjectEncoded`, so a retry sends the same object under the same UID. A crash between the
 //! send and `DeliverySettled` sends it once more: a receiver that tells objects by UID sees it once.
 
@@ -19,20 +29,31 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use sulcus_config::Destination;
+use sulcus_config::{Destination, DicomDestination};
 use sulcus_connectors::{
     bids,
-    dimse::scu::{StoreOptions, Storer},
+    dimse::{
+        commitment::STORAGE_COMMITMENT,
+        scu::{StoreOptions, Storer},
+    },
     fhir::{self, FhirEndpoint},
 };
 use sulcus_operators::{
     digest::Digest,
-    part10,
+    part10::{self, Part10},
+    prescan::{EXPLICIT_LE, IMPLICIT_LE},
     rows::{DeliveryRow, Millis, Role, Seq},
 };
 
-use super::port::{Port, Stopping};
-use crate::{ledger::event::Event, results_store::ResultsStore, spool::sync_folder};
+use super::{
+    commitment::Commitment,
+    port::{Port, Stopping},
+};
+use crate::{
+    ledger::{event::Event, read::Reader},
+    results_store::ResultsStore,
+    spool::sync_folder,
+};
 
 /// How long one association may take to be opened, and to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,13 +70,17 @@ pub fn deliver(
     attempt: u32,
     destination: &Destination,
     results: &ResultsStore,
+    reader: &Reader,
     port: &mut Port,
 ) -> Result<Seq, Stopping> {
     let (object, name) = (row.object, row.destination.clone());
     port.append(&[Event::DeliveryStarted { object, destination: name.clone(), attempt }])?;
-    let outcome = match results.get(&row.bytes) {
-        Ok(bytes) => hand_over(row, destination, &bytes),
-        Err(error) => Err(format!("the stored object cannot be read: {error}")),
+    let outcome = match (results.get(&row.bytes), destination) {
+        (Ok(bytes), Destination::Dicom(node)) if node.storage_commitment => {
+            Commitment { row, attempt, node, reader, port }.hand_over(&bytes)?
+        }
+        (Ok(bytes), destination) => hand_over(row, destination, &bytes),
+        (Err(error), _) => Err(format!("the stored object cannot be read: {error}")),
     };
     let mut failed = None;
     let seq = port.append(&[match outcome {
@@ -84,7 +109,7 @@ pub fn deliver(
 
 /// Time to the next attempt: doubled with each up to the destination's limit, less up to a fifth so that many
 /// objects do not come back at once. The spread is taken from the object's digest, so a replay gives the same.
-fn back_off(destination: &Destination, object: Digest, attempt: u32) -> Duration {
+pub fn back_off(destination: &Destination, object: Digest, attempt: u32) -> Duration {
     let seed = object.0[attempt as usize % object.0.len()];
     destination.retry().pause(attempt).mul_f64(1.0 - 0.2 * f64::from(seed) / 255.0)
 }
@@ -93,26 +118,11 @@ fn hand_over(row: &DeliveryRow, destination: &Destination, bytes: &[u8]) -> Resu
     match destination {
         Destination::Dicom(node) => {
             let object = part10::split(bytes).map_err(|error| error.to_string())?;
-            let mut storer = Storer::connect(&StoreOptions {
-                address: node.address.clone(),
-                calling_ae_title: node.calling_ae_title.clone(),
-                called_ae_title: node.ae_title.clone(),
-                contexts: vec![(object.sop_class_uid.clone(), vec![object.transfer_syntax.clone()])],
-                connect_timeout: CONNECT_TIMEOUT,
-                io_timeout: ANSWER_TIMEOUT,
-                max_pdu: 131_072,
-            })
-            .map_err(|error| error.to_string())?;
-            let status = storer
-                .store(&object.sop_class_uid, &object.sop_instance_uid, &object.transfer_syntax, object.data_set)
-                .map_err(|error| error.to_string())?;
+            let mut storer = associate(node, &object)?;
+            let receipt = store(&mut storer, &object)?;
             // The answer counts, not how the association ends.
             let _ = storer.release();
-            match status {
-                0x0000 => Ok("C-STORE 0x0000".to_owned()),
-                0xB000..=0xBFFF => Ok(format!("C-STORE 0x{status:04X}, a warning")),
-                _ => Err(format!("the destination refused the object with status 0x{status:04X}")),
-            }
+            Ok(receipt)
         }
         Destination::Folder(folder) => {
             let path = place_in_folder(&folder.path, row);
@@ -131,6 +141,36 @@ fn hand_over(row: &DeliveryRow, destination: &Destination, bytes: &[u8]) -> Resu
         Destination::Bids(data_set) => bids::place(&data_set.path, bytes)
             .map(|files| format!("{files} files below {}", data_set.path.display()))
             .map_err(|error| error.to_string()),
+    }
+}
+
+/// Opens an association that proposes what the object is, and storage commitment where the node is asked for it.
+pub(super) fn associate(node: &DicomDestination, object: &Part10<'_>) -> Result<Storer, String> {
+    let mut contexts = vec![(object.sop_class_uid.clone(), vec![object.transfer_syntax.clone()])];
+    if node.storage_commitment {
+        contexts.push((STORAGE_COMMITMENT.to_owned(), [EXPLICIT_LE, IMPLICIT_LE].map(str::to_owned).to_vec()));
+    }
+    Storer::connect(&StoreOptions {
+        address: node.address.clone(),
+        calling_ae_title: node.calling_ae_title.clone(),
+        called_ae_title: node.ae_title.clone(),
+        contexts,
+        connect_timeout: CONNECT_TIMEOUT,
+        io_timeout: ANSWER_TIMEOUT,
+        max_pdu: 131_072,
+    })
+    .map_err(|error| error.to_string())
+}
+
+/// Sends the object: what the node answered, or why it does not have it.
+pub(super) fn store(storer: &mut Storer, object: &Part10<'_>) -> Result<String, String> {
+    let status = storer
+        .store(&object.sop_class_uid, &object.sop_instance_uid, &object.transfer_syntax, object.data_set)
+        .map_err(|error| error.to_string())?;
+    match status {
+        0x0000 => Ok("C-STORE 0x0000".to_owned()),
+        0xB000..=0xBFFF => Ok(format!("C-STORE 0x{status:04X}, a warning")),
+        _ => Err(format!("the destination refused the object with status 0x{status:04X}")),
     }
 }
 

@@ -10,7 +10,9 @@
 //! A job stays in flight until the graph has seen its outcome, so nothing is done twice while the engine lives.
 
 pub mod child;
+mod commitment;
 pub mod deliver;
+pub mod due;
 pub mod encode;
 pub mod infer;
 pub mod models;

@@ -257,6 +257,15 @@ pub enum Event {
         /// Name of the destination.
         destination: String,
     },
+    /// An archive reported which objects of a transaction it commits itself to keep.
+    CommitmentReported {
+        /// Transaction UID, of the attempt that asked.
+        transaction_uid: String,
+        /// SOPInstanceUIDs that it keeps.
+        committed: Vec<String>,
+        /// SOPInstanceUIDs that it does not keep, each with Failure Reason (0008,1197).
+        failed: Vec<(String, u16)>,
+    },
     /// A study is at rest: nothing of it is to do, waited for or at fault. Its events need not be read again until
     /// something touches it.
     StudySealed {
@@ -304,35 +313,6 @@ pub enum Event {
         /// Who said so; never logged.
         by: String,
     },
-}
-
-impl Event {
-    /// The event's name as the ledger shows it.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Event::InstanceReceived { .. } => "InstanceReceived",
-            Event::InstanceQuarantined { .. } => "InstanceQuarantined",
-            Event::InstanceWithdrawn { .. } => "InstanceWithdrawn",
-            Event::AssociationReleased { .. } => "AssociationReleased",
-            Event::TimerFired(_) => "TimerFired",
-            Event::RulesChanged(_) => "RulesChanged",
-            Event::RunStarted { .. } => "RunStarted",
-            Event::RunFinished(_) => "RunFinished",
-            Event::RunFailed { .. } => "RunFailed",
-            Event::RevisionIssued { .. } => "RevisionIssued",
-            Event::ObjectEncoded { .. } => "ObjectEncoded",
-            Event::EncodeFailed { .. } => "EncodeFailed",
-            Event::DeliveryStarted { .. } => "DeliveryStarted",
-            Event::DeliveryFailed { .. } => "DeliveryFailed",
-            Event::DeliverySettled { .. } => "DeliverySettled",
-            Event::ResendAsked { .. } => "ResendAsked",
-            Event::StudySealed { .. } => "StudySealed",
-            Event::StudyReopened { .. } => "StudyReopened",
-            Event::SealsReviewed { .. } => "SealsReviewed",
-            Event::VerdictGiven { .. } => "VerdictGiven",
-            Event::SeriesDirected { .. } => "SeriesDirected",
-        }
-    }
 }
 
 /// An event with its place in the ledger.

@@ -4,8 +4,10 @@
 //! epoch, numbered by its first event. Bytes lie in the [`crate::spool`]; [`reconcile`] brings both to agree at
 //! start-up, [`verify`] proves that they do.
 
+pub mod commitments;
 pub mod event;
 pub mod history;
+mod names;
 pub mod read;
 pub mod reconcile;
 mod rules;

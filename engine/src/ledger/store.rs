@@ -13,6 +13,7 @@ use sulcus_operators::{
 
 use super::{
     LedgerError,
+    commitments::transaction_uid,
     event::{Arrival, Event, Scope, SpoolPlace},
     schema,
     studies::{Noted, note},
@@ -222,8 +223,11 @@ fn concerns(event: &Event) -> BTreeSet<String> {
         Event::ObjectEncoded { object, key, uid, .. } => {
             vec![object.to_string(), key.study_uid.clone(), uid.clone()]
         }
-        Event::DeliveryStarted { object, .. }
-        | Event::DeliveryFailed { object, .. }
+        Event::DeliveryStarted { object, destination, attempt } => {
+            vec![object.to_string(), transaction_uid(object, destination, *attempt)]
+        }
+        Event::CommitmentReported { transaction_uid, .. } => vec![transaction_uid.clone()],
+        Event::DeliveryFailed { object, .. }
         | Event::DeliverySettled { object, .. }
         | Event::ResendAsked { object, .. } => vec![object.to_string()],
         Event::SeriesDirected { study_uid, series_uid, .. } => vec![study_uid.clone(), series_uid.clone()],

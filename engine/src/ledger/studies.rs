@@ -27,6 +27,7 @@ pub fn touches(event: &Event) -> bool {
         Event::InstanceReceived { arrival, .. } => !matches!(arrival, Arrival::Repeated { .. }),
         Event::AssociationReleased { .. }
         | Event::TimerFired(_)
+        | Event::CommitmentReported { .. }
         | Event::StudySealed { .. }
         | Event::RulesChanged(_)
         | Event::SealsReviewed { .. } => false,
@@ -99,6 +100,7 @@ fn studies_of(connection: &Connection, event: &Event) -> Result<BTreeSet<String>
         Event::InstanceQuarantined { .. }
         | Event::SealsReviewed { .. }
         | Event::RulesChanged(_)
+        | Event::CommitmentReported { .. }
         | Event::RunStarted { .. }
         | Event::RunFinished(_)
         | Event::RunFailed { .. } => Ok(BTreeSet::new()),

@@ -37,7 +37,7 @@ use std::{
 };
 
 use crossbeam::channel::{Sender, bounded};
-use sulcus_connectors::inbox::{Inbox, Incoming, Stored};
+use sulcus_connectors::inbox::{CommitmentReport, Inbox, Incoming, Reported, Stored};
 use sulcus_operators::{
     digest::Digest,
     rows::{InstanceFacts, Millis, Seq},
@@ -50,7 +50,9 @@ use self::{
 use crate::{
     ledger::{
         self, LedgerError,
+        commitments::Judged,
         event::Event,
+        read::Reader,
         reconcile::{Reconciled, reconcile},
         store::Ledger,
     },
@@ -147,6 +149,8 @@ pub struct Receiver {
     facts: Box<ReadFacts>,
     committed: Arc<Committed>,
     reconciled: Reconciled,
+    /// The ledger, for those who only look.
+    ledger: PathBuf,
     threads: Vec<JoinHandle<()>>,
     socket: Option<socket::Server>,
     _lock: File,
@@ -187,7 +191,7 @@ impl Receiver {
         let server = socket::Server::start(folder, limits, jobs.clone(), committed.clone(), &reconciled);
         let socket = Some(server.map_err(failed)?);
         let (arriving, jobs) = (Some(arriving), Some(jobs));
-        Ok(Receiver { arriving, jobs, facts, committed, reconciled, threads, socket, _lock: lock })
+        Ok(Receiver { arriving, jobs, facts, committed, reconciled, ledger: path, threads, socket, _lock: lock })
     }
 
     /// What start-up found: records that were ingested again, and events whose bytes are gone.
@@ -253,6 +257,23 @@ impl Inbox for Receiver {
         let event = Event::AssociationReleased { source: source.to_owned(), series_uids, orderly };
         if let Err(reason) = committing::hand_in(jobs, event, FAREWELL) {
             tracing::warn!(source, reason, "the end of an association is not recorded; the idle timer decides");
+        }
+    }
+
+    fn commitment_reported(&self, report: CommitmentReport) -> Reported {
+        // Reports are rare: each opens a reader of its own.
+        let judged = Reader::open(&self.ledger).and_then(|reader| reader.judge(report));
+        let recorded = match judged {
+            Ok(Judged::Known(reported)) => return reported,
+            Ok(Judged::New(event)) => self.append(vec![event]),
+            Err(error) => Err(error.to_string()),
+        };
+        match recorded {
+            Ok(_) => Reported::Recorded,
+            Err(reason) => {
+                tracing::warn!(reason, "an archive's report of storage commitment is not recorded");
+                Reported::Failed
+            }
         }
     }
 }

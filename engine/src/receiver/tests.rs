@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     ledger::{
+        commitments::{MOST_REPORTS, Word, transaction_uid},
         event::{Arrival, Scope},
         read::Reader,
     },
@@ -231,4 +232,39 @@ fn a_receiver_ends_even_where_its_folder_is_gone() {
         ended.send(()).unwrap();
     });
     end.recv_timeout(Duration::from_secs(20)).unwrap();
+}
+
+#[test]
+fn a_report_of_storage_commitment_is_an_event_only_where_its_transaction_was_begun_and_says_something_new() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = open(folder.path());
+    let object = Digest::of(b"object");
+    let transaction = |attempt| transaction_uid(&object, "pacs", attempt);
+    let report = |transaction_uid: String, reason: Option<u16>| CommitmentReport {
+        transaction_uid,
+        committed: if reason.is_none() { vec!["1.2.3".into()] } else { Vec::new() },
+        failed: reason.map(|reason| ("1.2.3".into(), reason)).into_iter().collect(),
+    };
+    assert_eq!(receiver.commitment_reported(report(transaction(1), None)), Reported::Unknown);
+    let started = |attempt| Event::DeliveryStarted { object, destination: "pacs".into(), attempt };
+    receiver.append(vec![started(1), started(2)]).unwrap();
+    assert_eq!(receiver.commitment_reported(report("2.25.4711".into(), None)), Reported::Unknown);
+    assert_eq!(entries(folder.path()).len(), 2, "nobody fills the ledger with what was never asked");
+    let reader = Reader::open(&ledger_path(folder.path())).unwrap();
+    assert_eq!(reader.word(&transaction(1), "1.2.3").unwrap(), None);
+    for _ in 0..3 {
+        assert_eq!(receiver.commitment_reported(report(transaction(1), Some(0x0112))), Reported::Recorded);
+    }
+    assert_eq!(entries(folder.path()).len(), 3, "the same again changes nothing");
+    assert_eq!(reader.word(&transaction(1), "1.2.3").unwrap(), Some(Word::Failed(0x0112)));
+    assert_eq!(reader.word(&transaction(1), "1.2.4").unwrap(), None);
+    assert_eq!(receiver.commitment_reported(report(transaction(1), None)), Reported::Recorded);
+    assert_eq!(reader.word(&transaction(1), "1.2.3").unwrap(), Some(Word::Committed), "the last word counts");
+    assert_eq!(reader.word(&transaction(2), "1.2.3").unwrap(), None, "each attempt has its own");
+    let flood: Vec<_> =
+        (0..100).map(|reason| receiver.commitment_reported(report(transaction(2), Some(reason)))).collect();
+    let recorded = flood.iter().filter(|reported| **reported == Reported::Recorded).count();
+    assert_eq!((recorded, flood.last()), (MOST_REPORTS, Some(&Reported::TooMany)));
+    assert_ne!(transaction(1), transaction_uid(&object, "other", 1));
+    assert!(transaction(1).starts_with("2.25.") && transaction(1).len() <= 64);
 }

@@ -6,6 +6,7 @@ mod cost;
 mod directed;
 mod doubts;
 mod open;
+mod outages;
 mod outbox;
 mod outcomes;
 mod promises;

@@ -143,7 +143,8 @@ fn copy<'a>(
 }
 
 /// The terms of PS3.3 C.12.1.1.2 behind `ISO_IR ` and `ISO 2022 IR `.
-const SINGLE_BYTE: [&str; 13] = ["6", "100", "101", "109", "110", "126", "127", "138", "144", "148", "166", "203", "13"];
+const SINGLE_BYTE: [&str; 13] =
+    ["6", "100", "101", "109", "110", "126", "127", "138", "144", "148", "166", "203", "13"];
 /// Those that are behind `ISO 2022 IR ` alone.
 const EXTENSIONS: [&str; 4] = ["58", "87", "149", "159"];
 
