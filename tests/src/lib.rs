@@ -18,6 +18,7 @@ pub mod orthanc;
 mod peer;
 pub mod places;
 pub mod python;
+pub mod reported;
 pub mod scans;
 pub mod serving;
 pub mod slices;
