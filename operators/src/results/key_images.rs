@@ -216,6 +216,8 @@ fn draw(raster: &mut Raster, area: [usize; 4], part: [f32; 4], plane: &Plane) {
         })
     };
     let pieces: Vec<[[f32; 2]; 2]> = plane.contours().iter().map(|segment| segment.ends.map(place)).collect();
+    // On a dark ground, to be seen on white matter too.
+    raster.pieces(&pieces, area, 3.0, [0; 3]);
     raster.pieces(&pieces, area, 1.3, CONTOUR);
 }
 

@@ -59,15 +59,16 @@ pub(super) fn facts(canvas: &mut Canvas<'_, '_>, words: &Wording, report: &Repor
         let [columns, rows, slices] = run.size;
         format!("{x} \u{d7} {y} \u{d7} {z} mm, {columns} \u{d7} {rows} \u{d7} {slices}")
     });
-    let scan = [
+    let mut scan = vec![
         ("Scanner", words.scanner.clone()),
         ("Field", words.field.clone()),
         ("Series", words.series.clone()),
         ("Sequence", words.sequence.clone()),
         ("Timing", words.timing.clone()),
-        ("Voxels", voxels.unwrap_or_default()),
-        ("Volume", report.run.as_ref().map(|run| run.stack.clone()).unwrap_or_default()),
     ];
+    if let Some(run) = &report.run {
+        scan.extend([("Voxels", voxels.unwrap_or_default()), ("Volume", run.stack.clone())]);
+    }
     let middle = (LEFT + RIGHT) / 2.0 + 2.0;
     let ends = [
         column(canvas, [LEFT, 32.5], middle - LEFT - 5.0, "Patient and study", &patient),

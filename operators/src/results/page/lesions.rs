@@ -1,7 +1,7 @@
 //! Lesions by size, the largest one by one, and what readers rejected.
 
 use super::{
-    BOTTOM, LEFT, TABLE,
+    LEFT, TABLE,
     canvas::{ACCENT, BLACK, Canvas, GREY, LINE, bold, regular},
     heading::number,
 };
@@ -18,23 +18,24 @@ const STEP: f32 = 4.1;
 /// Lines of what readers rejected.
 const REJECTED: usize = 3;
 
-/// The tables of the left column.
-pub(super) fn tables(canvas: &mut Canvas<'_, '_>, top: f32, report: &Report) {
-    let mut y = classes(canvas, top, &report.lesions) + 6.0;
+/// The tables between top and bottom; gives where they end.
+pub(super) fn tables(canvas: &mut Canvas<'_, '_>, [top, bottom]: [f32; 2], report: &Report) -> f32 {
+    let mut y = classes(canvas, top, &report.lesions) + 7.0;
     let rejected = rejected(canvas, report);
     let end = match rejected.len() {
-        0 => BOTTOM,
-        lines => BOTTOM - 8.0 - 3.6 * lines as f32,
+        0 => bottom,
+        lines => bottom - 8.0 - 3.9 * lines as f32,
     };
     y = list(canvas, [y, end], &report.lesions);
     if !rejected.is_empty() {
-        y += 4.0;
+        y += if report.lesions.is_empty() { 0.0 } else { 7.0 };
         canvas.text([LEFT, y], bold(8.5, ACCENT), "Rejected by a reader, in no count");
         for line in rejected {
             y += 3.9;
             canvas.text([LEFT, y], regular(7.5, BLACK), &line);
         }
     }
+    y
 }
 
 /// Number and volume in each class and in all; gives where the table ends.
@@ -46,7 +47,7 @@ fn classes(canvas: &mut Canvas<'_, '_>, top: f32, lesions: &[Lesion]) -> f32 {
     canvas.text([LEFT, y], head, "Class, mm\u{b3}");
     canvas.text_to([columns[0], y], head, "Lesions");
     canvas.text_to([columns[1], y], head, "Volume, mm\u{b3}");
-    let mut sums = [(0usize, 0.0f64); 4];
+    let mut sums = [(0usize, 0.0); 4];
     for lesion in lesions {
         let class = CLASSES.iter().filter(|end| lesion.volume_mm3 >= **end).count();
         sums[class].0 += 1;
@@ -65,7 +66,7 @@ fn classes(canvas: &mut Canvas<'_, '_>, top: f32, lesions: &[Lesion]) -> f32 {
     let style = bold(8.0, BLACK);
     canvas.text([LEFT, y], style, "All");
     canvas.text_to([columns[0], y], style, &lesions.len().to_string());
-    let volume: f64 = lesions.iter().map(|lesion| lesion.volume_mm3).sum();
+    let volume = lesions.iter().map(|lesion| lesion.volume_mm3).fold(0.0, |sum, volume| sum + volume);
     canvas.text_to([columns[1], y], style, &number(volume));
     y
 }
@@ -82,8 +83,8 @@ fn list(canvas: &mut Canvas<'_, '_>, [top, end]: [f32; 2], lesions: &[Lesion]) -
     }
     let head = regular(7.0, GREY);
     // Right edges of number, volume and three coordinates; the probability's, and the verdict's left edge.
-    let edges = [LEFT + 6.0, LEFT + 18.0, LEFT + 28.0, LEFT + 37.0, LEFT + 46.0, LEFT + 55.5];
-    let verdict = LEFT + 58.0;
+    let edges = [LEFT + 6.0, LEFT + 17.0, LEFT + 26.0, LEFT + 34.5, LEFT + 43.0, LEFT + 51.0];
+    let verdict = LEFT + 53.5;
     canvas.text([LEFT, top], bold(8.5, ACCENT), "Largest lesions");
     let mut y = top + 4.6;
     for (edge, name) in edges.iter().zip(["No.", "mm\u{b3}", "", "centre, mm", "", "prob."]) {

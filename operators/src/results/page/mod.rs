@@ -114,19 +114,19 @@ pub fn render(input: &PageInput<'_>) -> Result<Vec<u8>, PageError> {
     match input.report.status {
         Status::Withdrawn => {
             let top = heading::withdrawn(&mut canvas, top, input.report);
-            remarks::remarks(&mut canvas, top, input.report);
+            if !input.report.series_not_used.is_empty() {
+                remarks::remarks(&mut canvas, top, input.report);
+            }
         }
         Status::Final => {
             let (volume, labels) = input.images.ok_or(PageError::NoImages)?;
             let scene = Scene::new(volume, labels, &input.report.lesions)?;
             let top = heading::result(&mut canvas, top, input.report);
             let top = remarks::remarks(&mut canvas, top, input.report);
-            lesions::tables(&mut canvas, top, input.report);
             let plot = if input.earlier.is_empty() { 0.0 } else { visits::HEIGHT };
-            pictures::pictures(&mut canvas, [top, BOTTOM - plot], &scene, input.report);
-            if !input.earlier.is_empty() {
-                visits::visits(&mut canvas, BOTTOM - plot, input.earlier, input.report, &words.study_date);
-            }
+            let end = lesions::tables(&mut canvas, [top, BOTTOM - plot], input.report);
+            visits::visits(&mut canvas, end + 7.0, input.earlier, input.report, &words.study_date);
+            pictures::pictures(&mut canvas, [top, BOTTOM], &scene, input.report);
         }
     }
     heading::origin(&mut canvas, input.report, input.software_version, words.undecoded);

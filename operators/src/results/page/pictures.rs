@@ -31,8 +31,11 @@ pub(super) fn pictures(canvas: &mut Canvas<'_, '_>, [top, end]: [f32; 2], scene:
     canvas.text([PICTURES, top], bold(8.5, ACCENT), "Key images");
     let middle = [scene.middle()];
     let spots = if scene.spots.is_empty() { middle.as_slice() } else { &scene.spots };
-    let width = (RIGHT - PICTURES - 2.0 * GAP) / 3.0;
-    let height = (end - top - 2.0) / spots.len() as f32 - CAPTION - 1.0;
+    // A single row would leave the page empty: its pictures are larger, in two rows.
+    let across = if spots.len() == 1 { 2 } else { 3 };
+    let down = if spots.len() == 1 { 2 } else { 1 };
+    let width = (RIGHT - PICTURES + GAP) / across as f32 - GAP;
+    let height = ((end - top - 2.0) / spots.len() as f32 - CAPTION - 2.0) / down as f32 - GAP;
     let side = width.min(height).max(10.0);
     let mut y = top + 1.6;
     for spot in spots {
@@ -49,10 +52,14 @@ pub(super) fn pictures(canvas: &mut Canvas<'_, '_>, [top, end]: [f32; 2], scene:
             canvas.text([PICTURES + after + 2.0, y + 3.1], regular(7.5, GREY), &cubic(lesion.volume_mm3));
         }
         for (at, plane) in planes.iter().enumerate() {
-            let x = PICTURES + at as f32 * (side + GAP);
-            picture(canvas, [x, y + CAPTION, side], side / longest, plane, spot);
+            let x = PICTURES + (at % across) as f32 * (side + GAP);
+            let y = y + CAPTION + (at / across) as f32 * (side + GAP);
+            picture(canvas, [x, y, side], side / longest, plane, spot);
         }
-        y += side + CAPTION + 1.0;
+        if spots.len() == 1 && spot.label > 0 {
+            detail(canvas, [PICTURES + side + GAP, y + CAPTION + side + GAP, side], &planes[0]);
+        }
+        y += down as f32 * (side + GAP) + CAPTION + 2.0 - GAP;
     }
 }
 
@@ -72,22 +79,33 @@ fn picture(canvas: &mut Canvas<'_, '_>, [x, y, side]: [f32; 3], scale: f32, plan
         draw(canvas, corner, part, plane, 0.3);
         canvas.frame(corner, 0.15, WHITE);
     }
-    let style = bold(6.0, WHITE);
     let [left, right, top, bottom] = plane.cut.letters.each_ref().map(String::as_str);
-    let middle = y + side / 2.0 + 0.8;
-    canvas.text([x + 0.8, middle], style, left);
-    canvas.text_to([x + side - 0.8, middle], style, right);
-    canvas.text_about([x + side / 2.0, y + 2.6], style, top);
-    canvas.text_about([x + side / 2.0, y + side - 0.9], style, bottom);
-    canvas.text([x + 0.8, y + 2.6], regular(5.5, WHITE), &named(plane));
+    letters(canvas, [x + 2.2, y + side / 2.0], left);
+    letters(canvas, [x + side - 2.2, y + side / 2.0], right);
+    letters(canvas, [x + side / 2.0, y + 1.9], top);
+    letters(canvas, [x + side / 2.0, y + side - 1.9], bottom);
+    canvas.text([x + 0.8, y + 2.4], regular(5.5, WHITE), plane.cut.view.name());
+    if plane.cut.tilt >= 1.0 {
+        let tilt = format!("oblique {:.0}\u{b0}", plane.cut.tilt);
+        canvas.text([x + 0.8, y + 4.7], regular(5.5, WHITE), &tilt);
+    }
 }
 
-/// The view's name, and its tilt where it has one.
-fn named(plane: &Plane) -> String {
-    match plane.cut.tilt {
-        tilt if tilt < 1.0 => plane.cut.view.name().to_owned(),
-        tilt => format!("{}, {tilt:.0}\u{b0} oblique", plane.cut.view.name()),
-    }
+/// The axial view around a lesion that is the only one, in a square of its own.
+fn detail(canvas: &mut Canvas<'_, '_>, [x, y, side]: [f32; 3], axial: &Plane) {
+    let words = format!("{}, detail", axial.cut.view.name());
+    draw(canvas, [x, y, side, side], axial.around_spot(1.5 * DETAIL_MM), axial, 0.35);
+    let width = canvas.width(regular(5.5, WHITE), &words);
+    canvas.area([x, y, width + 1.6, 3.4], DARK);
+    canvas.text([x + 0.8, y + 2.4], regular(5.5, WHITE), &words);
+}
+
+/// Letters about a point, on a dark ground, since skulls are white.
+fn letters(canvas: &mut Canvas<'_, '_>, [x, y]: [f32; 2], letters: &str) {
+    let style = bold(6.0, WHITE);
+    let width = canvas.width(style, letters) + 1.0;
+    canvas.area([x - width / 2.0, y - 1.3, width, 2.6], DARK);
+    canvas.text_about([x, y + 0.8], style, letters);
 }
 
 /// A part of a plane with its contours in an area of the page.
@@ -105,5 +123,7 @@ fn draw(canvas: &mut Canvas<'_, '_>, area: [f32; 4], part: [f32; 4], plane: &Pla
         })
     };
     let pieces: Vec<[[f32; 2]; 2]> = plane.contours().iter().map(|segment| segment.ends.map(place)).collect();
+    // On a dark ground, to be seen on white matter too.
+    canvas.pieces(&pieces, area, line + 0.2, DARK);
     canvas.pieces(&pieces, area, line, CONTOUR);
 }

@@ -1,25 +1,24 @@
 //! Change since earlier visits: in a sentence, and as two small plots of volume and count.
 
 use super::{
-    PICTURES, RIGHT, Visit,
+    LEFT, TABLE, Visit,
     canvas::{ACCENT, BLACK, Canvas, GREY, LINE, bold, regular},
     heading::number,
 };
 use crate::results::{report::Report, wording::date};
 
 /// Height of the section, mm.
-pub(super) const HEIGHT: f32 = 44.0;
+pub(super) const HEIGHT: f32 = 48.0;
 /// As many visits are drawn, this one included.
 const DRAWN: usize = 8;
 
 /// The section from `top`.
 pub(super) fn visits(canvas: &mut Canvas<'_, '_>, top: f32, earlier: &[Visit], report: &Report, study_date: &str) {
     let Some(last) = earlier.last() else { return };
-    let top = top + 4.0;
-    canvas.text([PICTURES, top], bold(8.5, ACCENT), "Change since earlier visits");
+    canvas.text([LEFT, top], bold(8.5, ACCENT), "Change since earlier visits");
     let sentence = sentence(last, report);
-    for (at, line) in canvas.wrapped(regular(7.5, BLACK), &sentence, RIGHT - PICTURES, 2).iter().enumerate() {
-        canvas.text([PICTURES, top + 4.6 + 3.6 * at as f32], regular(7.5, BLACK), line);
+    for (at, line) in canvas.wrapped(regular(7.5, BLACK), &sentence, TABLE, 3).iter().enumerate() {
+        canvas.text([LEFT, top + 4.6 + 3.6 * at as f32], regular(7.5, BLACK), line);
     }
     let drawn = &earlier[earlier.len().saturating_sub(DRAWN - 1)..];
     let mut dates: Vec<String> = drawn.iter().map(|visit| date(&visit.study_date)).collect();
@@ -28,14 +27,14 @@ pub(super) fn visits(canvas: &mut Canvas<'_, '_>, top: f32, earlier: &[Visit], r
     volumes.push(report.lesion_volume_mm3);
     let mut counts: Vec<f64> = drawn.iter().map(|visit| f64::from(visit.lesions)).collect();
     counts.push(report.lesions.len() as f64);
-    let width = (RIGHT - PICTURES - 8.0) / 2.0;
-    let area = |x: f32| [x, top + 14.5, width, 18.0];
-    plot(canvas, area(PICTURES), "Volume, mm\u{b3}", &dates, &volumes, number);
-    plot(canvas, area(RIGHT - width), "Lesions", &dates, &counts, |count| format!("{count:.0}"));
+    let width = (TABLE - 6.0) / 2.0;
+    let area = |x: f32| [x, top + 19.0, width, 18.0];
+    plot(canvas, area(LEFT), "Volume, mm\u{b3}", &dates, &volumes, number);
+    plot(canvas, area(LEFT + width + 6.0), "Lesions", &dates, &counts, |count| format!("{count:.0}"));
     let hidden = earlier.len() - drawn.len();
     if hidden > 0 {
         let words = format!("{hidden} earlier still are not drawn");
-        canvas.text_to([RIGHT, top], regular(7.0, GREY), &words);
+        canvas.text_to([LEFT + TABLE, top], regular(7.0, GREY), &words);
     }
 }
 

@@ -20,6 +20,8 @@ use crate::volume::Volume;
 pub(crate) const SHOWN: usize = 3;
 /// As many voxels are looked at for grey levels and the outline of the head.
 const SAMPLED: usize = 400_000;
+/// Grey levels above the brightest brain, as a share of those below.
+const HEADROOM: f32 = 0.3;
 /// Room around the head, mm.
 const MARGIN_MM: f64 = 4.0;
 
@@ -119,8 +121,12 @@ impl<'a> Scene<'a> {
             }
         }
         let spots = spots(labels, lesions);
-        let window = window(volume);
-        let mut head = head(volume, window);
+        let mut head = head(volume, window(volume, volume.grid.size.map(|extent| [0, extent])));
+        // Fat and vessels are bright: the grey levels are those of the middle half of the head, which is brain.
+        let quarter = |[first, end]: [usize; 2]| (end - first) / 4;
+        let [black, white] = window(volume, head.map(|axis| [axis[0] + quarter(axis), axis[1] - quarter(axis)]));
+        // White matter stays grey enough for a contour on it.
+        let window = [black, white + HEADROOM * (white - black)];
         for spot in &spots {
             for (reach, [first, end]) in head.iter_mut().zip(spot.bounds) {
                 *reach = [reach[0].min(first), reach[1].max(end)];
@@ -338,22 +344,33 @@ fn spots(labels: ArrayView3<'_, u16>, lesions: &[Lesion]) -> Vec<Spot> {
     wanted.iter().zip(&counts).filter_map(spot).collect()
 }
 
-/// Black and white: the 1st and 99.5th percentile of what is neither zero nor no number.
-fn window(volume: &Volume) -> [f32; 2] {
-    let stride = (volume.voxels.len() / SAMPLED).max(1);
-    let sampled = volume.voxels.as_slice_memory_order().unwrap_or_default().iter().step_by(stride);
-    let mut values: Vec<f32> = sampled.copied().filter(|value| value.is_finite() && *value != 0.0).collect();
+/// Black and white: the 1st and 99.5th percentile of what is neither zero nor no number in a part of the volume.
+fn window(volume: &Volume, part: [[usize; 2]; 3]) -> [f32; 2] {
+    let stride = stride(part.map(|[first, end]| end.saturating_sub(first)));
+    let [columns, rows, slices] = part.map(|[first, end]| (first..end).step_by(stride));
+    let mut values = Vec::new();
+    for slice in slices {
+        for row in rows.clone() {
+            let line = columns.clone().filter_map(|column| volume.voxels.get([slice, row, column]).copied());
+            values.extend(line.filter(|value| value.is_finite() && *value != 0.0));
+        }
+    }
     values.sort_unstable_by(f32::total_cmp);
     let at = |share: f64| values.get((values.len() as f64 * share) as usize).or(values.last()).copied().unwrap_or(0.0);
     let (black, white) = (at(0.01), at(0.995));
     [black, if white > black { white } else { black + 1.0 }]
 }
 
+/// Every so many voxels along each axis are looked at.
+fn stride(size: [usize; 3]) -> usize {
+    (size.iter().product::<usize>() as f64 / SAMPLED as f64).cbrt().ceil().max(1.0) as usize
+}
+
 /// What holds more than air, with a margin; the whole axis where that is nothing.
 fn head(volume: &Volume, [black, white]: [f32; 2]) -> [[usize; 2]; 3] {
     let size = volume.grid.size;
     let [columns, rows, slices] = size;
-    let stride = ((volume.voxels.len() / SAMPLED).max(1) as f64).cbrt().ceil() as usize;
+    let stride = stride(size);
     let threshold = black + 0.15 * (white - black);
     let mut counts = size.map(|extent| vec![0usize; extent]);
     for slice in (0..slices).step_by(stride) {
