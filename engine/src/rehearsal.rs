@@ -202,6 +202,7 @@ fn outcome(run_key: Digest) -> RunOutcome {
     RunOutcome {
         run_key,
         mask: Digest::default(),
+        probability: None,
         size: [0; 3],
         spacing_um: [0; 3],
         affine_nm: None,

@@ -275,6 +275,9 @@ pub struct RunOutcome {
     pub run_key: Digest,
     /// Label map (component numbers on the scanner's grid) in the results store.
     pub mask: Digest,
+    /// Probability of a lesion (255ths, on the same grid) in the results store; none in outcomes of before it was kept.
+    #[serde(default)]
+    pub probability: Option<Digest>,
     /// Volume's size (columns, rows, slices).
     pub size: [u32; 3],
     /// Voxel spacing (columns, rows, slices), micrometres.

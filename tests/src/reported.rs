@@ -115,6 +115,7 @@ impl Reported {
         let outcome = RunOutcome {
             run_key,
             mask: Digest::of(b"mask"),
+            probability: None,
             size: self.volume.grid.size.map(|side| side as u32),
             spacing_um: self.volume.grid.spacing().map(|mm| (mm * 1000.0).round() as i64),
             affine_nm: None,

@@ -42,7 +42,7 @@ impl SourceRule {
                 calling_ae_titles: vec![node.ae_title.trim().to_owned()],
                 ..SourceRule::catch_all(&node.name)
             }),
-            Destination::Dicom(_) | Destination::Folder(_) => None,
+            _ => None,
         };
         destinations.iter().filter_map(rule).collect()
     }

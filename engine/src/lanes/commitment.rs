@@ -12,13 +12,10 @@ use sulcus_connectors::{
     dimse::{commitment::Reference, scu::Storer},
     inbox::{CommitmentReport, Reported},
 };
-use sulcus_operators::{
-    part10::{self, Part10},
-    rows::DeliveryRow,
-};
+use sulcus_operators::{part10::Part10, rows::DeliveryRow};
 
 use super::{
-    deliver::{associate, store},
+    deliver::{associate, objects, store},
     port::{Port, Stopping},
 };
 use crate::ledger::{
@@ -46,20 +43,24 @@ pub(super) struct Commitment<'a> {
 impl Commitment<'_> {
     /// Stores the object and waits for the archive's word: what it answered, or why the attempt failed.
     pub fn hand_over(mut self, bytes: &[u8]) -> Result<Result<String, String>, Stopping> {
+        let uids: Vec<String> = match objects(bytes) {
+            Ok(objects) => objects.into_iter().map(|object| object.sop_instance_uid).collect(),
+            Err(reason) => return Ok(Err(reason)),
+        };
         // An earlier attempt's word may have come since.
-        match self.word() {
+        match self.word(&uids) {
             Ok(Some(Word::Committed)) => return Ok(Ok("committed, as an earlier attempt asked".to_owned())),
             Ok(_) => {}
             Err(error) => return Ok(Err(unreadable(&error))),
         }
-        let asked = part10::split(bytes).map_err(|error| error.to_string()).and_then(|object| self.ask(&object));
+        let asked = objects(bytes).and_then(|objects| self.ask(&objects));
         let (receipt, mut storer) = match asked {
             Ok((receipt, storer)) => (receipt, Some(storer)),
             Err(reason) => return Ok(Err(reason)),
         };
         let (begun, limit) = (Instant::now(), self.node.commitment_seconds.duration());
         let said = loop {
-            match self.word() {
+            match self.word(&uids) {
                 Ok(Some(Word::Committed)) => break Ok(format!("{receipt}, committed")),
                 Ok(Some(Word::Failed(reason))) => break Err(refusal(reason)),
                 Ok(None) => {}
@@ -86,10 +87,10 @@ impl Commitment<'_> {
         Ok(said)
     }
 
-    /// Stores the object and asks for commitment.
-    fn ask(&mut self, object: &Part10<'_>) -> Result<(String, Storer), String> {
-        let mut storer = associate(self.node, object)?;
-        let receipt = store(&mut storer, object)?;
+    /// Stores the object, all of its parts, and asks for commitment.
+    fn ask(&mut self, objects: &[Part10<'_>]) -> Result<(String, Storer), String> {
+        let mut storer = associate(self.node, objects)?;
+        let receipt = store(&mut storer, objects)?;
         if !storer.offers_commitment() {
             let _ = storer.release();
             return Err("the archive stored the object and offers no storage commitment: enable it there, or set \
@@ -97,8 +98,13 @@ impl Commitment<'_> {
                 .to_owned());
         }
         let transaction = transaction_uid(&self.row.object, &self.row.destination, self.attempt);
-        let (sop_class_uid, sop_instance_uid) = (object.sop_class_uid.as_str(), object.sop_instance_uid.as_str());
-        let asked = [Reference { sop_class_uid, sop_instance_uid }];
+        let asked: Vec<Reference<'_>> = objects
+            .iter()
+            .map(|object| Reference {
+                sop_class_uid: &object.sop_class_uid,
+                sop_instance_uid: &object.sop_instance_uid,
+            })
+            .collect();
         match storer.ask_commitment(&transaction, &asked, &mut |report| self.take(report)) {
             Ok(0x0000) => Ok((receipt, storer)),
             Ok(status) => {
@@ -109,15 +115,21 @@ impl Commitment<'_> {
         }
     }
 
-    /// What the archive said of the object. What it refused to an earlier attempt it may grant to this one.
-    fn word(&self) -> Result<Option<Word>, LedgerError> {
+    /// What the archive said of the object, all of its parts. What it refused to an earlier attempt it may grant to this
+    /// one.
+    fn word(&self, uids: &[String]) -> Result<Option<Word>, LedgerError> {
         let mut said = None;
         for attempt in self.attempt.saturating_sub(ATTEMPTS - 1).max(1)..=self.attempt {
             let transaction = transaction_uid(&self.row.object, &self.row.destination, attempt);
-            match self.reader.word(&transaction, &self.row.uid)? {
-                Some(Word::Committed) => return Ok(Some(Word::Committed)),
-                Some(failed) if attempt == self.attempt => said = Some(failed),
-                _ => {}
+            let mut words = Vec::with_capacity(uids.len());
+            for uid in uids {
+                words.push(self.reader.word(&transaction, uid)?);
+            }
+            if words.iter().all(|word| *word == Some(Word::Committed)) {
+                return Ok(Some(Word::Committed));
+            }
+            if attempt == self.attempt {
+                said = words.into_iter().flatten().find(|word| *word != Word::Committed);
             }
         }
         Ok(said)

@@ -42,6 +42,7 @@ use sulcus_operators::{
     digest::Digest,
     part10::{self, Part10},
     prescan::{EXPLICIT_LE, IMPLICIT_LE},
+    results::parts,
     rows::{DeliveryRow, Millis, Role, Seq},
 };
 
@@ -58,6 +59,9 @@ use crate::{
 /// How long one association may take to be opened, and to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What is said of a blob that is no object.
+const DAMAGED: &str = "the stored object is damaged; restore the results store";
 
 /// Wall-clock time, for events.
 pub fn now() -> Millis {
@@ -117,16 +121,19 @@ pub fn back_off(destination: &Destination, object: Digest, attempt: u32) -> Dura
 fn hand_over(row: &DeliveryRow, destination: &Destination, bytes: &[u8]) -> Result<String, String> {
     match destination {
         Destination::Dicom(node) => {
-            let object = part10::split(bytes).map_err(|error| error.to_string())?;
-            let mut storer = associate(node, &object)?;
-            let receipt = store(&mut storer, &object)?;
+            let objects = objects(bytes)?;
+            let mut storer = associate(node, &objects)?;
+            let receipt = store(&mut storer, &objects)?;
             // The answer counts, not how the association ends.
             let _ = storer.release();
             Ok(receipt)
         }
         Destination::Folder(folder) => {
             let path = place_in_folder(&folder.path, row);
-            write_durably(&folder.path, &path, bytes).map_err(|error| format!("{}: {error}", path.display()))?;
+            for (part, bytes) in (1..).zip(parts::split(bytes).ok_or(DAMAGED)?) {
+                let path = if part == 1 { path.clone() } else { path.with_extension(format!("{part}.dcm")) };
+                write_durably(&folder.path, &path, bytes).map_err(|error| format!("{}: {error}", path.display()))?;
+            }
             Ok(path.display().to_string())
         }
         Destination::Fhir(server) => {
@@ -144,9 +151,17 @@ fn hand_over(row: &DeliveryRow, destination: &Destination, bytes: &[u8]) -> Resu
     }
 }
 
-/// Opens an association that proposes what the object is, and storage commitment where the node is asked for it.
-pub(super) fn associate(node: &DicomDestination, object: &Part10<'_>) -> Result<Storer, String> {
-    let mut contexts = vec![(object.sop_class_uid.clone(), vec![object.transfer_syntax.clone()])];
+/// The DICOM objects that a blob of the results store consists of: one, unless a segmentation had to be split.
+pub(super) fn objects(blob: &[u8]) -> Result<Vec<Part10<'_>>, String> {
+    let split = |part| part10::split(part).map_err(|error| error.to_string());
+    parts::split(blob).ok_or(DAMAGED)?.into_iter().map(split).collect()
+}
+
+/// Opens an association that proposes what the objects are (they are of one kind), and storage commitment where the node
+/// is asked for it.
+pub(super) fn associate(node: &DicomDestination, objects: &[Part10<'_>]) -> Result<Storer, String> {
+    let first = objects.first().ok_or(DAMAGED)?;
+    let mut contexts = vec![(first.sop_class_uid.clone(), vec![first.transfer_syntax.clone()])];
     if node.storage_commitment {
         contexts.push((STORAGE_COMMITMENT.to_owned(), [EXPLICIT_LE, IMPLICIT_LE].map(str::to_owned).to_vec()));
     }
@@ -162,16 +177,20 @@ pub(super) fn associate(node: &DicomDestination, object: &Part10<'_>) -> Result<
     .map_err(|error| error.to_string())
 }
 
-/// Sends the object: what the node answered, or why it does not have it.
-pub(super) fn store(storer: &mut Storer, object: &Part10<'_>) -> Result<String, String> {
-    let status = storer
-        .store(&object.sop_class_uid, &object.sop_instance_uid, &object.transfer_syntax, object.data_set)
-        .map_err(|error| error.to_string())?;
-    match status {
-        0x0000 => Ok("C-STORE 0x0000".to_owned()),
-        0xB000..=0xBFFF => Ok(format!("C-STORE 0x{status:04X}, a warning")),
-        _ => Err(format!("the destination refused the object with status 0x{status:04X}")),
+/// Sends the objects: what the node answered to the last, or why it does not have them all.
+pub(super) fn store(storer: &mut Storer, objects: &[Part10<'_>]) -> Result<String, String> {
+    let mut receipt = String::new();
+    for object in objects {
+        let status = storer
+            .store(&object.sop_class_uid, &object.sop_instance_uid, &object.transfer_syntax, object.data_set)
+            .map_err(|error| error.to_string())?;
+        receipt = match status {
+            0x0000 => "C-STORE 0x0000".to_owned(),
+            0xB000..=0xBFFF => format!("C-STORE 0x{status:04X}, a warning"),
+            _ => return Err(format!("the destination refused the object with status 0x{status:04X}")),
+        };
     }
+    Ok(receipt)
 }
 
 /// `STUDY/PIPELINE/revision-N/report.json` below the destination's folder. UIDs and names were checked when they

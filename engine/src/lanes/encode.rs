@@ -1,20 +1,17 @@
 //! The encode lane: has the objects of a revision made and checked by a worker process, and records them.
 
-use sulcus_operators::rows::Seq;
+use sulcus_operators::rows::{PatientKey, Seq};
 
 use super::{
     child::Worker,
     infer::{about, outcome, sources},
     models::Models,
-    order::{Cause, EncodeOrder, Failure, Order, Reply},
+    order::{Cause, EncodeOrder, Failure, Order, Reply, StoredObject},
     port::{Port, Stopping},
 };
 use crate::{
     graph::ObjectToEncode,
-    ledger::{
-        event::{Event, RevisionKey},
-        read::Reader,
-    },
+    ledger::{event::Event, read::Reader},
 };
 
 /// Makes one object. Returns the sequence number of its last event.
@@ -42,19 +39,23 @@ pub fn encode(
 
 fn order(job: &ObjectToEncode, models: &Models, reader: &Reader) -> Result<EncodeOrder, Failure> {
     let model = job.row.run.as_ref().map(|run| models.name(&run.model)).transpose()?.unwrap_or_default();
-    let (outcome, instances) = match &job.row.run {
-        None => (None, Vec::new()),
-        Some(run) => (outcome(reader, &run.run_key)?, sources(reader, &run.members)?),
-    };
     let of_study = about(reader, &job.key.study_uid)?;
-    let patient = of_study.iter().find_map(|entry| match &entry.event {
-        Event::InstanceReceived { facts, .. } => Some(facts.patient.clone()),
+    // What was received of the study last says best whose it is, where no run does.
+    let received = of_study.iter().rev().filter_map(|entry| match &entry.event {
+        Event::InstanceReceived { facts, .. } if facts.study_uid == job.key.study_uid => Some((entry.seq, facts)),
         _ => None,
     });
-    let superseded = job.supersedes.map(|revision| RevisionKey { revision, ..job.key.clone() });
-    let supersedes = of_study.iter().find_map(|entry| match &entry.event {
-        Event::ObjectEncoded { key, role, uid, .. } if Some(key) == superseded.as_ref() && *role == job.role => {
-            Some(uid.clone())
+    let (outcome, members) = match &job.row.run {
+        None => (None, received.clone().map(|(seq, _)| seq).take(1).collect()),
+        Some(run) => (outcome(reader, &run.run_key)?, run.members.clone()),
+    };
+    let mut of_members = received.clone().filter(|(seq, _)| members.contains(seq));
+    let patient = of_members.next_back().map(|(_, facts)| facts.patient.clone());
+    let objects = of_study.iter().filter_map(|entry| match &entry.event {
+        Event::ObjectEncoded { object, key, role, bytes, .. }
+            if key.study_uid == job.key.study_uid && key.pipeline == job.key.pipeline =>
+        {
+            Some(StoredObject { revision: key.revision, role: *role, object: *object, bytes: *bytes })
         }
         _ => None,
     });
@@ -64,11 +65,12 @@ fn order(job: &ObjectToEncode, models: &Models, reader: &Reader) -> Result<Encod
         row: job.row.clone(),
         outcome,
         at: job.at,
-        supersedes,
+        objects: objects.collect(),
+        several_patients: PatientKey::count(received.map(|(_, facts)| &facts.patient)) > 1,
         patient: patient
             .ok_or_else(|| Failure::input("the ledger holds no instance of the study", "run `sulcus ledger verify`"))?,
         model,
-        instances,
+        instances: sources(reader, &members)?,
     })
 }
 

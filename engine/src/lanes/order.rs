@@ -64,14 +64,37 @@ pub struct EncodeOrder {
     pub outcome: Option<RunOutcome>,
     /// The time that the object carries.
     pub at: Millis,
-    /// Identity of the object that this one supersedes.
-    pub supersedes: Option<String>,
+    /// What was encoded of the report so far, of all revisions, in order.
+    pub objects: Vec<StoredObject>,
+    /// True where the study was received under more than one patient.
+    pub several_patients: bool,
     /// Whose study.
     pub patient: PatientKey,
     /// Name and version of the run's model; empty when withdrawn.
     pub model: [String; 2],
-    /// The series' instances; none when withdrawn.
+    /// The instances of the run; when withdrawn one of the study, whatever became of it.
     pub instances: Vec<SourceInstance>,
+}
+
+/// An object that is in the results store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StoredObject {
+    /// Revision of the report.
+    pub revision: u32,
+    /// What it is.
+    pub role: Role,
+    /// ObjectKey; its `uid()` is the SOPInstanceUID.
+    pub object: Digest,
+    /// Its bytes.
+    pub bytes: Digest,
+}
+
+impl EncodeOrder {
+    /// What was encoded of a role by earlier revisions, in order.
+    pub fn earlier(&self, role: Role) -> impl DoubleEndedIterator<Item = &StoredObject> {
+        let earlier = move |object: &&StoredObject| object.role == role && object.revision < self.key.revision;
+        self.objects.iter().filter(earlier)
+    }
 }
 
 /// A worker's answer.

@@ -101,6 +101,7 @@ mod tests {
         let outcome = RunOutcome {
             run_key: Digest::of(b"earlier"),
             mask: store_labels(&results, &labels).unwrap(),
+            probability: None,
             size: [2; 3],
             spacing_um: [1000; 3],
             affine_nm: affine_nm(&volume().grid),

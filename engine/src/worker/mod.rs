@@ -18,7 +18,7 @@ use std::{
 
 use sulcus_config::Site;
 use sulcus_models::session::Session;
-use sulcus_operators::{digest::Digest, volume::Encoded};
+use sulcus_operators::{digest::Digest, results::typeface::MoreFont, volume::Encoded};
 
 use crate::{
     dispatch::open_results,
@@ -34,6 +34,10 @@ pub struct Worker {
     spool: SpoolReader,
     results: ResultsStore,
     site: String,
+    /// The images of the run that an object was made of last.
+    scene: Option<encode::Scene>,
+    /// Fonts for pages beyond the built-in one, once they were looked for.
+    fonts: Option<Vec<MoreFont>>,
     device: Option<run::Compute>,
     sessions: BTreeMap<PathBuf, Session>,
     /// Packages of the configuration, whose sessions stay; of others, the last one used does.
@@ -48,6 +52,8 @@ impl Worker {
             spool: SpoolReader::new(&spool_path(&site.site.data)),
             results: open_results(&site.site.data)?,
             site: site.site.name.clone(),
+            scene: None,
+            fonts: None,
             device: device.map(|name| run::Compute::of(site, name)).transpose()?,
             sessions: BTreeMap::new(),
             configured: site.pipelines.iter().map(|pipeline| pipeline.model.clone()).collect(),

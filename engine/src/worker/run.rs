@@ -101,6 +101,7 @@ impl Worker {
         let found = find_lesions(session, &volume, &order.run_key, &mut tell)
             .map_err(|error| Failure::input(error, "the scan cannot be used by this model; its bytes are kept"))?;
         let mask = store_labels(&self.results, &found.labels)?;
+        let probability = store_probability(&self.results, &found.probability)?;
         let (lesions, lost) = keep_identities(&self.results, &volume, found.labels.view(), found.lesions, earlier);
         let [columns, rows, slices] = volume.grid.size;
         let mut notes = volume.notes;
@@ -108,6 +109,7 @@ impl Worker {
         Ok(Reply::Run(RunOutcome {
             run_key: order.run_key,
             mask,
+            probability: Some(probability),
             size: [columns as u32, rows as u32, slices as u32],
             spacing_um: volume.grid.spacing().map(|mm| (mm * 1000.0).round() as i64),
             affine_nm: affine_nm(&volume.grid),
@@ -145,35 +147,71 @@ fn refuse_blank(volume: &Volume) -> Result<(), Failure> {
 /// Keeps a label map in the results store: gzip of little-endian 16-bit labels, columns fastest.
 pub(super) fn store_labels(results: &ResultsStore, labels: &Array3<u16>) -> Result<Digest, Failure> {
     let bytes: Vec<u8> = labels.iter().flat_map(|label| label.to_le_bytes()).collect();
+    store(results, "label map", &bytes)
+}
+
+/// Keeps a probability map in the results store: gzip of its 255ths, columns fastest.
+fn store_probability(results: &ResultsStore, probability: &Array3<f32>) -> Result<Digest, Failure> {
+    let bytes: Vec<u8> = probability.iter().map(|share| (share.clamp(0.0, 1.0) * 255.0).round() as u8).collect();
+    store(results, "probability map", &bytes)
+}
+
+fn store(results: &ResultsStore, what: &str, bytes: &[u8]) -> Result<Digest, Failure> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder
-        .write_all(&bytes)
+        .write_all(bytes)
         .and_then(|()| encoder.finish())
         .map_err(|error| error.to_string())
         .and_then(|bytes| results.put(&bytes).map_err(|error| error.to_string()))
         .map_err(|error| {
-            Failure::surroundings(
-                format!("the label map cannot be stored: {error}"),
-                "check the disk of the data folder",
-            )
+            Failure::surroundings(format!("the {what} cannot be stored: {error}"), "check the disk of the data folder")
         })
 }
 
 /// Reads a label map back. Axes (slice, row, column).
 pub fn load_labels(results: &ResultsStore, outcome: &RunOutcome) -> Result<Array3<u16>, Failure> {
-    let lost = |error: &dyn std::fmt::Display| {
-        Failure::input(
-            format!("the label map of run {} cannot be read: {error}", outcome.run_key.short()),
-            "restore the results store",
-        )
-    };
-    let bytes = results.get(&outcome.mask).map_err(|error| lost(&error))?;
-    let [columns, rows, slices] = outcome.size.map(|extent| extent as usize);
-    let expected = columns.saturating_mul(rows).saturating_mul(slices).saturating_mul(2);
-    let mut raw = Vec::new();
-    GzDecoder::new(bytes.as_slice()).take(expected as u64 + 1).read_to_end(&mut raw).map_err(|error| lost(&error))?;
+    let raw = load(results, "label map", outcome, &outcome.mask, 2)?;
     let labels = raw.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
-    Array3::from_shape_vec((slices, rows, columns), labels).map_err(|error| lost(&error))
+    shaped("label map", outcome, labels)
+}
+
+/// Reads a probability map back, in 255ths. Axes (slice, row, column).
+pub(super) fn load_probability(results: &ResultsStore, outcome: &RunOutcome) -> Result<Array3<u8>, Failure> {
+    let kept = outcome.probability.as_ref().ok_or_else(|| {
+        Failure::input("the run is of before probabilities were kept", "a changed model or series makes another run")
+    })?;
+    let raw = load(results, "probability map", outcome, kept, 1)?;
+    shaped("probability map", outcome, raw)
+}
+
+/// The bytes of a map of `width` bytes a voxel; one more than there should be where it is longer.
+fn load(
+    results: &ResultsStore,
+    what: &str,
+    outcome: &RunOutcome,
+    digest: &Digest,
+    width: usize,
+) -> Result<Vec<u8>, Failure> {
+    let bytes = results.get(digest).map_err(|error| lost(what, outcome, &error))?;
+    let expected = outcome.size.iter().fold(width, |bytes, extent| bytes.saturating_mul(*extent as usize));
+    let mut raw = Vec::new();
+    GzDecoder::new(bytes.as_slice())
+        .take(expected as u64 + 1)
+        .read_to_end(&mut raw)
+        .map_err(|error| lost(what, outcome, &error))?;
+    Ok(raw)
+}
+
+fn shaped<T>(what: &str, outcome: &RunOutcome, voxels: Vec<T>) -> Result<Array3<T>, Failure> {
+    let [columns, rows, slices] = outcome.size.map(|extent| extent as usize);
+    Array3::from_shape_vec((slices, rows, columns), voxels).map_err(|error| lost(what, outcome, &error))
+}
+
+fn lost(what: &str, outcome: &RunOutcome, error: &dyn std::fmt::Display) -> Failure {
+    Failure::input(
+        format!("the {what} of run {} cannot be read: {error}", outcome.run_key.short()),
+        "restore the results store",
+    )
 }
 
 #[cfg(test)]

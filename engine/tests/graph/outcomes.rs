@@ -27,6 +27,7 @@ pub fn outcome_of(run_key: Digest, lesions: u32) -> RunOutcome {
     RunOutcome {
         run_key,
         mask: Digest::of(&run_key.0),
+        probability: None,
         size: [1, 1, 1],
         spacing_um: [1000, 1000, 1000],
         affine_nm: None,

@@ -38,6 +38,7 @@ pub(super) fn report(sample: &Sample, status: ReportStatus, verdicts: Vec<Findin
     let outcome = RunOutcome {
         run_key: Digest([1; 32]),
         mask: Digest([4; 32]),
+        probability: None,
         size: sample.grid.size.map(|side| side as u32),
         spacing_um: [700, 900, 1100],
         affine_nm: None,

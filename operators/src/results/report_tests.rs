@@ -41,6 +41,7 @@ fn judged(status: ReportStatus, lesions: Vec<LesionRow>, verdicts: Vec<Finding>)
     let outcome = RunOutcome {
         run_key: Digest([1; 32]),
         mask: Digest([4; 32]),
+        probability: None,
         size: [7, 5, 6],
         spacing_um: [700, 900, 1100],
         affine_nm: None,
@@ -167,6 +168,7 @@ fn an_outcome_of_another_run_is_refused() {
     let other = RunOutcome {
         run_key: Digest([9; 32]),
         mask: Digest([4; 32]),
+        probability: None,
         size: [1; 3],
         spacing_um: [1; 3],
         affine_nm: None,

@@ -171,6 +171,7 @@ fn outcome(run_key: Digest) -> RunOutcome {
     RunOutcome {
         run_key,
         mask: run_key,
+        probability: None,
         size: [240, 256, 192],
         spacing_um: [1000, 1000, 1000],
         affine_nm: None,

@@ -24,6 +24,8 @@ pub(crate) const ARTIFICIAL_INTELLIGENCE: Code = Code("123110", "DCM", "Artifici
 pub(crate) const SEGMENTATION: Code = Code("113076", "DCM", "Segmentation");
 /// Why a source image is referenced (CID 7202).
 pub(crate) const SOURCE_IMAGE: Code = Code("121322", "DCM", "Source image for image processing operation");
+/// Title of a document of measurements (CID 7021).
+pub(crate) const IMAGING_MEASUREMENT_REPORT: Code = Code("126000", "DCM", "Imaging Measurement Report");
 
 impl Code {
     /// The item of a code sequence.
