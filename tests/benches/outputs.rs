@@ -116,10 +116,9 @@ fn lesions(volume: &Volume) -> Array3<u16> {
         let (x, y, z) = (label % 5, label / 5 % 5, label / 25);
         let centre = [40 + 38 * z + label % 7, 40 + 70 * y + label % 11, 40 + 70 * x + label % 13];
         let radius = 2 + label % 5;
-        for ((dz, dy), dx) in
-            (-radius..=radius).flat_map(|dz| (-radius..=radius).map(move |dy| (dz, dy))).flat_map(|line| {
-                (-radius..=radius).map(move |dx| (line, dx))
-            })
+        for ((dz, dy), dx) in (-radius..=radius)
+            .flat_map(|dz| (-radius..=radius).map(move |dy| (dz, dy)))
+            .flat_map(|line| (-radius..=radius).map(move |dx| (line, dx)))
         {
             let at = [centre[0] + dz, centre[1] + dy, centre[2] + dx].map(|index| index as usize);
             if dz * dz + dy * dy + dx * dx <= radius * radius

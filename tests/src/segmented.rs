@@ -96,8 +96,7 @@ impl Subject {
         let labels = labels(&volume);
         let noise = |(s, r, c): (usize, usize, usize)| ((s * 59 + r * 17 + c * 41) % 101) as f32 / 400.0;
         let within = |at| if labels[at] > 0 { 0.7 } else { 0.0 };
-        let probability =
-            Array3::from_shape_fn(labels.raw_dim(), |at| noise(at) + within(<[usize; 3]>::from(at)));
+        let probability = Array3::from_shape_fn(labels.raw_dim(), |at| noise(at) + within(<[usize; 3]>::from(at)));
         let lesions = measure::lesions(labels.view(), &volume, probability.view(), &Digest::of(b"run"))
             .map_err(|error| failed(&error))?;
         Ok(Subject { series, volume, labels, probability, lesions })

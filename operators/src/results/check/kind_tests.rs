@@ -11,8 +11,7 @@ use crate::results::{
 };
 
 /// Two lesions of equal size and one of another.
-const BOXES: [([usize; 3], [usize; 3]); 3] =
-    [([1, 1, 1], [2, 2, 2]), ([4, 2, 4], [2, 2, 2]), ([0, 0, 3], [1, 1, 2])];
+const BOXES: [([usize; 3], [usize; 3]); 3] = [([1, 1, 1], [2, 2, 2]), ([4, 2, 4], [2, 2, 2]), ([0, 0, 3], [1, 1, 2])];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Name {
@@ -64,7 +63,13 @@ impl Truth {
     }
 
     /// Checks files against these maps and the rows.
-    fn check(&self, name: Name, files: &[Vec<u8>], labels: &Array3<u16>, map: &Array3<f32>) -> Result<Checked, Mismatch> {
+    fn check(
+        &self,
+        name: Name,
+        files: &[Vec<u8>],
+        labels: &Array3<u16>,
+        map: &Array3<f32>,
+    ) -> Result<Checked, Mismatch> {
         let source = |uid: &str| self.sample.source(uid);
         let (frames, lesions) = (self.sample.frames.as_slice(), self.sample.lesions.as_slice());
         let (kind, labels) = (kind(name, map), labels.view());

@@ -105,9 +105,9 @@ impl<'a> Lesions<'a> {
     /// The lesion, by its place, that a voxel of a frame belongs to.
     pub(super) fn owner(&self, label: u16, stored: u16, segment: Option<u16>) -> Option<usize> {
         match self.kind {
-            SegKind::Lesions => {
-                (stored != 0).then_some(self.before + usize::from(segment?.checked_sub(1)?)).filter(|_| !self.is_empty())
-            }
+            SegKind::Lesions => (stored != 0)
+                .then_some(self.before + usize::from(segment?.checked_sub(1)?))
+                .filter(|_| !self.is_empty()),
             SegKind::LabelMap => Some(self.before + usize::from(stored.checked_sub(1)?)),
             SegKind::AllAsOne => (stored != 0).then(|| self.place_of(label)).flatten(),
             SegKind::Probability(_) => self.place_of(label),

@@ -35,7 +35,9 @@ pub enum Mismatch {
         distance_mm: f64,
     },
     /// A mask is not that of the label map, or probabilities are not those of the map.
-    #[error("frame {frame} differs from the map that it was made of in {voxels} voxels; nothing was sent, report this as a fault")]
+    #[error(
+        "frame {frame} differs from the map that it was made of in {voxels} voxels; nothing was sent, report this as a fault"
+    )]
     Mask {
         /// Frame number from 1.
         frame: usize,

@@ -4,10 +4,10 @@
 //! their raw pixels under each mask, and compares with the measured lesions. It shares the pixel decoder with
 //! conversion and nothing with the builder: no grid, no affine, no frame list of the writer.
 
-mod lesions;
-mod mismatch;
 #[cfg(test)]
 mod kind_tests;
+mod lesions;
+mod mismatch;
 mod source;
 #[cfg(test)]
 mod tests;

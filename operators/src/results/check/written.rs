@@ -176,7 +176,10 @@ impl WrittenFrame {
                 let group = first(item, tags::SEGMENT_IDENTIFICATION_SEQUENCE)?;
                 let number = integer(group, tags::REFERENCED_SEGMENT_NUMBER)?;
                 let number = u16::try_from(number).ok().filter(|number| *number > 0);
-                Some(number.ok_or_else(|| Mismatch::File(format!("{} is no segment", tags::REFERENCED_SEGMENT_NUMBER)))?)
+                Some(
+                    number
+                        .ok_or_else(|| Mismatch::File(format!("{} is no segment", tags::REFERENCED_SEGMENT_NUMBER)))?,
+                )
             }
         };
         let position = numbers(first(item, tags::PLANE_POSITION_SEQUENCE)?, tags::IMAGE_POSITION_PATIENT)?;

@@ -151,7 +151,9 @@ fn character_set(raw: &[u8], notes: &mut Vec<String>) -> String {
         notes.push("SpecificCharacterSet of the source: a misspelt term was corrected".into());
     }
     if !corrected.split('\\').all(is_character_set) {
-        notes.push("SpecificCharacterSet of the source is not one of DICOM's; it and all text are copied as they are".into());
+        notes.push(
+            "SpecificCharacterSet of the source is not one of DICOM's; it and all text are copied as they are".into(),
+        );
     }
     corrected
 }

@@ -48,9 +48,10 @@ mod tests {
 
     #[test]
     fn a_probability_is_the_nearest_step_or_none() {
-        assert_eq!([0.0, -0.0, 0.001, 0.002, 0.5, 1.0, 1.001].map(step).map(Option::unwrap_or_default), [
-            0, 0, 0, 1, 128, 255, 255
-        ]);
+        assert_eq!(
+            [0.0, -0.0, 0.001, 0.002, 0.5, 1.0, 1.001].map(step).map(Option::unwrap_or_default),
+            [0, 0, 0, 1, 128, 255, 255]
+        );
         for none in [f32::NAN, f32::INFINITY, -0.01, 1.01, f32::NEG_INFINITY] {
             assert_eq!(step(none), None, "{none}");
         }

@@ -21,13 +21,13 @@ use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
 use ndarray::ArrayView3;
 
+use self::parts::{Layout, Part};
 pub use self::{
     error::SegError,
     kind::{Probability, SegKind},
     parts::Place,
 };
 pub(super) use self::{kind::step, parts::Limits};
-use self::parts::{Layout, Part};
 use super::{
     RESEARCH_USE,
     dicom::{
@@ -105,12 +105,7 @@ pub(super) fn encode_within(input: &SegInput<'_>, limits: &Limits) -> Result<Seg
 }
 
 /// Writes part `number` of `count`.
-fn object(
-    input: &SegInput<'_>,
-    layout: &Layout,
-    part: &Part,
-    [number, count]: [u32; 2],
-) -> Result<Object, SegError> {
+fn object(input: &SegInput<'_>, layout: &Layout, part: &Part, [number, count]: [u32; 2]) -> Result<Object, SegError> {
     let mut notes = Vec::new();
     let uid = part_uid(input.header.sop_instance_uid, number);
     let header = Header { sop_instance_uid: &uid, ..input.header };
@@ -191,7 +186,8 @@ fn put_content(object: &mut InMemDicomObject, input: &SegInput<'_>, [number, cou
     let mut description = format!("{what}, revision {}; {}", input.header.revision, RESEARCH_USE.to_lowercase());
     if count > 1 {
         // 64 characters hold no more.
-        description = format!("{what}, revision {}, part {number} of {count}; research use only", input.header.revision);
+        description =
+            format!("{what}, revision {}, part {number} of {count}; research use only", input.header.revision);
     }
     let description = ascii(&description, 64);
     for (tag, vr, value) in [

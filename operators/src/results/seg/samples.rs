@@ -57,12 +57,7 @@ pub(super) fn samples(input: &SegInput<'_>, layout: &Layout, part: &Part) -> Res
 }
 
 /// One segment a lesion. Slices come in order, so a segment's current frame only ever moves on by one.
-fn by_lesion(
-    input: &SegInput<'_>,
-    part: &Part,
-    bytes: &mut [u8],
-    set: impl Fn(&mut dyn FnMut(usize, usize, usize)),
-) {
+fn by_lesion(input: &SegInput<'_>, part: &Part, bytes: &mut [u8], set: impl Fn(&mut dyn FnMut(usize, usize, usize))) {
     let size = input.labels.dim().1 * input.labels.dim().2;
     // Of each lesion of the part: its current frame, or else the one before its first.
     let mut current: Vec<usize> = vec![usize::MAX; part.lesions.len()];

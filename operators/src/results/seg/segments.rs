@@ -63,12 +63,7 @@ fn nothing(input: &SegInput<'_>) -> InMemDicomObject {
     segment(1, name.into(), &description, None, &input.algorithm)
 }
 
-fn each(
-    input: &SegInput<'_>,
-    lesions: &[LesionRow],
-    charset: &str,
-    notes: &mut Vec<String>,
-) -> Vec<InMemDicomObject> {
+fn each(input: &SegInput<'_>, lesions: &[LesionRow], charset: &str, notes: &mut Vec<String>) -> Vec<InMemDicomObject> {
     (1..=u16::MAX)
         .zip(lesions)
         .map(|(number, lesion)| {

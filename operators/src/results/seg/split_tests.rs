@@ -8,8 +8,7 @@ use super::tests::{encode, ints, items, read};
 use super::*;
 use crate::results::fixture::Sample;
 
-const BOXES: [([usize; 3], [usize; 3]); 3] =
-    [([1, 1, 1], [3, 2, 2]), ([4, 3, 4], [2, 2, 2]), ([0, 0, 0], [1, 1, 3])];
+const BOXES: [([usize; 3], [usize; 3]); 3] = [([1, 1, 1], [3, 2, 2]), ([4, 3, 4], [2, 2, 2]), ([0, 0, 0], [1, 1, 3])];
 
 fn text(object: &InMemDicomObject, tag: dicom_core::Tag) -> String {
     object.element(tag).unwrap().to_str().unwrap().trim_end().to_owned()
