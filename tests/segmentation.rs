@@ -54,7 +54,7 @@ fn read_back(paths: &[PathBuf], count: u16, kinds: &[Written]) -> Option<Value> 
 #[test]
 fn readers_see_the_same_voxels_at_the_same_places_of_a_classic_philips_series() {
     let Some(files) = or_skip(scanner_files("philips-mprage-classic/In/cl")) else { return };
-    read_back(&files, 5, &KINDS);
+    read_back(&files, 5, &[Written::Lesions, Written::AllAsOne]);
 }
 
 #[test]

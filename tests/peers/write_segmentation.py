@@ -9,7 +9,6 @@ most bytes that the process held.
 
 import json
 import pathlib
-import resource
 import sys
 import time
 
@@ -60,7 +59,8 @@ def main():
     )
     segmentation.save_as(output)
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    status = pathlib.Path("/proc/self/status").read_text(encoding="utf-8").split()
+    peak = int(status[status.index("VmHWM:") + 1]) * 1024
     print(json.dumps({"seconds": seconds, "frames": int(segmentation.NumberOfFrames), "peak": peak}))
 
 

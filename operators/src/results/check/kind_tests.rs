@@ -122,7 +122,6 @@ fn flips_are_caught_in_every_kind_even_where_the_maps_were_flipped_with_them() {
 #[test]
 fn shifts_by_a_voxel_or_a_slice_are_caught_in_every_kind() {
     let truth = truth();
-    // Away from the border, where a shift would lose voxels and be refused.
     for name in KINDS {
         for axis in 0..3 {
             let caught = truth.caught(name, &moved(&truth.sample.labels, axis), &moved(&truth.map, axis));
@@ -185,7 +184,7 @@ fn bits_that_changed_after_writing_are_caught_in_every_kind_and_part() {
         let right = truth.files(name, &truth.sample.labels, &truth.map);
         for part in 0..right.len() {
             let mut files = right.clone();
-            // The last byte but one, or but 10 of the smallest: within the last frames.
+            // Within the last frame, before what makes the length even.
             let at = files[part].len() - 6;
             files[part][at] ^= 1;
             let error = truth.check(name, &files, &truth.sample.labels, &truth.map).unwrap_err();
