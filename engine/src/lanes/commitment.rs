@@ -111,7 +111,11 @@ impl Commitment<'_> {
                 let _ = storer.release();
                 Err(format!("the archive stored the object and refused to be asked for commitment (0x{status:04X})"))
             }
-            Err(error) => Err(error.to_string()),
+            // An archive that does not know us may abort instead of refusing; Orthanc does.
+            Err(error) => Err(format!(
+                "the archive stored the object and broke off when asked for commitment: {error}; check that it knows \
+                 our AE title"
+            )),
         }
     }
 
