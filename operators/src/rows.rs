@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+pub use crate::registration::{Alignment, RigidRow};
 
 /// A sequence number of the ledger: 1 for the first event, then without gaps.
 pub type Seq = u64;
@@ -289,6 +290,9 @@ pub struct RunOutcome {
     pub notes: Vec<String>,
     /// The lesions, by label.
     pub lesions: Vec<LesionRow>,
+    /// The visits of the patient before that the lesions were compared with, in this order.
+    #[serde(default)]
+    pub alignments: Vec<Alignment>,
 }
 
 /// Which part of a pipeline's result an object is.

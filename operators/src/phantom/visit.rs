@@ -3,11 +3,9 @@
 //! Anatomy and lesions are those of the first visit's seed; the scanner, its grid and its noise may be others.
 
 use super::anatomy::Anatomy;
-use super::head::Head;
 use super::lesions::{place, put};
 use super::shape::{Point, dot};
 use super::signal::Signal;
-use super::traced::{Traced, Tracing};
 use super::{Frame, Phantom, PhantomError, PhantomSpec, count};
 
 /// How a head lies in the scanner, beside how it lay at the first visit.
@@ -70,23 +68,7 @@ impl Phantom {
     /// # Errors
     /// As [`Phantom::generate`].
     pub fn revisit(first: &PhantomSpec, spec: &PhantomSpec, visit: &Visit) -> Result<Self, PhantomError> {
-        Self::rescan(first, spec, visit, &Anatomy::new(first.seed))
-    }
-
-    /// As [`Phantom::revisit`], of a head that is traced.
-    ///
-    /// # Errors
-    /// As [`Phantom::trace`].
-    pub fn retrace(
-        first: &PhantomSpec,
-        spec: &PhantomSpec,
-        visit: &Visit,
-        tracing: &Tracing,
-    ) -> Result<Self, PhantomError> {
-        Self::rescan(first, spec, visit, &Traced::new(tracing, first.seed))
-    }
-
-    fn rescan(first: &PhantomSpec, spec: &PhantomSpec, visit: &Visit, head: &dyn Head) -> Result<Self, PhantomError> {
+        let head = &Anatomy::new(first.seed);
         first.check()?;
         spec.check()?;
         let seats = place(head, &Frame::new(first), count(first) + visit.new, first.seed)?.seats;
@@ -129,9 +111,7 @@ mod tests {
         let differences: Vec<[f64; 3]> = [1, 4, 5]
             .map(|label| {
                 let (was, is) = (of(&before, label).centre_mm, of(&after, label).centre_mm);
-                std::array::from_fn(|i| {
-                    is[i] - (0..3).map(|j| motion.rotation()[i][j] * was[j]).sum::<f64>()
-                })
+                std::array::from_fn(|i| is[i] - (0..3).map(|j| motion.rotation()[i][j] * was[j]).sum::<f64>())
             })
             .to_vec();
         for difference in &differences {

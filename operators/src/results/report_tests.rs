@@ -47,6 +47,7 @@ fn judged(status: ReportStatus, lesions: Vec<LesionRow>, verdicts: Vec<Finding>)
         intensity_scale: "stored values".into(),
         notes: vec!["a single slice".into()],
         lesions,
+        alignments: Vec::new(),
     };
     Report::new(&ReportInput {
         row: &ReportRow { verdicts, ..row(status) },
@@ -172,6 +173,7 @@ fn an_outcome_of_another_run_is_refused() {
         intensity_scale: String::new(),
         notes: Vec::new(),
         lesions: Vec::new(),
+        alignments: Vec::new(),
     };
     let refused = Report::new(&ReportInput { outcome: Some(&other), ..input }).err();
     assert_eq!(refused, Some(ReportError::OtherRun { found: Digest([9; 32]), expected: Digest([1; 32]) }));
