@@ -209,5 +209,6 @@ fn outcome(run_key: Digest) -> RunOutcome {
         intensity_scale: String::new(),
         notes: Vec::new(),
         lesions: Vec::new(),
+        alignments: Vec::new(),
     }
 }

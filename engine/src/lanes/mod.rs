@@ -16,6 +16,7 @@ pub mod infer;
 pub mod models;
 pub mod order;
 pub mod port;
+pub mod visits;
 
 use std::{
     sync::{

@@ -6,6 +6,7 @@
 
 pub mod event;
 pub mod history;
+pub mod patients;
 pub mod read;
 pub mod reconcile;
 mod schema;

@@ -4,6 +4,7 @@
 //! - `concerns`: which events speak of a UID or a digest (instance, series, study, run, object).
 //! - `held`: the instance that stands under each SOP Instance UID; gone when withdrawn.
 //! - `series`: which study a series was received in.
+//! - `patients`: which studies a patient's instances were received in, and their days ([`super::patients`]).
 //! - `open_studies`, `sealed`: what a start reads, and what it need not ([`super::studies`]).
 //! - `state`: one row, the spool's position behind the last record that has its event.
 
@@ -11,10 +12,10 @@ use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::{LedgerError, studies::note_all};
+use super::{LedgerError, patients::note_all as note_patients, studies::note_all};
 
 /// What `user_version` says.
-pub const VERSION: i64 = 2;
+pub const VERSION: i64 = 3;
 /// What `application_id` says: "SULC".
 const APPLICATION: i64 = 0x53_55_4c_43;
 
@@ -41,6 +42,14 @@ CREATE TABLE series (series_uid TEXT NOT NULL, study_uid TEXT NOT NULL, PRIMARY 
 CREATE TABLE open_studies (study_uid TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 CREATE TABLE sealed (study_uid TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE INDEX sealed_seq ON sealed (seq);
+";
+
+/// What version 3 added.
+const PATIENTS: &str = "
+CREATE TABLE patients (
+    issuer TEXT NOT NULL, id TEXT NOT NULL, study_uid TEXT NOT NULL, study_date TEXT NOT NULL,
+    PRIMARY KEY (issuer, id, study_uid)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Opens for writing; makes the tables in a new file, migrates an older one.
@@ -80,6 +89,7 @@ fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
         let transaction = connection.transaction()?;
         transaction.execute_batch(TABLES)?;
         transaction.execute_batch(STUDIES)?;
+        transaction.execute_batch(PATIENTS)?;
         transaction.pragma_update(None, "application_id", APPLICATION)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;
@@ -95,10 +105,19 @@ fn migrate(connection: &mut Connection, found: i64) -> Result<(), LedgerError> {
         1 => {
             let transaction = connection.transaction()?;
             transaction.execute_batch(STUDIES)?;
+            transaction.execute_batch(PATIENTS)?;
             note_all(&transaction)?;
-            transaction.pragma_update(None, "user_version", 2)?;
+            transaction.pragma_update(None, "user_version", 3)?;
             transaction.commit()?;
-            migrate(connection, 2)
+            migrate(connection, 3)
+        }
+        2 => {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(PATIENTS)?;
+            note_patients(&transaction)?;
+            transaction.pragma_update(None, "user_version", 3)?;
+            transaction.commit()?;
+            migrate(connection, 3)
         }
         found => Err(LedgerError::Version { found, known: VERSION }),
     }

@@ -6,11 +6,12 @@
 use std::collections::BTreeSet;
 
 use rusqlite::{Connection, params};
-use sulcus_operators::rows::Seq;
+use sulcus_operators::rows::{PatientKey, Seq};
 
 use super::{
     LedgerError,
     event::{Arrival, Event, Scope},
+    patients::note_patient,
     store::unsigned,
 };
 
@@ -129,17 +130,20 @@ fn read(seq: Seq, body: &str) -> Result<Event, LedgerError> {
     serde_json::from_str(body).map_err(|source| LedgerError::Event { seq, source })
 }
 
-/// The series that was noted last: its next slice changes nothing here.
-pub(super) type Noted = Option<String>;
+/// The series that was noted last, and its patient: its next slice changes nothing here.
+pub(super) type Noted = Option<(String, PatientKey)>;
 
 /// Notes what an event says of its studies. `noted` is of the same transaction.
 pub(super) fn note(connection: &Connection, seq: Seq, event: &Event, noted: &mut Noted) -> Result<(), LedgerError> {
     if let Event::InstanceReceived { facts, .. } = event {
-        if noted.as_ref() == Some(&facts.series_uid) && touches(event) {
+        let is_noted =
+            |(series, patient): &(String, PatientKey)| *series == facts.series_uid && *patient == facts.patient;
+        if noted.as_ref().is_some_and(is_noted) && touches(event) {
             return Ok(());
         }
         let mut series = connection.prepare_cached("INSERT OR IGNORE INTO series VALUES (?, ?)")?;
         series.execute([&facts.series_uid, &facts.study_uid])?;
+        note_patient(connection, facts)?;
     }
     let Owners { studies, site } = owners(connection, event)?;
     let mut concern = connection.prepare_cached("INSERT OR IGNORE INTO concerns VALUES (?, ?)")?;
@@ -157,7 +161,7 @@ pub(super) fn note(connection: &Connection, seq: Seq, event: &Event, noted: &mut
     match event {
         // A UID that two studies share is looked up each time.
         Event::InstanceReceived { facts, .. } if touches(event) && studies.len() == 1 => {
-            *noted = Some(facts.series_uid.clone());
+            *noted = Some((facts.series_uid.clone(), facts.patient.clone()));
         }
         Event::StudySealed { .. } => *noted = None,
         _ => {}

@@ -232,7 +232,7 @@ fn a_newer_version_is_refused_with_both_numbers() {
     Ledger::create_or_open(&place.ledger()).unwrap().append(&[started(1)], 1).unwrap();
     change(&place.ledger(), "PRAGMA user_version = 7");
     let refused = Ledger::create_or_open(&place.ledger()).unwrap_err();
-    assert!(matches!(refused, LedgerError::Version { found: 7, known: 2 }));
+    assert!(matches!(refused, LedgerError::Version { found: 7, known: 3 }));
     assert!(matches!(Reader::open(&place.ledger()), Err(LedgerError::Version { found: 7, .. })));
 }
 
@@ -271,7 +271,7 @@ fn a_start_reads_the_open_studies_and_what_is_of_the_site() {
 }
 
 #[test]
-fn a_ledger_of_version_1_is_brought_to_version_2_with_all_its_events() {
+fn a_ledger_of_version_1_is_brought_to_this_version_with_all_its_events() {
     let place = Place::new();
     let mut ledger = Ledger::create_or_open(&place.ledger()).unwrap();
     commit(&mut ledger, &place.spool_some(0..3));
@@ -281,7 +281,7 @@ fn a_ledger_of_version_1_is_brought_to_version_2_with_all_its_events() {
     let before = Reader::open(&place.ledger()).unwrap().entries_after(0, 9).unwrap();
     change(
         &place.ledger(),
-        "DROP TABLE series; DROP TABLE open_studies; DROP TABLE sealed; PRAGMA user_version = 1;
+        "DROP TABLE patients; DROP TABLE series; DROP TABLE open_studies; DROP TABLE sealed; PRAGMA user_version = 1;
          DELETE FROM concerns WHERE key = '*' OR (key = '1.2.3' AND seq = 4)",
     );
     assert!(matches!(Reader::open(&place.ledger()), Err(LedgerError::Version { found: 1, .. })));
@@ -291,7 +291,41 @@ fn a_ledger_of_version_1_is_brought_to_version_2_with_all_its_events() {
     let at = reader.open_work().unwrap();
     assert_eq!((at.studies, at.site), (vec!["1.2.3".to_owned()], before[4..].to_vec()));
     assert_eq!(reader.about_study("1.2.3", 9).unwrap(), before[..4]);
+    assert_eq!(reader.studies_of(&facts(1, 1, &[]).patient).unwrap().len(), 1);
     assert_eq!(place.verify().faults, []);
+}
+
+#[test]
+fn a_ledger_of_version_2_learns_which_studies_are_of_one_patient() {
+    let place = Place::new();
+    let mut ledger = Ledger::create_or_open(&place.ledger()).unwrap();
+    let mut records = place.spool_some(0..4);
+    let changed = [("P1", "1.2.3", ""), ("P1", "1.2.4", "20260105"), ("P2", "1.2.4", "20260105"), ("", "1.2.5", "")];
+    for ((label, ..), (id, study, date)) in records.iter_mut().zip(changed) {
+        let Label::Received { facts, .. } = label else { panic!("another label") };
+        (facts.patient.id, facts.study_uid) = (id.to_owned(), study.to_owned());
+        facts.keywords.extend((!date.is_empty()).then(|| ("StudyDate".to_owned(), date.to_owned())));
+    }
+    commit(&mut ledger, &records);
+    drop(ledger);
+    let studies = || {
+        let reader = Reader::open(&place.ledger()).unwrap();
+        let of = |id: &str| {
+            let patient = sulcus_operators::rows::PatientKey { id: id.to_owned(), ..facts(1, 1, &[]).patient };
+            let studies = reader.studies_of(&patient).unwrap().into_iter();
+            studies.map(|study| (study.study_uid, study.study_date)).collect::<Vec<_>>()
+        };
+        [of("P1"), of("P2"), of(""), of("P3")]
+    };
+    let (first, second) = (("1.2.3".to_owned(), String::new()), ("1.2.4".to_owned(), "20260105".to_owned()));
+    let expected = [vec![first, second.clone()], vec![second], vec![], vec![]];
+    assert_eq!(studies(), expected, "one series of two patients in one batch is under both");
+    let before = Reader::open(&place.ledger()).unwrap().entries_after(0, 9).unwrap();
+    change(&place.ledger(), "DROP TABLE patients; PRAGMA user_version = 2");
+    assert!(matches!(Reader::open(&place.ledger()), Err(LedgerError::Version { found: 2, .. })));
+    drop(Ledger::create_or_open(&place.ledger()).unwrap());
+    assert_eq!(studies(), expected);
+    assert_eq!(Reader::open(&place.ledger()).unwrap().entries_after(0, 9).unwrap(), before);
 }
 
 proptest! {

@@ -34,5 +34,6 @@ pub fn outcome_of(run_key: Digest, lesions: u32) -> RunOutcome {
         intensity_scale: "stored".into(),
         notes: Vec::new(),
         lesions: (1..=lesions).map(lesion).collect(),
+        alignments: Vec::new(),
     }
 }

@@ -174,6 +174,7 @@ fn outcome(run_key: Digest) -> RunOutcome {
         intensity_scale: "stored".into(),
         notes: Vec::new(),
         lesions: (1..=5).map(lesion).collect(),
+        alignments: Vec::new(),
     }
 }
 
