@@ -130,14 +130,15 @@ fn read(seq: Seq, body: &str) -> Result<Event, LedgerError> {
     serde_json::from_str(body).map_err(|source| LedgerError::Event { seq, source })
 }
 
-/// The series that was noted last, and its patient: its next slice changes nothing here.
-pub(super) type Noted = Option<(String, PatientKey)>;
+/// The series that was noted last, its study and its patient: its next slice changes nothing here.
+pub(super) type Noted = Option<(String, String, PatientKey)>;
 
 /// Notes what an event says of its studies. `noted` is of the same transaction.
 pub(super) fn note(connection: &Connection, seq: Seq, event: &Event, noted: &mut Noted) -> Result<(), LedgerError> {
     if let Event::InstanceReceived { facts, .. } = event {
-        let is_noted =
-            |(series, patient): &(String, PatientKey)| *series == facts.series_uid && *patient == facts.patient;
+        let is_noted = |(series, study, patient): &(String, String, PatientKey)| {
+            *series == facts.series_uid && *study == facts.study_uid && *patient == facts.patient
+        };
         if noted.as_ref().is_some_and(is_noted) && touches(event) {
             return Ok(());
         }
@@ -161,7 +162,7 @@ pub(super) fn note(connection: &Connection, seq: Seq, event: &Event, noted: &mut
     match event {
         // A UID that two studies share is looked up each time.
         Event::InstanceReceived { facts, .. } if touches(event) && studies.len() == 1 => {
-            *noted = Some((facts.series_uid.clone(), facts.patient.clone()));
+            *noted = Some((facts.series_uid.clone(), facts.study_uid.clone(), facts.patient.clone()));
         }
         Event::StudySealed { .. } => *noted = None,
         _ => {}

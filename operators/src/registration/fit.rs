@@ -38,8 +38,8 @@ pub(super) struct Samples {
 }
 
 impl Samples {
-    /// Samples of a level, about `most` of them, evenly spread.
-    pub(super) fn of(level: &Level, centre: Vector, most: usize) -> Self {
+    /// Samples of a level, about `most` of them, evenly spread; those alone whose voxel (column, row, slice) is kept.
+    pub(super) fn of(level: &Level, centre: Vector, most: usize, keep: impl Fn([usize; 3]) -> bool) -> Self {
         let bins = bins(&level.voxels);
         let [columns, rows, _] = level.size;
         // A step that shares a factor with the columns would never see some of them.
@@ -50,8 +50,9 @@ impl Samples {
         let samples = (0..level.voxels.len())
             .step_by(step)
             .filter(|number| level.voxels[*number].is_finite())
-            .map(|number| {
-                let index = [number % columns, number / columns % rows, number / columns / rows];
+            .map(|number| (number, [number % columns, number / columns % rows, number / columns / rows]))
+            .filter(|(_, index)| keep(*index))
+            .map(|(number, index)| {
                 let place = less(level.point(index.map(|i| i as f64)), centre);
                 Sample { from_centre: place.map(|mm| mm as f32), bin: bins[number] }
             })

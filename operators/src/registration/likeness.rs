@@ -44,6 +44,33 @@ pub(super) fn likeness(fixed: &Level, moving: &Level, motion: &Rigid) -> Likenes
     Likeness { similarity: share(explained, weights), overlap: share(seen, all) }
 }
 
+/// The cubes in which two scans are alike.
+pub(super) struct Alike {
+    cubes: [usize; 3],
+    set: Vec<bool>,
+}
+
+impl Alike {
+    /// Cubes of `fixed` in which `moving` behind a motion explains at least this share of the variance.
+    pub(super) fn new(fixed: &Level, moving: &Level, motion: &Rigid, share: f64) -> Self {
+        let cubes = fixed.size.map(|extent| extent / SIDE);
+        let alike = |number: usize| {
+            let cube = [number % cubes[0], number / cubes[0] % cubes[1], number / cubes[0] / cubes[1]];
+            let found = compare(fixed, moving, motion, cube.map(|at| at * SIDE)).and_then(|(_, other)| other);
+            found.is_some_and(|(_, squared)| squared >= share)
+        };
+        let set = (0..cubes.iter().product()).into_par_iter().map(alike).collect();
+        Alike { cubes, set }
+    }
+
+    /// True where a voxel lies in one of them.
+    pub(super) fn holds(&self, voxel: [usize; 3]) -> bool {
+        let [x, y, z] = voxel.map(|at| at / SIDE);
+        let inside = x < self.cubes[0] && y < self.cubes[1];
+        inside && self.set.get((z * self.cubes[1] + y) * self.cubes[0] + x).copied().unwrap_or_default()
+    }
+}
+
 /// Deviation of the fixed image in a cube, and where the cube lies in the moving image, that one's deviation and the
 /// squared correlation of both. None where the fixed image is flat, or tells nothing.
 fn compare(fixed: &Level, moving: &Level, motion: &Rigid, first: [usize; 3]) -> Option<(f64, Option<(f64, f64)>)> {

@@ -17,7 +17,7 @@ use crate::volume::Volume;
 use air::{range, without_noise};
 use fit::{Pose, Samples, fit};
 use level::Level;
-use likeness::likeness;
+use likeness::{Alike, likeness};
 pub use rigid::{Rigid, RigidRow};
 use rigid::{UNIT, less, rotation};
 pub use row::Alignment;
@@ -32,6 +32,9 @@ const SAMPLES: [usize; 3] = [12_000, 40_000, 150_000];
 const TURNED: f64 = 14.0;
 /// How many of the coarse fits go on.
 const GO_ON: usize = 4;
+
+/// Squared local correlation from which on a place counts in the last fit.
+const CORRESPONDS: f64 = 0.5;
 
 /// Mean squared local correlation, per mille, from which on two scans count as aligned.
 pub const LEAST_SIMILARITY: u32 = 400;
@@ -100,18 +103,22 @@ fn best(new: &Volume, earlier: &Volume) -> Option<Aligned> {
 fn search(levels: &[[Level; 2]; 3]) -> Option<Rigid> {
     let [[coarse, coarse_moving], [middle, middle_moving], [fine, fine_moving]] = levels;
     let centre = coarse.centre();
-    let samples = Samples::of(coarse, centre, SAMPLES[0]);
+    let samples = Samples::of(coarse, centre, SAMPLES[0], |_| true);
     let starts = starts(coarse, coarse_moving).into_iter();
     let mut fits: Vec<(Pose, f64)> = starts.filter_map(|start| fit(&samples, coarse_moving, start, 12, 0.5)).collect();
     fits.sort_by(|(_, a), (_, b)| a.total_cmp(b));
-    let samples = Samples::of(middle, centre, SAMPLES[1]);
+    let samples = Samples::of(middle, centre, SAMPLES[1], |_| true);
     let best = distinct(fits)
         .into_iter()
         .filter_map(|start| fit(&samples, middle_moving, start, 20, 0.1))
         .min_by(|(_, a), (_, b)| a.total_cmp(b))?
         .0;
-    let samples = Samples::of(fine, centre, SAMPLES[2]);
+    let samples = Samples::of(fine, centre, SAMPLES[2], |_| true);
     let (best, _) = fit(&samples, fine_moving, best, 30, 0.01)?;
+    // What does not correspond (jaw and neck, bone that is noise in one image, other tissue) pulls no longer.
+    let alike = Alike::new(fine, fine_moving, &best.rigid(centre), CORRESPONDS);
+    let samples = Samples::of(fine, centre, SAMPLES[2], |voxel| alike.holds(voxel));
+    let best = fit(&samples, fine_moving, best, 30, 0.01).map_or(best, |(better, _)| better);
     Some(best.rigid(centre))
 }
 
