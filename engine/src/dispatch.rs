@@ -4,14 +4,17 @@
 //! undone in the middle of a replay may be done later in it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use sulcus_config::Site;
-use sulcus_operators::rows::{Fault, Seq};
+use sulcus_operators::{
+    digest::Digest,
+    rows::{Fault, Seq},
+};
 
 use crate::{
     failure::Hinted,
@@ -236,6 +239,12 @@ impl Engine {
         let mut next: Option<Instant> = None;
         let standing = self.tail.standing();
         let in_flight = &mut self.in_flight;
+        let running: BTreeSet<Digest> = in_flight
+            .keys()
+            .filter_map(|key| if let Key::Run(run_key) = key { Some(*run_key) } else { None })
+            .collect();
+        // A lane that has answered is free only once the graph has seen its answer.
+        let free = if standing.revisions.is_empty() { self.infer.len().saturating_sub(running.len()) } else { 0 };
         let mut offer = |key: Key, offered: &mut dyn FnMut(&Key) -> bool| {
             if !in_flight.contains_key(&key) && offered(&key) {
                 in_flight.insert(key, None);
@@ -247,10 +256,11 @@ impl Engine {
         for row in standing.objects.iter() {
             offer(Key::Encode(row.key.clone(), row.role), &mut |key| self.encode.offer(key, || row.clone()));
         }
-        // Oldest first: by the event that brought the series' first slice.
-        let mut runs: Vec<&RunToDo> = standing.runs.iter().collect();
+        // Oldest first: by the event that brought the series' first slice. A run's lesions are compared with those of
+        // reports, so what has run is reported before the next one begins.
+        let mut runs: Vec<&RunToDo> = standing.runs.iter().filter(|_| free > 0).collect();
         runs.sort_by_key(|row| row.order.members.first().copied());
-        for row in runs {
+        for row in runs.into_iter().filter(|row| !running.contains(&row.order.run_key)).take(free) {
             let key = Key::Run(row.order.run_key);
             offer(key, &mut |key| self.infer.iter().any(|lane| lane.offer(key, || row.clone())));
         }

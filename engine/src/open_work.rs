@@ -215,7 +215,7 @@ impl OpenWork {
         }
         study.patients.insert(patient.clone());
         self.patients.entry(patient.clone()).or_default().insert(study_uid.to_owned());
-        for other in history.of_patient(patient)? {
+        for other in history.visits_of(patient)? {
             // What is open is in the graph already, but at a start, which opens it later.
             if !self.studies.contains_key(&other) {
                 self.open(&other, before, history)?;

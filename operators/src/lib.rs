@@ -14,6 +14,7 @@ pub mod part10;
 pub mod phantom;
 pub mod pixels;
 pub mod prescan;
+pub mod registration;
 pub mod results;
 pub mod rows;
 pub mod series;

@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 pub use sulcus_config::Role;
 
 use crate::digest::Digest;
-pub use crate::visits::{VisitChange, VisitRow};
+pub use crate::{
+    registration::{Alignment, RigidRow},
+    visits::{VisitChange, VisitRow},
+};
 
 /// A sequence number of the ledger: 1 for the first event, then without gaps.
 pub type Seq = u64;
@@ -295,18 +298,9 @@ pub struct RunOutcome {
     pub notes: Vec<String>,
     /// The lesions, by label.
     pub lesions: Vec<LesionRow>,
-    /// Other visits of the patient that the lesions were compared with.
+    /// The visits of the patient before that the lesions were compared with, in this order.
     #[serde(default)]
     pub alignments: Vec<Alignment>,
-}
-
-/// A visit that a run's lesions were compared with.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Alignment {
-    /// StudyInstanceUID of the visit.
-    pub study_uid: String,
-    /// Its run.
-    pub run_key: Digest,
 }
 
 /// Whether a report stands or was taken back.

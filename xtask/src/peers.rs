@@ -16,6 +16,7 @@ const PYTHON: &[&str] = &[
     "numpy==2.4.6",
     "pydicom==3.0.2",
     "pynetdicom==3.0.4",
+    "SimpleITK==2.5.2",
 ];
 
 /// System packages: the program that shows each is there, the package, and what skips without it.

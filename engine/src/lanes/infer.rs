@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sulcus_operators::{
     digest::Digest,
-    rows::{RunOutcome, Seq},
+    rows::{InstanceFacts, RunOutcome, Seq},
 };
 
 use super::{
@@ -12,11 +12,12 @@ use super::{
     models::Models,
     order::{Cause, EarlierRun, Failure, Order, Reply, SourceInstance},
     port::{Port, Stopping},
+    visits::visits,
 };
 use crate::{
     graph::RunToDo,
     ledger::{
-        event::{Entry, Event, ReportedRun},
+        event::{Entry, Event, ReportedRun, SpoolPlace},
         read::Reader,
     },
 };
@@ -38,8 +39,9 @@ pub fn infer(
     let outcome = port.stop().until_cured(|| {
         let package = models.to_run(&job.order.model)?;
         let instances = sources(reader, &job.order.members)?;
-        let earlier = earlier(reader, job)?;
-        worker.ask(&Order::Run { order: job.order.clone(), package, instances, earlier }, &mut |done, of| {
+        let (earlier, visits) = (earlier(reader, job)?, visits(reader, job)?);
+        let order = Order::Run { order: job.order.clone(), package, instances, earlier, visits };
+        worker.ask(&order, &mut |done, of| {
             tracing::debug!(run = run_key.short(), done, of, "tiles");
         })
     })?;
@@ -117,12 +119,10 @@ pub fn sources(reader: &Reader, members: &[Seq]) -> Result<Vec<SourceInstance>, 
     let instances = reader.instances(members).map_err(|error| {
         Failure::surroundings(format!("the ledger cannot be read: {error}"), "run `sulcus ledger verify`")
     })?;
-    Ok(instances
-        .into_iter()
-        .map(|(facts, place)| SourceInstance {
-            place,
-            transfer_syntax: facts.transfer_syntax,
-            sop_instance_uid: facts.sop_instance_uid,
-        })
-        .collect())
+    Ok(instances.into_iter().map(source).collect())
+}
+
+/// An instance as a worker is told of it.
+pub(super) fn source((facts, place): (InstanceFacts, SpoolPlace)) -> SourceInstance {
+    SourceInstance { place, transfer_syntax: facts.transfer_syntax, sop_instance_uid: facts.sop_instance_uid }
 }

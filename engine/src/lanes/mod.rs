@@ -18,6 +18,7 @@ pub mod infer;
 pub mod models;
 pub mod order;
 pub mod port;
+pub mod visits;
 
 use std::{
     sync::{

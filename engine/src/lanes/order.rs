@@ -32,6 +32,19 @@ pub struct EarlierRun {
     pub same_series: bool,
 }
 
+/// What was reported on an earlier visit of the same patient, who lay another way then.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EarlierVisit {
+    /// StudyInstanceUID.
+    pub study_uid: String,
+    /// StudyDate as in the file; empty where missing.
+    pub study_date: String,
+    /// What the reported run gave.
+    pub outcome: RunOutcome,
+    /// The instances of its series.
+    pub instances: Vec<SourceInstance>,
+}
+
 /// Work for a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[allow(clippy::large_enum_variant)]
@@ -46,6 +59,8 @@ pub enum Order {
         instances: Vec<SourceInstance>,
         /// Runs whose lesions the new ones may be, newest first.
         earlier: Vec<EarlierRun>,
+        /// Visits whose lesions the new ones may be, nearest first.
+        visits: Vec<EarlierVisit>,
     },
     /// Make one object of a revision, and check what was written.
     Encode(EncodeOrder),

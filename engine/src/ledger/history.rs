@@ -9,9 +9,10 @@ use sulcus_operators::{
 use super::{
     LedgerError,
     event::{Entry, Event, RevisionKey, StudySummary},
+    patients::visits_of,
     read::{Reader, Stored, as_column},
     store::unsigned,
-    studies::{Owners, SITE, of_patient, owners},
+    studies::{Owners, SITE, owners},
 };
 
 /// Whoever can look back into the log. The ledger's reader does; tests look into a list.
@@ -23,7 +24,7 @@ pub trait History {
     /// The entries before `before` that speak of a run, in order.
     fn about_run(&self, run_key: &Digest, before: Seq) -> Result<Vec<Entry>, LedgerError>;
     /// The studies that were ever received of a patient; none where they are too many to be visits.
-    fn of_patient(&self, patient: &PatientKey) -> Result<Vec<String>, LedgerError>;
+    fn visits_of(&self, patient: &PatientKey) -> Result<Vec<String>, LedgerError>;
 }
 
 impl History for Reader {
@@ -39,8 +40,8 @@ impl History for Reader {
         self.about(&run_key.to_string(), before)
     }
 
-    fn of_patient(&self, patient: &PatientKey) -> Result<Vec<String>, LedgerError> {
-        of_patient(&self.connection, patient)
+    fn visits_of(&self, patient: &PatientKey) -> Result<Vec<String>, LedgerError> {
+        visits_of(&self.connection, patient)
     }
 }
 

@@ -8,6 +8,7 @@ pub mod commitments;
 pub mod event;
 pub mod history;
 mod names;
+pub mod patients;
 pub mod read;
 pub mod reconcile;
 mod rules;

@@ -4,7 +4,7 @@
 //! - `concerns`: which events speak of a UID or a digest (instance, series, study, run, object).
 //! - `held`: the instance that stands under each SOP Instance UID; gone when withdrawn.
 //! - `series`: which study a series was received in.
-//! - `patients`: the studies that were received of a patient.
+//! - `patients`: which studies a patient's instances were received in, and their days ([`super::patients`]).
 //! - `open_studies`, `sealed`: what a start reads, and what it need not ([`super::studies`]).
 //! - `state`: one row, the spool's position behind the last record that has its event.
 
@@ -12,10 +12,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::{
-    LedgerError,
-    studies::{note_all, note_patients},
-};
+use super::{LedgerError, patients::note_all as note_patients, studies::note_all};
 
 /// What `user_version` says.
 pub const VERSION: i64 = 3;
@@ -50,7 +47,8 @@ CREATE INDEX sealed_seq ON sealed (seq);
 /// What version 3 added.
 const PATIENTS: &str = "
 CREATE TABLE patients (
-    issuer TEXT NOT NULL, id TEXT NOT NULL, study_uid TEXT NOT NULL, PRIMARY KEY (issuer, id, study_uid)
+    issuer TEXT NOT NULL, id TEXT NOT NULL, study_uid TEXT NOT NULL, study_date TEXT NOT NULL,
+    PRIMARY KEY (issuer, id, study_uid)
 ) STRICT, WITHOUT ROWID;
 ";
 
@@ -109,17 +107,17 @@ fn migrate(connection: &mut Connection, found: i64) -> Result<(), LedgerError> {
             transaction.execute_batch(STUDIES)?;
             transaction.execute_batch(PATIENTS)?;
             note_all(&transaction)?;
-            transaction.pragma_update(None, "user_version", VERSION)?;
+            transaction.pragma_update(None, "user_version", 3)?;
             transaction.commit()?;
-            migrate(connection, VERSION)
+            migrate(connection, 3)
         }
         2 => {
             let transaction = connection.transaction()?;
             transaction.execute_batch(PATIENTS)?;
             note_patients(&transaction)?;
-            transaction.pragma_update(None, "user_version", VERSION)?;
+            transaction.pragma_update(None, "user_version", 3)?;
             transaction.commit()?;
-            migrate(connection, VERSION)
+            migrate(connection, 3)
         }
         found => Err(LedgerError::Version { found, known: VERSION }),
     }

@@ -6,16 +6,14 @@
 use std::collections::BTreeSet;
 
 use rusqlite::{Connection, params};
-use sulcus_operators::rows::{InstanceFacts, PatientKey, Seq};
+use sulcus_operators::rows::{PatientKey, Seq};
 
 use super::{
     LedgerError,
     event::{Arrival, Event, Scope},
+    patients::note_patient,
     store::unsigned,
 };
-
-/// Who has more studies than this is a phantom or a test, not a patient whose visits anybody compares.
-pub const MOST_STUDIES: usize = 64;
 
 /// Under this key of `concerns` lie the events that belong to no study: rules, and bytes in quarantine.
 pub const SITE: &str = "*";
@@ -135,20 +133,21 @@ fn read(seq: Seq, body: &str) -> Result<Event, LedgerError> {
     serde_json::from_str(body).map_err(|source| LedgerError::Event { seq, source })
 }
 
-/// The series and patient that were noted last: the next such slice changes nothing here.
-pub(super) type Noted = Option<(String, PatientKey)>;
+/// The series that was noted last, its study and its patient: its next slice changes nothing here.
+pub(super) type Noted = Option<(String, String, PatientKey)>;
 
 /// Notes what an event says of its studies. `noted` is of the same transaction.
 pub(super) fn note(connection: &Connection, seq: Seq, event: &Event, noted: &mut Noted) -> Result<(), LedgerError> {
     if let Event::InstanceReceived { facts, .. } = event {
-        let same =
-            noted.as_ref().is_some_and(|(series, patient)| (series, patient) == (&facts.series_uid, &facts.patient));
-        if same && touches(event) {
+        let is_noted = |(series, study, patient): &(String, String, PatientKey)| {
+            *series == facts.series_uid && *study == facts.study_uid && *patient == facts.patient
+        };
+        if noted.as_ref().is_some_and(is_noted) && touches(event) {
             return Ok(());
         }
-        note_patient(connection, facts)?;
         let mut series = connection.prepare_cached("INSERT OR IGNORE INTO series VALUES (?, ?)")?;
         series.execute([&facts.series_uid, &facts.study_uid])?;
+        note_patient(connection, facts)?;
     }
     let Owners { studies, site } = owners(connection, event)?;
     let mut concern = connection.prepare_cached("INSERT OR IGNORE INTO concerns VALUES (?, ?)")?;
@@ -166,7 +165,7 @@ pub(super) fn note(connection: &Connection, seq: Seq, event: &Event, noted: &mut
     match event {
         // A UID that two studies share is looked up each time.
         Event::InstanceReceived { facts, .. } if touches(event) && studies.len() == 1 => {
-            *noted = Some((facts.series_uid.clone(), facts.patient.clone()));
+            *noted = Some((facts.series_uid.clone(), facts.study_uid.clone(), facts.patient.clone()));
         }
         Event::StudySealed { .. } => *noted = None,
         _ => {}
@@ -194,37 +193,6 @@ fn seal(connection: &Connection, study_uid: &str, seq: Seq, as_of: Seq) -> Resul
     let mut sealed = connection.prepare_cached("INSERT OR REPLACE INTO sealed VALUES (?, ?)")?;
     sealed.execute(params![study_uid, seq as i64])?;
     Ok(())
-}
-
-fn note_patient(connection: &Connection, facts: &InstanceFacts) -> Result<(), LedgerError> {
-    // Without an id nobody knows whether two studies are of one patient.
-    if !facts.patient.id.is_empty() {
-        let mut patients = connection.prepare_cached("INSERT OR IGNORE INTO patients VALUES (?, ?, ?)")?;
-        patients.execute([&facts.patient.issuer, &facts.patient.id, &facts.study_uid])?;
-    }
-    Ok(())
-}
-
-/// Notes the patients of a ledger that did not know them yet.
-pub(super) fn note_patients(connection: &Connection) -> Result<(), LedgerError> {
-    let mut statement = connection.prepare("SELECT seq, body FROM events WHERE name = 'InstanceReceived'")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        if let Event::InstanceReceived { facts, .. } = read(unsigned(row, 0)?, &row.get::<_, String>(1)?)? {
-            note_patient(connection, &facts)?;
-        }
-    }
-    Ok(())
-}
-
-/// The studies that were ever received of a patient, by UID; none where there are more than [`MOST_STUDIES`].
-pub(super) fn of_patient(connection: &Connection, patient: &PatientKey) -> Result<Vec<String>, LedgerError> {
-    let query = "SELECT study_uid FROM patients WHERE issuer = ? AND id = ? LIMIT ?";
-    let mut statement = connection.prepare_cached(query)?;
-    let limit = MOST_STUDIES as i64 + 1;
-    let studies = statement.query_map(params![patient.issuer, patient.id, limit], |row| row.get(0))?;
-    let studies: Vec<String> = studies.collect::<Result<_, _>>()?;
-    Ok(if studies.len() > MOST_STUDIES { Vec::new() } else { studies })
 }
 
 /// Notes all events of a ledger that knew no studies yet.

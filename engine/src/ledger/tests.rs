@@ -297,8 +297,41 @@ fn is_migrated(version: i64, downgrade: &str) {
     assert_eq!(reader.about_study("1.2.3", 9).unwrap(), before[..4]);
     let Event::InstanceReceived { facts, .. } = &before[0].event else { panic!("{before:?}") };
     assert!(!facts.patient.id.is_empty());
-    assert_eq!(reader.of_patient(&facts.patient).unwrap(), ["1.2.3"]);
+    assert_eq!(reader.visits_of(&facts.patient).unwrap(), ["1.2.3"]);
     assert_eq!(place.verify().faults, []);
+}
+
+#[test]
+fn a_ledger_of_version_2_learns_which_studies_are_of_one_patient() {
+    let place = Place::new();
+    let mut ledger = Ledger::create_or_open(&place.ledger()).unwrap();
+    let mut records = place.spool_some(0..4);
+    let changed = [("P1", "1.2.3", ""), ("P1", "1.2.4", "20260105"), ("P2", "1.2.4", "20260105"), ("", "1.2.5", "")];
+    for ((label, ..), (id, study, date)) in records.iter_mut().zip(changed) {
+        let Label::Received { facts, .. } = label else { panic!("another label") };
+        (facts.patient.id, facts.study_uid) = (id.to_owned(), study.to_owned());
+        facts.keywords.extend((!date.is_empty()).then(|| ("StudyDate".to_owned(), date.to_owned())));
+    }
+    commit(&mut ledger, &records);
+    drop(ledger);
+    let studies = || {
+        let reader = Reader::open(&place.ledger()).unwrap();
+        let of = |id: &str| {
+            let patient = sulcus_operators::rows::PatientKey { id: id.to_owned(), ..facts(1, 1, &[]).patient };
+            let studies = reader.studies_of(&patient).unwrap().into_iter();
+            studies.map(|study| (study.study_uid, study.study_date)).collect::<Vec<_>>()
+        };
+        [of("P1"), of("P2"), of(""), of("P3")]
+    };
+    let (first, second) = (("1.2.3".to_owned(), String::new()), ("1.2.4".to_owned(), "20260105".to_owned()));
+    let expected = [vec![first, second.clone()], vec![second], vec![], vec![]];
+    assert_eq!(studies(), expected, "one series of two patients in one batch is under both");
+    let before = Reader::open(&place.ledger()).unwrap().entries_after(0, 9).unwrap();
+    change(&place.ledger(), "DROP TABLE patients; PRAGMA user_version = 2");
+    assert!(matches!(Reader::open(&place.ledger()), Err(LedgerError::Version { found: 2, .. })));
+    drop(Ledger::create_or_open(&place.ledger()).unwrap());
+    assert_eq!(studies(), expected);
+    assert_eq!(Reader::open(&place.ledger()).unwrap().entries_after(0, 9).unwrap(), before);
 }
 
 proptest! {

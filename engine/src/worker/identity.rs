@@ -1,28 +1,87 @@
-//! The lesions of a run that are lesions of a run before keep their tracking UIDs, and so what readers said of them.
+//! The lesions of a run that are lesions of a run before keep their tracking UIDs, and so what readers said of them:
+//! first those of the same study, then those of other visits of the patient, whose scans are aligned for it.
 
 use ndarray::ArrayView3;
 use sulcus_operators::{
-    lesions::tracking::{Followed, Found, affine_nm, follow},
-    rows::LesionRow,
+    lesions::{
+        tracking::{Followed, Found, affine_nm, follow},
+        visits::follow_moved,
+    },
+    registration::{NotAligned, align},
+    rows::{Alignment, LesionRow, RunOutcome},
     volume::Volume,
 };
 
 use super::run::load_labels;
-use crate::{lanes::order::EarlierRun, results_store::ResultsStore};
+use crate::{
+    lanes::order::{EarlierRun, EarlierVisit, Failure},
+    results_store::ResultsStore,
+};
 
-/// Gives the lesions of a volume the tracking UIDs that they had in earlier runs (newest first) on the same series or
-/// in the same frame of reference. Also says with which runs they could not be compared.
+/// What a run is compared with.
+pub(super) struct Before<'a> {
+    /// Runs on the same study, newest first.
+    pub runs: &'a [EarlierRun],
+    /// Other visits, nearest first.
+    pub visits: &'a [EarlierVisit],
+    /// Makes the volume that a visit's run was made on.
+    pub volume: &'a mut dyn FnMut(&EarlierVisit) -> Result<Volume, Failure>,
+}
+
+/// Lesions that have their identities.
+pub(super) struct Kept {
+    /// The lesions, by label.
+    pub lesions: Vec<LesionRow>,
+    /// With what they could not be compared, in words.
+    pub notes: Vec<String>,
+    /// Visits that they were compared with.
+    pub alignments: Vec<Alignment>,
+}
+
+/// Gives the lesions of a volume the tracking UIDs that they had in earlier runs on the same series or in the same
+/// frame of reference, then those that they had at other visits.
 pub(super) fn keep_identities(
     results: &ResultsStore,
     volume: &Volume,
     labels: ArrayView3<'_, u16>,
     mut lesions: Vec<LesionRow>,
-    earlier: &[EarlierRun],
-) -> (Vec<LesionRow>, Vec<String>) {
+    before: Before<'_>,
+) -> Kept {
     let new = Found { labels, affine_nm: affine_nm(&volume.grid), lesions: &lesions };
-    let (mut followed, mut lost) = (Followed::new(), Vec::new());
-    for EarlierRun { outcome, same_series } in earlier {
+    let mut followed = Followed::new();
+    let mut notes = within_study(results, volume, &new, before.runs, &mut followed);
+    let mut alignments = Vec::new();
+    for visit in before.visits {
         if followed.len() == lesions.len() {
+            break;
+        }
+        match of_visit(results, volume, &new, visit, before.volume, &mut followed) {
+            Ok(alignment) => alignments.push(alignment),
+            Err(why) => {
+                tracing::warn!(run = visit.outcome.run_key.short(), why, "lesions not compared with an earlier visit");
+                notes.push(format!("lesions were not compared with {}: {why}", words(visit)));
+            }
+        }
+    }
+    for lesion in &mut lesions {
+        if let Some(uid) = followed.remove(&lesion.label) {
+            lesion.tracking_uid = uid;
+        }
+    }
+    Kept { lesions, notes, alignments }
+}
+
+/// Follows the runs of the same study; says with which the lesions could not be compared.
+fn within_study(
+    results: &ResultsStore,
+    volume: &Volume,
+    new: &Found<'_>,
+    runs: &[EarlierRun],
+    followed: &mut Followed,
+) -> Vec<String> {
+    let mut lost = Vec::new();
+    for EarlierRun { outcome, same_series } in runs {
+        if followed.len() == new.lesions.len() {
             break;
         }
         let same_space = !volume.frame_of_reference_uid.is_empty()
@@ -31,10 +90,7 @@ pub(super) fn keep_identities(
             continue;
         }
         match load_labels(results, outcome) {
-            Ok(labels) => {
-                let was = Found { labels: labels.view(), affine_nm: outcome.affine_nm, lesions: &outcome.lesions };
-                follow(&new, &was, &mut followed);
-            }
+            Ok(labels) => follow(new, &found(outcome, labels.view()), followed),
             Err(failure) => {
                 tracing::warn!(run = outcome.run_key.short(), reason = failure.reason, "lesions not compared");
                 lost.push(format!(
@@ -45,88 +101,43 @@ pub(super) fn keep_identities(
             }
         }
     }
-    for lesion in &mut lesions {
-        if let Some(uid) = followed.remove(&lesion.label) {
-            lesion.tracking_uid = uid;
+    lost
+}
+
+fn found<'a>(outcome: &'a RunOutcome, labels: ArrayView3<'a, u16>) -> Found<'a> {
+    Found { labels, affine_nm: outcome.affine_nm, lesions: &outcome.lesions }
+}
+
+/// Follows a visit, or says in words why not.
+fn of_visit(
+    results: &ResultsStore,
+    volume: &Volume,
+    new: &Found<'_>,
+    visit: &EarlierVisit,
+    volume_of: &mut dyn FnMut(&EarlierVisit) -> Result<Volume, Failure>,
+    followed: &mut Followed,
+) -> Result<Alignment, String> {
+    let outcome = &visit.outcome;
+    let labels = load_labels(results, outcome).map_err(|_| "its label map cannot be read".to_owned())?;
+    let earlier = volume_of(visit).map_err(|failure| failure.reason)?;
+    let aligned = align(volume, &earlier).map_err(|error| match error {
+        NotAligned::Empty => "a scan shows too little to be aligned".to_owned(),
+        NotAligned::Unlike { .. } => "the scans could not be aligned".to_owned(),
+    })?;
+    follow_moved(new, &found(outcome, labels.view()), &aligned.motion, followed);
+    Ok(Alignment::new(&visit.study_uid, outcome.run_key, &aligned))
+}
+
+/// A visit by its day.
+fn words(visit: &EarlierVisit) -> String {
+    match visit.study_date.as_str() {
+        date if date.len() == 8 && date.is_ascii() => {
+            format!("the visit of {}-{}-{}", &date[..4], &date[4..6], &date[6..])
         }
+        _ => "a visit without a date".to_owned(),
     }
-    (lesions, lost)
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use ndarray::Array3;
-    use sulcus_operators::{digest::Digest, rows::RunOutcome, volume::Grid};
-
-    use super::*;
-    use crate::worker::run::store_labels;
-
-    const UNIT: [[f64; 4]; 4] =
-        [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]];
-
-    fn volume() -> Volume {
-        Volume {
-            grid: Grid { size: [2, 2, 2], affine: UNIT },
-            voxels: Array3::zeros([2, 2, 2]),
-            frame_of_reference_uid: "1.2.3".to_owned(),
-            rescale: None,
-            intensity_scale: String::new(),
-            notes: Vec::new(),
-            frames: Vec::new(),
-            stack: String::new(),
-        }
-    }
-
-    fn lesion(tracking_uid: &str) -> LesionRow {
-        LesionRow {
-            label: 1,
-            tracking_uid: tracking_uid.to_owned(),
-            voxels: 8,
-            volume_nl: 8000,
-            centroid_um: [500; 3],
-            box_first: [0; 3],
-            box_size: [2; 3],
-            mean_intensity_milli: 0,
-            probability_permille: 900,
-            peak_probability_permille: 900,
-        }
-    }
-
-    #[test]
-    fn only_a_run_in_the_same_patient_space_gives_its_identities() {
-        let folder = tempfile::tempdir().unwrap();
-        let results = ResultsStore::open(folder.path()).unwrap();
-        let labels = Array3::from_elem([2, 2, 2], 1u16);
-        let outcome = RunOutcome {
-            run_key: Digest::of(b"earlier"),
-            mask: store_labels(&results, &labels).unwrap(),
-            probability: None,
-            size: [2; 3],
-            spacing_um: [1000; 3],
-            affine_nm: affine_nm(&volume().grid),
-            frame_of_reference_uid: "1.2.3".to_owned(),
-            intensity_scale: String::new(),
-            notes: Vec::new(),
-            lesions: vec![lesion("2.25.1")],
-            alignments: Vec::new(),
-        };
-        let kept = |volume: &Volume, outcome: &RunOutcome, same_series| {
-            let earlier = [EarlierRun { outcome: outcome.clone(), same_series }];
-            let (lesions, lost) = keep_identities(&results, volume, labels.view(), vec![lesion("2.25.2")], &earlier);
-            (lesions[0].tracking_uid.clone(), lost.len())
-        };
-        let (was, new) = (("2.25.1".to_owned(), 0), ("2.25.2".to_owned(), 0));
-        assert_eq!(kept(&volume(), &outcome, false), was, "the same frame of reference");
-        let elsewhere = RunOutcome { frame_of_reference_uid: "1.2.4".to_owned(), ..outcome.clone() };
-        assert_eq!(kept(&volume(), &elsewhere, false), new);
-        assert_eq!(kept(&volume(), &elsewhere, true), was, "the same series");
-        let unplaced = RunOutcome { frame_of_reference_uid: String::new(), ..outcome.clone() };
-        let nowhere = Volume { frame_of_reference_uid: String::new(), ..volume() };
-        assert_eq!(kept(&nowhere, &unplaced, false), new, "two that name none share none");
-        assert_eq!(kept(&nowhere, &RunOutcome { affine_nm: None, ..unplaced }, true), was, "of an old ledger");
-
-        let lost = RunOutcome { mask: Digest::of(b"lost"), ..outcome };
-        assert_eq!(kept(&volume(), &lost, true), ("2.25.2".to_owned(), 1), "a lost label map is said, and no failure");
-    }
-}
+#[path = "identity_tests.rs"]
+mod tests;

@@ -85,7 +85,9 @@ impl Worker {
 
     fn carry_out(&mut self, order: &Order, progress: &mut dyn FnMut(Reply) -> std::io::Result<()>) -> Reply {
         let outcome = catch_unwind(AssertUnwindSafe(|| match order {
-            Order::Run { order, package, instances, earlier } => self.run(order, package, instances, earlier, progress),
+            Order::Run { order, package, instances, earlier, visits } => {
+                self.run(order, package, instances, (earlier, visits), progress)
+            }
             Order::Encode(order) => self.encode(order),
         }));
         match outcome {
@@ -100,18 +102,7 @@ impl Worker {
 
     /// Reads the data sets of some instances from the spool.
     fn data_sets(&mut self, instances: &[SourceInstance]) -> Result<Vec<Vec<u8>>, Failure> {
-        instances
-            .iter()
-            .map(|instance| {
-                self.spool.data_set(&instance.place).map(|(_, data_set)| data_set).map_err(|error| {
-                    let reason = format!("the bytes of instance {} cannot be read: {error}", instance.sop_instance_uid);
-                    match error {
-                        ReadError::Io { .. } => Failure::surroundings(reason, "check the disk of the data folder"),
-                        ReadError::Damaged { .. } => Failure::input(reason, "run `sulcus ledger verify`"),
-                    }
-                })
-            })
-            .collect()
+        data_sets(&mut self.spool, instances)
     }
 
     /// The session of a package, which must hold `model` where one is named.
@@ -141,6 +132,22 @@ impl Worker {
 /// Checks that ONNX Runtime is there for the devices of a site, by loading it.
 pub fn check_devices(site: &Site) -> Result<(), Hinted> {
     site.devices.iter().try_for_each(|device| run::Compute::of(site, &device.name)?.runtime().map(|_| ()))
+}
+
+/// Reads the data sets of some instances from a spool.
+fn data_sets(spool: &mut SpoolReader, instances: &[SourceInstance]) -> Result<Vec<Vec<u8>>, Failure> {
+    instances
+        .iter()
+        .map(|instance| {
+            spool.data_set(&instance.place).map(|(_, data_set)| data_set).map_err(|error| {
+                let reason = format!("the bytes of instance {} cannot be read: {error}", instance.sop_instance_uid);
+                match error {
+                    ReadError::Io { .. } => Failure::surroundings(reason, "check the disk of the data folder"),
+                    ReadError::Damaged { .. } => Failure::input(reason, "run `sulcus ledger verify`"),
+                }
+            })
+        })
+        .collect()
 }
 
 /// Data sets and their transfer syntaxes side by side.

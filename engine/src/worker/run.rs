@@ -24,11 +24,15 @@ use sulcus_operators::{
     volume::Volume,
 };
 
-use super::{Worker, encoded, identity::keep_identities};
+use super::{
+    Worker, data_sets, encoded,
+    identity::{Before, keep_identities},
+};
 use crate::{
     failure::Hinted,
-    lanes::order::{EarlierRun, Failure, Reply, SourceInstance},
+    lanes::order::{EarlierRun, EarlierVisit, Failure, Reply, SourceInstance},
     results_store::ResultsStore,
+    spool::read::SpoolReader,
 };
 
 /// What a worker computes with.
@@ -86,7 +90,7 @@ impl Worker {
         order: &RunOrder,
         package: &Path,
         instances: &[SourceInstance],
-        earlier: &[EarlierRun],
+        (runs, visits): (&[EarlierRun], &[EarlierVisit]),
         progress: &mut dyn FnMut(Reply) -> std::io::Result<()>,
     ) -> Result<Reply, Failure> {
         let data_sets = self.data_sets(instances)?;
@@ -102,10 +106,13 @@ impl Worker {
             .map_err(|error| Failure::input(error, "the scan cannot be used by this model; its bytes are kept"))?;
         let mask = store_labels(&self.results, &found.labels)?;
         let probability = store_probability(&self.results, &found.probability)?;
-        let (lesions, lost) = keep_identities(&self.results, &volume, found.labels.view(), found.lesions, earlier);
+        let (results, spool) = (&self.results, &mut self.spool);
+        let mut volume_of = |visit: &EarlierVisit| volume_of(spool, visit);
+        let before = Before { runs, visits, volume: &mut volume_of };
+        let kept = keep_identities(results, &volume, found.labels.view(), found.lesions, before);
         let [columns, rows, slices] = volume.grid.size;
         let mut notes = volume.notes;
-        notes.extend(lost);
+        notes.extend(kept.notes);
         Ok(Reply::Run(RunOutcome {
             run_key: order.run_key,
             mask,
@@ -116,8 +123,8 @@ impl Worker {
             frame_of_reference_uid: volume.frame_of_reference_uid,
             intensity_scale: volume.intensity_scale,
             notes,
-            lesions,
-            alignments: Vec::new(),
+            lesions: kept.lesions,
+            alignments: kept.alignments,
         }))
     }
 }
@@ -130,6 +137,20 @@ pub(super) fn chosen_volume(
 ) -> Result<Volume, Failure> {
     convert::volume(&encoded(instances, data_sets), stack)
         .map_err(|error| Failure::input(error, "the series cannot be converted; its bytes are kept"))
+}
+
+/// The volume that a visit's run was made on: that of its series which lies as the run's label map does.
+fn volume_of(spool: &mut SpoolReader, visit: &EarlierVisit) -> Result<Volume, Failure> {
+    let data_sets = data_sets(spool, &visit.instances)?;
+    let volumes = convert::volumes(&encoded(&visit.instances, &data_sets))
+        .map_err(|error| Failure::input(format!("its series cannot be converted: {error}"), "look at the series"))?;
+    let size = |volume: &Volume| volume.grid.size.map(|extent| extent as u32);
+    let outcome = &visit.outcome;
+    let same = |volume: &Volume| size(volume) == outcome.size && affine_nm(&volume.grid) == outcome.affine_nm;
+    volumes
+        .into_iter()
+        .find(same)
+        .ok_or_else(|| Failure::input("its series is no longer what its report was made from", "wait for its report"))
 }
 
 /// A volume without any contrast shows nothing: that no lesion is found in it would say nothing of the patient.

@@ -139,7 +139,7 @@ impl History for Log<'_> {
         Ok(self.0.iter().filter(|entry| entry.seq < before && of_run(&entry.event)).cloned().collect())
     }
 
-    fn of_patient(&self, patient: &PatientKey) -> Result<Vec<String>, LedgerError> {
+    fn visits_of(&self, patient: &PatientKey) -> Result<Vec<String>, LedgerError> {
         let study = |entry: &Entry| match &entry.event {
             Event::InstanceReceived { facts, .. } if facts.patient == *patient => Some(facts.study_uid.clone()),
             _ => None,

@@ -5,3 +5,4 @@
 pub mod components;
 pub mod measure;
 pub mod tracking;
+pub mod visits;

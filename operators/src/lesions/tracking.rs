@@ -2,7 +2,8 @@
 //! one, and takes its tracking UID.
 //!
 //! Voxels are compared in patient space, so that grids may differ in extent, spacing and direction. Whether two runs
-//! lie in the same patient space is for the caller to know.
+//! lie in the same patient space is for the caller to know; runs of two visits do not, and are compared by
+//! [`super::visits`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,32 +50,50 @@ pub type Followed = BTreeMap<u32, String>;
 ///
 /// Without both affines only label maps of equal size are compared.
 pub fn follow(new: &Found<'_>, earlier: &Found<'_>, followed: &mut Followed) {
-    let overlaps = overlaps(new, earlier);
+    let same = |affine: AffineNm| affine.map(|row| row.map(|nm| nm as f64));
+    let map: Box<dyn Fn([usize; 3]) -> Option<[usize; 3]>> = match (new.affine_nm, earlier.affine_nm) {
+        (Some(from), Some(to)) => match IndexMap::between(&same(from), &same(to)) {
+            Some(map) => Box::new(move |index| map.nearest(index)),
+            None => return,
+        },
+        _ if new.labels.dim() == earlier.labels.dim() => Box::new(Some),
+        _ => return,
+    };
+    take_over(new, earlier, &by_overlap(new, earlier, map), followed);
+}
+
+/// Gives lesions of `new` the tracking UIDs of `earlier`, by pairs of their labels, those that count most first.
+pub(super) fn take_over(new: &Found<'_>, earlier: &Found<'_>, pairs: &[(u32, u32)], followed: &mut Followed) {
     let uids: BTreeMap<u32, &str> =
         earlier.lesions.iter().map(|lesion| (lesion.label, lesion.tracking_uid.as_str())).collect();
     let of_new: BTreeSet<u32> = new.lesions.iter().map(|lesion| lesion.label).collect();
     let mut taken: BTreeSet<String> = followed.values().cloned().collect();
-    let mut pairs: Vec<_> = overlaps.into_iter().map(|((label, was), voxels)| (voxels, label, was)).collect();
-    pairs.sort_by(|(a, new_a, old_a), (b, new_b, old_b)| b.cmp(a).then((new_a, old_a).cmp(&(new_b, old_b))));
-    for (_, label, was) in pairs {
-        let Some(uid) = uids.get(&was) else { continue };
-        if of_new.contains(&label) && !followed.contains_key(&label) && taken.insert((*uid).to_owned()) {
-            followed.insert(label, (*uid).to_owned());
+    for (label, was) in pairs {
+        let Some(uid) = uids.get(was) else { continue };
+        if of_new.contains(label) && !followed.contains_key(label) && taken.insert((*uid).to_owned()) {
+            followed.insert(*label, (*uid).to_owned());
         }
     }
 }
 
+/// Pairs of labels whose voxels meet, most voxels first.
+pub(super) fn by_overlap(
+    new: &Found<'_>,
+    earlier: &Found<'_>,
+    map: impl Fn([usize; 3]) -> Option<[usize; 3]>,
+) -> Vec<(u32, u32)> {
+    let mut pairs: Vec<_> = overlaps(new, earlier, map).into_iter().collect();
+    pairs.sort_by(|(pair, a), (other, b)| b.cmp(a).then(pair.cmp(other)));
+    pairs.into_iter().map(|(pair, _)| pair).collect()
+}
+
 /// Voxels of `new` whose centres lie in a labelled voxel of `earlier`, by the two labels.
-fn overlaps(new: &Found<'_>, earlier: &Found<'_>) -> BTreeMap<(u32, u32), u64> {
+fn overlaps(
+    new: &Found<'_>,
+    earlier: &Found<'_>,
+    map: impl Fn([usize; 3]) -> Option<[usize; 3]>,
+) -> BTreeMap<(u32, u32), u64> {
     let mut overlaps = BTreeMap::new();
-    let map: Box<dyn Fn([usize; 3]) -> Option<[usize; 3]>> = match (new.affine_nm, earlier.affine_nm) {
-        (Some(from), Some(to)) => match IndexMap::between(&from, &to) {
-            Some(map) => Box::new(move |index| map.nearest(index)),
-            None => return overlaps,
-        },
-        _ if new.labels.dim() == earlier.labels.dim() => Box::new(Some),
-        _ => return overlaps,
-    };
     for ((slice, row, column), &label) in new.labels.indexed_iter().filter(|(_, label)| **label != 0) {
         let Some([column, row, slice]) = map([column, row, slice]) else { continue };
         match earlier.labels.get([slice, row, column]) {
@@ -86,13 +105,12 @@ fn overlaps(new: &Found<'_>, earlier: &Found<'_>) -> BTreeMap<(u32, u32), u64> {
 }
 
 /// Takes voxel indices of one grid to those of another.
-struct IndexMap([[f64; 4]; 3]);
+pub(super) struct IndexMap([[f64; 4]; 3]);
 
 impl IndexMap {
-    /// None where the other grid's axes do not span space.
-    fn between(from: &AffineNm, to: &AffineNm) -> Option<Self> {
-        let (from, to) = (from.map(|row| row.map(|nm| nm as f64)), to.map(|row| row.map(|nm| nm as f64)));
-        let inverse = inverse(&to)?;
+    /// Between the affines of two grids. None where the other grid's axes do not span space.
+    pub(super) fn between(from: &[[f64; 4]; 3], to: &[[f64; 4]; 3]) -> Option<Self> {
+        let inverse = inverse(to)?;
         // The offsets are subtracted before they are scaled, so that their size costs no digits.
         let mut map = [[0.0; 4]; 3];
         for (into, weights) in map.iter_mut().zip(&inverse) {
@@ -104,12 +122,17 @@ impl IndexMap {
         Some(IndexMap(map))
     }
 
+    /// Where a voxel's centre lies, in voxels of the other grid.
+    pub(super) fn place(&self, index: [usize; 3]) -> [f64; 3] {
+        let [x, y, z] = index.map(|extent| extent as f64);
+        self.0.map(|row| row[0] * x + row[1] * y + row[2] * z + row[3])
+    }
+
     /// The voxel that a voxel's centre lies in; none outside, on the side of small indices.
-    fn nearest(&self, index: [usize; 3]) -> Option<[usize; 3]> {
-        let index = index.map(|extent| extent as f64);
+    pub(super) fn nearest(&self, index: [usize; 3]) -> Option<[usize; 3]> {
         let mut nearest = [0; 3];
-        for (into, row) in nearest.iter_mut().zip(&self.0) {
-            let at = (row[0] * index[0] + row[1] * index[1] + row[2] * index[2] + row[3]).round();
+        for (into, place) in nearest.iter_mut().zip(self.place(index)) {
+            let at = place.round();
             if !(0.0..=f64::from(u32::MAX)).contains(&at) {
                 return None;
             }

@@ -58,7 +58,7 @@ const ATTEMPTS: usize = 4000;
 
 /// An ellipsoid of revolution about the local normal of the cortex.
 #[derive(Clone, Copy, Debug)]
-struct Seat {
+pub(super) struct Seat {
     kind: LesionType,
     centre: Point,
     /// Towards greater depth.
@@ -85,6 +85,11 @@ impl Seat {
     fn reach(&self) -> f32 {
         self.radii[0].max(self.radii[1])
     }
+
+    /// The same place, with `factor` times its radii.
+    pub(super) fn grown(self, factor: f32) -> Self {
+        Seat { radii: self.radii.map(|radius| radius * factor), ..self }
+    }
 }
 
 /// What the lesions do to the grid.
@@ -94,51 +99,84 @@ pub(super) struct Placed {
     pub(super) labels: Array3<u16>,
     /// Voxels (by number, ascending) that are part lesion, with the share.
     pub(super) shares: Vec<(usize, f32)>,
+    /// Where the lesions lie in the head, by label.
+    pub(super) seats: Vec<Seat>,
 }
 
-/// Puts `count` lesions into the cortex, none touching another.
-pub(super) fn place(head: &dyn Head, frame: &Frame, count: usize, seed: u64) -> Result<Placed, PhantomError> {
-    let [columns, rows, slices] = frame.size;
-    let mut labels = Array3::zeros((slices, rows, columns));
-    let mut lesions = Vec::with_capacity(count);
-    let mut shares = Vec::new();
-    let mut seats: Vec<Seat> = Vec::new();
-    let mut draws = Draws::new(seed, "lesions");
-    let gap = 3.0 * frame.spacing.iter().fold(0.0f32, |a, b| a.max(*b)) + 1.0;
-    let mut kind = draw_kind(&mut draws);
-    let mut attempts = count.saturating_mul(ATTEMPTS);
-    while lesions.len() < count {
-        attempts = attempts.checked_sub(1).ok_or(PhantomError::NoRoom { placed: lesions.len(), wanted: count })?;
-        let Some(seat) = seat(head, kind, &mut draws) else { continue };
-        let apart = |other: &Seat| length(along(seat.centre, -1.0, other.centre)) > seat.reach() + other.reach() + gap;
-        if !seats.iter().all(apart) {
-            continue;
-        }
-        let Some(covered) = cover(head, frame, &seat) else { continue };
+impl Placed {
+    fn none(frame: &Frame) -> Self {
+        let [columns, rows, slices] = frame.size;
+        let labels = Array3::zeros((slices, rows, columns));
+        Placed { lesions: Vec::new(), labels, shares: Vec::new(), seats: Vec::new() }
+    }
+
+    /// Adds what a lesion covers; false, and nothing added, where it shows too little to be one.
+    fn add(&mut self, frame: &Frame, label: u16, seat: Seat, covered: &[([usize; 3], f32)]) -> bool {
+        let [columns, rows, _] = frame.size;
         let voxel_mm3 = f64::from(frame.spacing.iter().product::<f32>());
         let total: f64 = covered.iter().map(|(_, share)| f64::from(*share)).sum();
         let voxels = covered.iter().filter(|(_, share)| *share >= 0.5).count() as u64;
         let volume_mm3 = total * voxel_mm3;
-        if !(VOLUMES[0]..=VOLUMES[1]).contains(&volume_mm3) || voxels < 3 {
-            continue;
+        if volume_mm3 < VOLUMES[0] || voxels < 3 {
+            return false;
         }
-        let label = lesions.len() as u16 + 1;
         let mut sum = [0.0; 3];
-        for ([x, y, z], share) in &covered {
+        for ([x, y, z], share) in covered {
             let point = frame.grid.point([*x as f64, *y as f64, *z as f64]);
             (0..3).for_each(|i| sum[i] += point[i] * f64::from(*share));
             if *share >= 0.5 {
-                labels[[*z, *y, *x]] = label;
+                self.labels[[*z, *y, *x]] = label;
             }
-            shares.push(((z * rows + y) * columns + x, *share));
+            self.shares.push(((z * rows + y) * columns + x, *share));
         }
         let centre_mm = sum.map(|s| s / total);
-        lesions.push(TrueLesion { label, kind: seat.kind, centre_mm, volume_mm3, voxels });
-        seats.push(seat);
+        self.lesions.push(TrueLesion { label, kind: seat.kind, centre_mm, volume_mm3, voxels });
+        self.seats.push(seat);
+        true
+    }
+
+    fn sorted(mut self) -> Self {
+        self.shares.sort_by_key(|(number, _)| *number);
+        self
+    }
+}
+
+/// Puts lesions where they are known to lie, under these labels; one that the grid shows too little of is left out.
+pub(super) fn put(head: &dyn Head, frame: &Frame, seats: &[(u16, Seat)]) -> Placed {
+    let mut placed = Placed::none(frame);
+    for (label, seat) in seats {
+        if let Some(covered) = cover(head, frame, seat) {
+            placed.add(frame, *label, *seat, &covered);
+        }
+    }
+    placed.sorted()
+}
+
+/// Puts `count` lesions into the cortex, none touching another. The first lesions of a larger count are those of a
+/// smaller one.
+pub(super) fn place(head: &dyn Head, frame: &Frame, count: usize, seed: u64) -> Result<Placed, PhantomError> {
+    let mut placed = Placed::none(frame);
+    let mut draws = Draws::new(seed, "lesions");
+    let gap = 3.0 * frame.spacing.iter().fold(0.0f32, |a, b| a.max(*b)) + 1.0;
+    let mut kind = draw_kind(&mut draws);
+    let mut attempts = count.saturating_mul(ATTEMPTS);
+    while placed.lesions.len() < count {
+        let found = placed.lesions.len();
+        attempts = attempts.checked_sub(1).ok_or(PhantomError::NoRoom { placed: found, wanted: count })?;
+        let Some(seat) = seat(head, kind, &mut draws) else { continue };
+        let apart = |other: &Seat| length(along(seat.centre, -1.0, other.centre)) > seat.reach() + other.reach() + gap;
+        if !placed.seats.iter().all(apart) {
+            continue;
+        }
+        let Some(covered) = cover(head, frame, &seat) else { continue };
+        let voxel_mm3 = f64::from(frame.spacing.iter().product::<f32>());
+        let volume_mm3 = covered.iter().map(|(_, share)| f64::from(*share)).sum::<f64>() * voxel_mm3;
+        if volume_mm3 > VOLUMES[1] || !placed.add(frame, found as u16 + 1, seat, &covered) {
+            continue;
+        }
         kind = draw_kind(&mut draws);
     }
-    shares.sort_by_key(|(number, _)| *number);
-    Ok(Placed { lesions, labels, shares })
+    Ok(placed.sorted())
 }
 
 /// Leukocortical lesions are those most often seen in vivo.

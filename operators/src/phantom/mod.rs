@@ -15,6 +15,7 @@ mod shape;
 mod signal;
 mod spec;
 mod traced;
+mod visit;
 
 use ndarray::Array3;
 use rayon::prelude::*;
@@ -22,6 +23,7 @@ use rayon::prelude::*;
 use crate::volume::{Grid, Volume};
 use anatomy::Anatomy;
 use head::{Head, Tissue};
+use lesions::Placed;
 pub use lesions::{LesionType, TrueLesion};
 use random::Draws;
 use shape::Point;
@@ -29,6 +31,7 @@ use signal::Signal;
 pub use spec::{Field, Orientation, PhantomError, PhantomSpec, Sequence};
 use traced::Traced;
 pub use traced::{TraceError, Tracing};
+pub use visit::{Motion, Visit};
 
 /// Which image of a scan it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -150,10 +153,12 @@ impl Phantom {
     fn scan(spec: &PhantomSpec, head: &dyn Head) -> Result<Self, PhantomError> {
         spec.check()?;
         let frame = Frame::new(spec);
-        let count = Draws::new(spec.seed, "count").count(*spec.lesions.start(), *spec.lesions.end());
-        let placed = lesions::place(head, &frame, count, spec.seed)?;
-        let signal = Signal::new(spec);
+        let placed = lesions::place(head, &frame, count(spec), spec.seed)?;
+        Ok(Self::measure(spec, head, frame, placed, &Signal::new(spec)))
+    }
 
+    /// Scans a head with its lesions.
+    fn measure(spec: &PhantomSpec, head: &dyn Head, frame: Frame, placed: Placed, signal: &Signal) -> Self {
         let [columns, rows, slices] = spec.size;
         let shape = (slices, rows, columns);
         let voxel = frame.spacing.iter().product::<f32>().cbrt();
@@ -197,8 +202,13 @@ impl Phantom {
         };
         let images = kinds.iter().zip(stacked).map(|(kind, voxels)| PhantomImage { kind: *kind, voxels }).collect();
         let Frame { grid, .. } = frame;
-        Ok(Phantom { spec: spec.clone(), grid, images, labels: placed.labels, brain, lesions: placed.lesions })
+        Phantom { spec: spec.clone(), grid, images, labels: placed.labels, brain, lesions: placed.lesions }
     }
+}
+
+/// How many lesions a specification's seed draws.
+fn count(spec: &PhantomSpec) -> usize {
+    Draws::new(spec.seed, "count").count(*spec.lesions.start(), *spec.lesions.end())
 }
 
 #[cfg(test)]

@@ -1,0 +1,101 @@
+//! The visits of a patient that a run's lesions are compared with: studies of the same patient with a report by the
+//! same pipeline, nearest in StudyDate first.
+//!
+//! Whichever visit is run second takes over the first one's identities, whatever their dates. A patient without an id
+//! has no other visits. A report that was taken back, and a study whose id was corrected since, give none.
+
+use std::collections::BTreeSet;
+
+use sulcus_operators::rows::{InstanceFacts, PatientKey};
+
+use super::{
+    infer::{outcome, source},
+    order::{EarlierVisit, Failure},
+};
+use crate::{
+    graph::RunToDo,
+    ledger::{LedgerError, patients::PatientStudy, read::Reader},
+};
+
+/// How many visits a run's lesions are compared with.
+const MOST_VISITS: usize = 4;
+/// How many studies of a patient are looked at for them: a test object is scanned every day.
+const MOST_LOOKED_AT: usize = 32;
+
+/// The visits that the lesions of a run are compared with.
+pub fn visits(reader: &Reader, job: &RunToDo) -> Result<Vec<EarlierVisit>, Failure> {
+    let unreadable = |error: LedgerError| {
+        Failure::surroundings(format!("the ledger cannot be read: {error}"), "run `sulcus ledger verify`")
+    };
+    let first: Vec<_> = job.order.members.iter().copied().take(1).collect();
+    let Some((facts, _)) = reader.instances(&first).map_err(unreadable)?.into_iter().next() else {
+        return Ok(Vec::new());
+    };
+    let own: BTreeSet<&str> = job.wanted_by.iter().map(|(study_uid, _)| study_uid.as_str()).collect();
+    let mut studies = reader.studies_of(&facts.patient).map_err(unreadable)?;
+    studies.retain(|study| study.study_uid != facts.study_uid && !own.contains(study.study_uid.as_str()));
+    let date = date_of(&facts);
+    studies.sort_by_cached_key(|study| (days_between(&study.study_date, date), study.study_uid.clone()));
+    let mut visits = Vec::new();
+    for study in studies.into_iter().take(MOST_LOOKED_AT) {
+        if visits.len() == MOST_VISITS {
+            break;
+        }
+        visits.extend(visit(reader, job, &facts.patient, study, &unreadable)?);
+    }
+    Ok(visits)
+}
+
+/// What stands of a study, as far as a run can be compared with it.
+fn visit(
+    reader: &Reader,
+    job: &RunToDo,
+    patient: &PatientKey,
+    study: PatientStudy,
+    unreadable: &dyn Fn(LedgerError) -> Failure,
+) -> Result<Option<EarlierVisit>, Failure> {
+    let PatientStudy { study_uid, study_date } = study;
+    let same_pipeline = |pipeline: &String| job.wanted_by.iter().any(|(_, wanted)| wanted == pipeline);
+    let reported = reader.reported_on(&study_uid).map_err(unreadable)?;
+    let newest = reported.into_iter().rfind(|reported| same_pipeline(&reported.key.pipeline));
+    let Some(run) = newest.and_then(|newest| newest.run).filter(|run| run.run_key != job.order.run_key) else {
+        return Ok(None);
+    };
+    let members = reader.standing_in(&run.series_uid).map_err(unreadable)?;
+    let instances = reader.instances(&members).map_err(unreadable)?;
+    let stands = |facts: &InstanceFacts| facts.patient == *patient && facts.study_uid == study_uid;
+    if instances.is_empty() || !instances.iter().all(|(facts, _)| stands(facts)) {
+        return Ok(None);
+    }
+    let Some(outcome) = outcome(reader, &run.run_key)?.filter(|outcome| !outcome.lesions.is_empty()) else {
+        return Ok(None);
+    };
+    let instances = instances.into_iter().map(source).collect();
+    Ok(Some(EarlierVisit { study_uid, study_date, outcome, instances }))
+}
+
+fn date_of(facts: &InstanceFacts) -> &str {
+    facts.keywords.get("StudyDate").map_or("", String::as_str)
+}
+
+/// Days between two values of StudyDate; most where one tells no day.
+fn days_between(a: &str, b: &str) -> u64 {
+    days(a).zip(days(b)).map_or(u64::MAX, |(a, b)| a.abs_diff(b))
+}
+
+/// The number of a day, `YYYYMMDD`, in the Gregorian calendar; years begin in March, so that a leap day ends one.
+fn days(date: &str) -> Option<i64> {
+    let number: i64 =
+        (date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit())).then(|| date.parse().ok())??;
+    let (year, month, day) = (number / 10_000, number / 100 % 100, number % 100);
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    let year = if month > 2 { year } else { year - 1 };
+    let before = (153 * ((month + 9) % 12) + 2) / 5;
+    Some(365 * year + year / 4 - year / 100 + year / 400 + before + day)
+}
+
+#[cfg(test)]
+#[path = "visits_tests.rs"]
+mod tests;

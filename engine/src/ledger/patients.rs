@@ -1,0 +1,108 @@
+//! Which studies are of one patient: what a run asks to find the visits before its own.
+//!
+//! A study stands under every patient that its instances were ever received for. Whether it still is this patient's is
+//! for those to check who read it: an id may have been corrected since.
+
+use rusqlite::{Connection, params};
+use sulcus_operators::rows::{InstanceFacts, PatientKey, Seq};
+
+use super::{
+    LedgerError,
+    event::{Event, ReportedRun, RevisionKey},
+    read::Reader,
+    store::unsigned,
+};
+
+/// Who has more studies than this is a phantom or a test, not a patient whose visits anybody compares.
+pub const MOST_STUDIES: usize = 64;
+
+/// A study of a patient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PatientStudy {
+    /// StudyInstanceUID.
+    pub study_uid: String,
+    /// StudyDate as in the file; empty where missing.
+    pub study_date: String,
+}
+
+/// Notes the patient of an instance that came in. Without an id nobody can tell which studies are of one person.
+pub(super) fn note_patient(connection: &Connection, facts: &InstanceFacts) -> Result<(), LedgerError> {
+    if !facts.patient.id.is_empty() {
+        let mut insert = connection.prepare_cached("INSERT OR IGNORE INTO patients VALUES (?, ?, ?, ?)")?;
+        let date = facts.keywords.get("StudyDate").map_or("", String::as_str);
+        insert.execute(params![facts.patient.issuer, facts.patient.id, facts.study_uid, date])?;
+    }
+    Ok(())
+}
+
+/// Notes the patients of all instances of a ledger that knew none yet.
+pub(super) fn note_all(connection: &Connection) -> Result<(), LedgerError> {
+    let query = "SELECT seq, body FROM events WHERE name = 'InstanceReceived' ORDER BY seq";
+    let mut statement = connection.prepare(query)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (seq, body) = (unsigned(row, 0)?, row.get::<_, String>(1)?);
+        let event = serde_json::from_str(&body).map_err(|source| LedgerError::Event { seq, source })?;
+        if let Event::InstanceReceived { facts, .. } = event {
+            note_patient(connection, &facts)?;
+        }
+    }
+    Ok(())
+}
+
+/// The studies of a patient whose visits are told of together, by UID: all, or none where there are more than
+/// [`MOST_STUDIES`].
+pub(super) fn visits_of(connection: &Connection, patient: &PatientKey) -> Result<Vec<String>, LedgerError> {
+    let query = "SELECT study_uid FROM patients WHERE issuer = ? AND id = ? AND id <> '' LIMIT ?";
+    let mut statement = connection.prepare_cached(query)?;
+    let limit = MOST_STUDIES as i64 + 1;
+    let studies = statement.query_map(params![patient.issuer, patient.id, limit], |row| row.get(0))?;
+    let studies: Vec<String> = studies.collect::<Result<_, _>>()?;
+    Ok(if studies.len() > MOST_STUDIES { Vec::new() } else { studies })
+}
+
+/// A revision of a study's report: what it reports on, or none where it is withdrawn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reported {
+    /// Which revision.
+    pub key: RevisionKey,
+    /// The run.
+    pub run: Option<ReportedRun>,
+}
+
+impl Reader {
+    /// The studies of a patient, by UID; none without an id.
+    pub fn studies_of(&self, patient: &PatientKey) -> Result<Vec<PatientStudy>, LedgerError> {
+        let query = "SELECT study_uid, study_date FROM patients WHERE issuer = ? AND id = ? AND id <> ''";
+        let mut statement = self.connection.prepare_cached(query)?;
+        let studies = statement.query_map([&patient.issuer, &patient.id], |row| {
+            Ok(PatientStudy { study_uid: row.get(0)?, study_date: row.get(1)? })
+        })?;
+        Ok(studies.collect::<Result<_, _>>()?)
+    }
+
+    /// The revisions that were issued on a study, in order.
+    pub fn reported_on(&self, study_uid: &str) -> Result<Vec<Reported>, LedgerError> {
+        let query = "SELECT e.seq, body FROM concerns c JOIN events e ON e.seq = c.seq
+                     WHERE c.key = ? AND name = 'RevisionIssued' ORDER BY c.seq";
+        let mut statement = self.connection.prepare_cached(query)?;
+        let mut rows = statement.query([study_uid])?;
+        let mut reported = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (seq, body) = (unsigned(row, 0)?, row.get::<_, String>(1)?);
+            let event = serde_json::from_str(&body).map_err(|source| LedgerError::Event { seq, source })?;
+            if let Event::RevisionIssued { key, run, .. } = event {
+                reported.push(Reported { key, run });
+            }
+        }
+        Ok(reported)
+    }
+
+    /// The events that brought the instances of a series which still stand, ascending.
+    pub fn standing_in(&self, series_uid: &str) -> Result<Vec<Seq>, LedgerError> {
+        let query = "SELECT seq FROM held WHERE series_uid = ? ORDER BY seq";
+        let mut statement = self.connection.prepare_cached(query)?;
+        let seqs = statement.query_map([series_uid], |row| unsigned(row, 0))?;
+        Ok(seqs.collect::<Result<_, _>>()?)
+    }
+}

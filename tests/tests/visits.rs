@@ -1,0 +1,135 @@
+//! Two visits of one patient through the whole system: lesions that persist keep their tracking UIDs.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use sulcus_engine::ledger::event::Event;
+use sulcus_engine::results_store::ResultsStore;
+use sulcus_engine::worker::load_labels;
+use sulcus_operators::phantom::dicom::{Encoding, ScanSpec, Vendor, study};
+use sulcus_operators::phantom::{Field, Motion, Phantom, PhantomSpec, Sequence, Visit};
+use sulcus_operators::rows::RunOutcome;
+use sulcus_tests::scans::{reports, send};
+use sulcus_tests::serving::{Object, Serving, SiteSpec, settled};
+
+/// For three runs on whole heads, on a machine that does other things as well.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// PatientID of the phantom, and another of the same length.
+const PATIENTS: [&str; 2] = ["PHANTOM-901", "PHANTOM-777"];
+/// The day of every phantom, and that of a later visit.
+const DAYS: [&str; 2] = ["20260105", "20260720"];
+
+/// The one object of a scan, with its values replaced by others of the same length.
+fn object(phantom: &Phantom, label: &str, replaced: &[[&str; 2]]) -> Object {
+    let (vendor, encoding) = (Vendor::Siemens, Encoding::Enhanced);
+    let scan = ScanSpec { vendor, encoding, localizer: false, label: label.to_owned() };
+    let mut instance = study(phantom, &scan).unwrap().remove(0).instances.remove(0);
+    for [from, to] in replaced {
+        assert_eq!(from.len(), to.len());
+        // Headers come before the pixels, which hold no digits in a row.
+        let places: Vec<usize> = (0..instance.data_set.len().min(1 << 16) - from.len())
+            .filter(|at| instance.data_set[*at..].starts_with(from.as_bytes()))
+            .collect();
+        assert!(!places.is_empty(), "{from} is in the header");
+        places.into_iter().for_each(|at| instance.data_set[at..at + to.len()].copy_from_slice(to.as_bytes()));
+    }
+    Object {
+        sop_class_uid: instance.sop_class_uid,
+        sop_instance_uid: instance.sop_instance_uid,
+        transfer_syntax: instance.transfer_syntax,
+        data_set: instance.data_set,
+    }
+}
+
+/// Outcomes of all runs, in the order in which they ended.
+fn outcomes(serving: &Serving) -> Vec<RunOutcome> {
+    let outcome = |event| if let Event::RunFinished(outcome) = event { Some(outcome) } else { None };
+    serving.entries().into_iter().filter_map(|entry| outcome(entry.event)).collect()
+}
+
+/// Tracking UID and volume of the found lesion that holds most of each true one, by its label; and all tracking UIDs.
+fn found(
+    serving: &Serving,
+    outcome: &RunOutcome,
+    phantom: &Phantom,
+) -> (BTreeMap<u16, (String, u64)>, BTreeSet<String>) {
+    let labels = load_labels(&ResultsStore::open(&serving.data()).unwrap(), outcome).unwrap();
+    let mut overlaps: BTreeMap<(u16, u16), usize> = BTreeMap::new();
+    for (label, truth) in labels.iter().zip(&phantom.labels).filter(|(label, truth)| **label > 0 && **truth > 0) {
+        *overlaps.entry((*truth, *label)).or_default() += 1;
+    }
+    let mut best: BTreeMap<u16, (usize, u16)> = BTreeMap::new();
+    for ((truth, label), voxels) in overlaps {
+        let most = best.entry(truth).or_insert((voxels, label));
+        *most = (*most).max((voxels, label));
+    }
+    let row = |label: u16| outcome.lesions.iter().find(|lesion| lesion.label == u32::from(label)).unwrap();
+    let of = |label: u16| (row(label).tracking_uid.clone(), row(label).volume_nl);
+    let uids = outcome.lesions.iter().map(|lesion| lesion.tracking_uid.clone()).collect();
+    (best.into_iter().map(|(truth, (_, label))| (truth, of(label))).collect(), uids)
+}
+
+#[test]
+fn lesions_keep_their_tracking_uids_from_visit_to_visit_of_one_patient_and_of_no_other() {
+    let spec = PhantomSpec { lesions: 9..=9, ..PhantomSpec::demo(Field::T3, Sequence::Mprage, 901) };
+    let motion = Motion { turn_degrees: [6.0, -4.0, 8.0], shift_mm: [5.0, -6.0, 9.0] };
+    let later = Visit { motion, scan: 31, gone: vec![2], grown: vec![(4, 1.4)], new: 1 };
+    let heads = [
+        Phantom::generate(&spec).unwrap(),
+        Phantom::revisit(&spec, &spec, &later).unwrap(),
+        Phantom::revisit(&spec, &spec, &Visit { scan: 32, ..Visit::default() }).unwrap(),
+    ];
+    let work = tempfile::tempdir().unwrap();
+    let mut serving = Serving::start(work.path(), SiteSpec::default()).unwrap();
+    let first = object(&heads[0], "first", &[]);
+    let second = object(&heads[1], "second", &[DAYS]);
+    let stranger = object(&heads[2], "stranger", &[PATIENTS]);
+    // Both visits wait at once: the second is not begun before the first is reported.
+    send(serving.address(), &[first, second]).unwrap();
+    serving.wait_for("no reports of two visits", PATIENCE, |entries| settled(entries, 4)).unwrap();
+    send(serving.address(), &[stranger]).unwrap();
+    serving.wait_for("no report of the stranger", PATIENCE, |entries| settled(entries, 6)).unwrap();
+
+    let outcomes = outcomes(&serving);
+    let [first, second, stranger] = &outcomes[..] else { panic!("three runs") };
+    let ((was, all_was), (is, all_is)) = (found(&serving, first, &heads[0]), found(&serving, second, &heads[1]));
+    println!("found at the first visit {was:?}, at the second {is:?}");
+    let both: Vec<u16> = was.keys().filter(|label| is.contains_key(label)).copied().collect();
+    assert!(both.len() >= 5 && both.contains(&4) && was.contains_key(&2), "most lesions are found at both visits");
+    for label in &both {
+        assert_eq!(was[label].0, is[label].0, "lesion {label} persists");
+    }
+    assert!(is[&4].1 > was[&4].1, "it has grown");
+    assert!(!all_is.contains(&was[&2].0), "what is gone gives its identity to none");
+    assert!(!all_was.contains(&is[&10].0), "what is new is new");
+
+    let [alignment] = &second.alignments[..] else { panic!("{:?}", second.alignments) };
+    assert_eq!((first.alignments.len(), alignment.run_key), (0, first.run_key));
+    println!("aligned: {} and {} per mille", alignment.similarity_permille, alignment.overlap_permille);
+    let all: Vec<_> = reports(&serving.results()).into_iter().map(|(_, report)| report).collect();
+    let report_of = |outcome: &RunOutcome| {
+        let key = outcome.run_key.to_string();
+        all.iter().find(|report| report.run.as_ref().is_some_and(|run| run.run_key == key)).unwrap()
+    };
+    assert_eq!(alignment.study_uid, report_of(first).study_instance_uid);
+    let reported: BTreeSet<String> =
+        report_of(second).lesions.iter().map(|lesion| lesion.tracking_uid.clone()).collect();
+    assert_eq!(reported, all_is, "the report says what the run found");
+    assert!(report_of(second).notes.iter().all(|note| !note.contains("not compared")), "{:?}", report_of(second).notes);
+
+    let (_, all_stranger) = found(&serving, stranger, &heads[2]);
+    assert!(all_stranger.len() >= 5 && all_stranger.is_disjoint(&all_was) && all_stranger.is_disjoint(&all_is));
+    assert_eq!(stranger.alignments, []);
+
+    // A verdict stays with its study, though the lesion is in both.
+    let (study, lesion) = (&report_of(second).study_instance_uid, &was[&both[0]].0);
+    let words = ["verdict", "--study", study, "--lesion", lesion, "--reject", "--reader", "A. Reader"];
+    let (said, done) = serving.command(&words).unwrap();
+    assert!(done, "{said}");
+    serving.wait_for("no revision", PATIENCE, |entries| settled(entries, 8)).unwrap();
+    let all: Vec<_> = reports(&serving.results()).into_iter().map(|(_, report)| report).collect();
+    let rejected: Vec<_> = all.iter().filter(|report| !report.lesions_rejected.is_empty()).collect();
+    assert_eq!(rejected.len(), 1);
+    assert_eq!((&rejected[0].study_instance_uid, rejected[0].revision), (study, 2));
+}
