@@ -14,6 +14,7 @@ mod http;
 pub mod made_up;
 pub mod memory;
 pub mod npy;
+pub mod ohif;
 pub mod orthanc;
 mod peer;
 pub mod places;

@@ -36,16 +36,20 @@ impl Orthanc {
     /// # Errors
     /// [`PeerError::Absent`] where Orthanc is not installed, [`PeerError::Failed`] where it does not come up.
     pub fn start(folder: &Path) -> Result<Orthanc, PeerError> {
-        program("Orthanc", "orthanc")?;
-        let mut last = PeerError::failed("Orthanc was not started");
-        // A free port may be taken by another test in between.
-        for _ in 0..3 {
-            match Orthanc::start_at(folder, Ports { http: free_port()?, dicom: free_port()? }) {
-                Ok(orthanc) => return Ok(orthanc),
-                Err(error) => last = error,
-            }
+        anywhere(|ports| Orthanc::start_at(folder, ports))
+    }
+
+    /// The same with DICOMweb, at `/dicom-web`.
+    ///
+    /// # Errors
+    /// As [`Orthanc::start`]; [`PeerError::Absent`] where the plugin is not installed.
+    pub fn start_dicomweb(folder: &Path) -> Result<Orthanc, PeerError> {
+        let plugin = Path::new("/usr/share/orthanc/plugins/libOrthancDicomWeb.so");
+        if !plugin.exists() {
+            let what = "Orthanc's DICOMweb is not installed (package orthanc-dicomweb)";
+            return Err(PeerError::Absent(what.to_owned()));
         }
-        Err(last)
+        anywhere(|ports| Orthanc::start_with(folder, ports, &[plugin]))
     }
 
     /// Starts one where another stood; with the same `folder` it holds what that one held.
@@ -53,6 +57,10 @@ impl Orthanc {
     /// # Errors
     /// As [`Orthanc::start`].
     pub fn start_at(folder: &Path, ports: Ports) -> Result<Orthanc, PeerError> {
+        Orthanc::start_with(folder, ports, &[])
+    }
+
+    fn start_with(folder: &Path, ports: Ports, plugins: &[&Path]) -> Result<Orthanc, PeerError> {
         let program = program("Orthanc", "orthanc")?;
         let state = folder.join("orthanc");
         std::fs::create_dir_all(&state)?;
@@ -61,7 +69,7 @@ impl Orthanc {
             "Name": "Test",
             "StorageDirectory": state,
             "IndexDirectory": state,
-            "Plugins": [],
+            "Plugins": plugins,
             "HttpPort": ports.http,
             "DicomPort": ports.dicom,
             "DicomAet": "ORTHANC",
@@ -70,6 +78,7 @@ impl Orthanc {
             "UnknownSopClassAccepted": true,
             "RemoteAccessAllowed": false,
             "AuthenticationEnabled": false,
+            "DicomWeb": {"Enable": true, "Root": "/dicom-web/"},
         });
         let file = folder.join("orthanc.json");
         std::fs::write(&file, settings.to_string())?;
@@ -91,12 +100,17 @@ impl Orthanc {
         self.ports.dicom_address()
     }
 
+    /// Where its REST API listens.
+    pub fn http_address(&self) -> SocketAddr {
+        loopback(self.ports.http)
+    }
+
     /// The body of a path of its REST API.
     ///
     /// # Errors
     /// Where the answer is not 200, or is cut short.
     pub fn get(&self, path: &str) -> Result<Vec<u8>, PeerError> {
-        http::get(loopback(self.ports.http), path)
+        http::get(self.http_address(), path)
     }
 
     /// The same as JSON.
@@ -138,6 +152,20 @@ impl Orthanc {
     pub fn id(&self) -> u32 {
         self.running.id()
     }
+}
+
+/// Starts an Orthanc on free ports.
+fn anywhere(start: impl Fn(Ports) -> Result<Orthanc, PeerError>) -> Result<Orthanc, PeerError> {
+    program("Orthanc", "orthanc")?;
+    let mut last = PeerError::failed("Orthanc was not started");
+    // A free port may be taken by another test in between.
+    for _ in 0..3 {
+        match start(Ports { http: free_port()?, dicom: free_port()? }) {
+            Ok(orthanc) => return Ok(orthanc),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 fn loopback(port: u16) -> SocketAddr {
