@@ -1,7 +1,9 @@
-//! The peers that tests talk to: DCMTK, dicom3tools and Orthanc from the system's packages, the rest by pip.
+//! The peers that tests talk to: DCMTK, dicom3tools, Orthanc and Chromium from the system's packages, OHIF by npm, the
+//! rest by pip.
 
 use std::path::{Path, PathBuf};
 
+use crate::ohif;
 use crate::packages::install;
 use crate::step::{Failure, command, find, output, succeed};
 
@@ -15,11 +17,13 @@ const PYTHON: &[&str] = &[
     "pynetdicom==3.0.4",
 ];
 
-/// System packages: the program that shows each is there, the package, and what skips without it.
+/// System packages: the program or file that shows each is there, the package, and what skips without it.
 const SYSTEM: &[(&str, &str, &str)] = &[
     ("storescu", "dcmtk", "tests that send or receive by DCMTK"),
     ("dciodvfy", "dicom3tools", "tests that check SEG objects by dciodvfy"),
     ("Orthanc", "orthanc", "tests that deliver to a real Orthanc"),
+    ("/usr/share/orthanc/plugins/libOrthancDicomWeb.so", "orthanc-dicomweb", "tests that read by DICOMweb"),
+    ("chromium", "chromium", "tests that look at results in OHIF"),
 ];
 
 /// Installs what is missing where it may, and says what to install where it may not.
@@ -35,7 +39,11 @@ pub fn ensure(python: &Path) -> Result<(), Failure> {
     for (_, package, tests) in absent() {
         println!("    {package} is not installed: {tests} skip. Install it with: apt-get install {package}");
     }
-    install(python, PYTHON)
+    install(python, PYTHON)?;
+    if find("chromium").is_some() {
+        ohif::ensure(python)?;
+    }
+    Ok(())
 }
 
 fn absent() -> Vec<&'static (&'static str, &'static str, &'static str)> {
