@@ -151,6 +151,12 @@ function inPage() {
     const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
     return {
       size: [image.columns, image.rows],
+      distance: world => {
+        const [a, b] = [image.rowCosines, image.columnCosines];
+        const normal = [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
+        return Math.abs(dot(normal, world.map((x, i) => x - image.imagePositionPatient[i])));
+      },
+      thickness: image.sliceThickness,
       index: world => {
         const offset = world.map((x, i) => x - image.imagePositionPatient[i]);
         return [
@@ -213,6 +219,9 @@ function inPage() {
       const [, uid, frame] = /\/instances\/([^/]+)\/frames\/(\d+)/.exec(viewport().getCurrentImageId());
       return { sop_instance_uid: uid, frame: Number(frame) };
     },
+
+    /** Whether a point lies in the slice that is shown. */
+    holds: point => plane().distance(point) <= 0.501 * plane().thickness,
 
     /** Goes to an image of the series that is open. */
     show: async ({ sop_instance_uid: uid, frame }) => {
@@ -288,10 +297,11 @@ async function open(page, seriesUid) {
 
 /** Opens the mode of the viewer, and waits for the first image. */
 async function enter(page, origin, mode) {
-  // Notices are read, and do not lie over the image.
   await page.goto(`${origin}/${mode}?StudyInstanceUIDs=${wanted.study}`);
   await until("the first image", () => page.evaluate(() => Boolean(window.services && sulcus.viewport()?.getCurrentImageId?.())));
-  await page.addStyleTag({ content: "[data-sonner-toaster] { opacity: 0 !important; }" });
+  // Notices are read, and do not lie over the image; the tour for newcomers does not lie over the viewer.
+  const style = "[data-sonner-toaster] { opacity: 0 !important; } [class^=shepherd] { display: none !important; }";
+  await page.addStyleTag({ content: style });
 }
 
 /** The segments, each looked at where the caller says. */
@@ -334,6 +344,28 @@ async function segmentation(page, origin) {
   return seen;
 }
 
+/** What the viewer lists of a structured report, where its points lie (LPS, mm), and to which image each leads. */
+async function report(page, origin) {
+  await enter(page, origin, "viewer");
+  await open(page, wanted.report);
+  await page.locator('[data-cy="yes-hydrate-btn"]').click();
+  await page.locator('[data-cy="side-panel-header-right"]').click();
+  await page.locator('[data-cy="trackedMeasurements-btn"]').click();
+  const rows = page.locator('[data-cy="trackedMeasurements-panel"] [data-cy="data-row"]');
+  await rows.first().waitFor();
+  const seen = { listed: await rows.locator('[data-cy="data-row-title"]').allInnerTexts() };
+  seen.points = await page.evaluate(() => sulcus.service("measurementService").getMeasurements().map(one => one.points[0]));
+  seen.leads = [];
+  for (const [index, point] of seen.points.entries()) {
+    await rows.nth(index).locator('[data-cy="data-row-title"]').click();
+    await until(`the image of measurement ${index + 1}`, () => page.evaluate(point => sulcus.holds(point), point));
+    seen.leads.push(await page.evaluate(() => sulcus.image()));
+  }
+  await picture(page);
+  await page.screenshot({ path: join(wanted.screenshots, `${wanted.name}-report.png`) });
+  return seen;
+}
+
 /** Writes a picture, and tells where it has colour, and where the one that was kept has. */
 async function screenshot(page, name, png) {
   const coloured = base64 => page.evaluate(png => sulcus.coloured(png), base64);
@@ -352,6 +384,7 @@ try {
   page.on("pageerror", error => log.push(String(error)));
   await page.addInitScript(inPage);
   const seen = await segmentation(page, origin);
+  if (wanted.report) seen.report = await report(page, origin);
   process.stdout.write(JSON.stringify(seen));
 } catch (error) {
   console.error(error, log.slice(0, 40).join("\n"));

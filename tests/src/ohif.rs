@@ -58,7 +58,14 @@ impl Ohif {
         if !folder.join("viewer/index.html").is_file() || !folder.join("playwright-core/index.mjs").is_file() {
             return Err(PeerError::Absent("no OHIF; run `cargo xtask setup`".to_owned()));
         }
-        Ok(Ohif { node: program("node", "nodejs")?, chromium: program("chromium", "chromium")?, folder })
+        let node = program("node", "nodejs")?;
+        let version = Command::new(&node).arg("--version").stdin(Stdio::null()).output()?.stdout;
+        let version = String::from_utf8_lossy(&version).trim().to_owned();
+        let major = version.trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
+        if major.is_none_or(|major| major < 20) {
+            return Err(PeerError::Absent(format!("node is {version}; what drives the browser needs 20 or later")));
+        }
+        Ok(Ohif { node, chromium: program("chromium", "chromium")?, folder })
     }
 
     /// Opens a study of an Orthanc that speaks DICOMweb, and tells what it sees: see `tests/peers/ohif.mjs`.

@@ -1,7 +1,7 @@
 //! Results in OHIF, as a reader sees them: overlays lie where the lesions are, and every lesion is listed.
 //!
 //! The pictures in `tests/tests/ohif` are what OHIF showed when they were kept; only where their overlays lie is
-//! compared. `SULCUS_KEEP_SCREENSHOTS=1` writes them anew.
+//! compared. `SULCUS_KEEP_SCREENSHOTS=1` writes them anew, and the one in the documentation.
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
@@ -25,6 +25,9 @@ use sulcus_tests::orthanc::Orthanc;
 use sulcus_tests::places::root;
 
 const SEGMENTATION_SERIES: &str = "2.25.9001";
+const SEGMENTATION: &str = "2.25.9002";
+
+const CREATED: i64 = 1_709_164_799_999;
 
 /// A scanned phantom and the true lesions in it.
 struct Scan {
@@ -47,17 +50,21 @@ impl Scan {
         Scan { phantom, series, volume, lesions }
     }
 
+    fn header(&self) -> Header<'_> {
+        Header {
+            source: encoded(&self.series)[0],
+            sop_instance_uid: SEGMENTATION,
+            series_instance_uid: SEGMENTATION_SERIES,
+            series_number: 9001,
+            revision: 1,
+            created: CREATED,
+            equipment: Equipment { serial_number: "site-1", software_version: "0.1.0" },
+        }
+    }
+
     fn segmentation(&self) -> Vec<u8> {
         let input = SegInput {
-            header: Header {
-                source: encoded(&self.series)[0],
-                sop_instance_uid: "2.25.9002",
-                series_instance_uid: SEGMENTATION_SERIES,
-                series_number: 9001,
-                revision: 1,
-                created: 1_709_164_799_999,
-                equipment: Equipment { serial_number: "site-1", software_version: "0.1.0" },
-            },
+            header: self.header(),
             grid: &self.volume.grid,
             frames: &self.volume.frames,
             frame_of_reference_uid: &self.volume.frame_of_reference_uid,
@@ -67,6 +74,14 @@ impl Scan {
             algorithm: Algorithm { name: "blob-filter", version: "1", digest: Digest::of(b"model") },
         };
         encode(&input).unwrap().bytes
+    }
+
+    fn study_uid(&self) -> String {
+        let instance = &self.series.instances[0];
+        let (class, uid) = (&instance.sop_class_uid, &instance.sop_instance_uid);
+        let file = part10::wrap(&instance.transfer_syntax, class, uid, &instance.data_set);
+        let header = dicom_object::from_reader(file.as_slice()).unwrap();
+        header.element_by_name("StudyInstanceUID").unwrap().to_str().unwrap().trim_end_matches('\0').to_owned()
     }
 
     /// Writes the series and what was made of it as files.
@@ -113,11 +128,6 @@ fn encoded(series: &PhantomSeries) -> Vec<Encoded<'_>> {
     encoded.map(|one| Encoded { transfer_syntax: &one.transfer_syntax, data_set: &one.data_set }).collect()
 }
 
-fn study_uid(file: &Path) -> String {
-    let header = dicom_object::open_file(file).unwrap();
-    header.element_by_name("StudyInstanceUID").unwrap().to_str().unwrap().trim_end_matches('\0').to_owned()
-}
-
 fn numbers<const N: usize>(value: &Value) -> [f64; N] {
     std::array::from_fn(|at| value[at].as_f64().unwrap_or_else(|| panic!("{value} is no place")))
 }
@@ -154,7 +164,7 @@ fn look(name: &str, spec: PhantomSpec, encoding: Encoding) {
         .visit(
             &orthanc,
             &Visit {
-                study: &study_uid(&files[0]),
+                study: &scan.study_uid(),
                 segmentation: SEGMENTATION_SERIES,
                 segments: &places,
                 report: None,
@@ -176,6 +186,9 @@ fn look(name: &str, spec: PhantomSpec, encoding: Encoding) {
     let picture = format!("{name}-1.png");
     if std::env::var_os("SULCUS_KEEP_SCREENSHOTS").is_some() {
         std::fs::copy(folder.path().join(&picture), kept.join(&picture)).unwrap();
+        if name == "axial" {
+            std::fs::copy(folder.path().join("axial-page.png"), root().join("docs/how-to/ohif.png")).unwrap();
+        }
         return;
     }
     let [now, then] = ["now", "kept"].map(|which| {
