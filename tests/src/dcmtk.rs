@@ -1,4 +1,4 @@
-//! DCMTK's commands: another implementation of C-STORE and C-ECHO than ours.
+//! DCMTK's commands: another implementation of C-STORE and C-ECHO than ours, and a reader of structured reports.
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
@@ -61,6 +61,15 @@ pub fn storescp(address: SocketAddr, folder: &Path, log: &Path) -> Result<Runnin
     let mut running = Running::start(&mut command, log)?;
     running.wait_for(address)?;
     Ok(running)
+}
+
+/// What `dsrdump` prints of a structured report; it complains in lines that begin with `W:` or `E:`.
+///
+/// # Errors
+/// As [`storescu`].
+pub fn dsrdump(report: &Path) -> Result<String, PeerError> {
+    let mut command = Command::new(program("dsrdump", "dcmtk")?);
+    ended_well("dsrdump", &command.arg(report).stdin(Stdio::null()).output()?)
 }
 
 fn ended_well(name: &str, output: &Output) -> Result<String, PeerError> {

@@ -8,6 +8,7 @@ pub mod bench;
 pub mod blob_filter;
 pub mod campaign;
 pub mod dciodvfy;
+pub mod dcmqi;
 pub mod dcmtk;
 mod http;
 #[path = "../../engine/src/testing.rs"]

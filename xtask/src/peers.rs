@@ -10,6 +10,7 @@ use crate::step::{Failure, command, find, output, succeed};
 /// What `tests/peers` scripts import, pinned.
 const PYTHON: &[&str] = &[
     "dcm2niix==1.0.20260724",
+    "dcmqi==1.5.7",
     "highdicom==0.28.2",
     "nibabel==5.4.2",
     "numpy==2.4.6",

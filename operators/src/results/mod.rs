@@ -1,5 +1,5 @@
-//! The objects that leave: the DICOM Segmentation and `report.json`, their identities, and the check that reads a
-//! written segmentation back before anything is sent.
+//! The objects that leave: the DICOM Segmentation, the structured report, the rejection note and `report.json`, their
+//! identities, and the check that reads a written segmentation back before anything is sent.
 //!
 //! Storing and sending them is the engine's.
 
@@ -9,8 +9,10 @@ pub mod dicom;
 #[allow(clippy::unwrap_used)]
 mod fixture;
 pub mod judged;
+pub mod kos;
 pub mod report;
 pub mod seg;
+pub mod sr;
 pub mod uid;
 
 /// What every object says of itself until a site's own configuration says otherwise.

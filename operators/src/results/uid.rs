@@ -51,6 +51,11 @@ pub fn dimension_organization_uid(sop_instance_uid: &str) -> String {
     Digest::of_parts("sulcus dimension organization 1", [sop_instance_uid.as_bytes()]).uid()
 }
 
+/// Device Observer UID (121012, DCM) of the installation with this DeviceSerialNumber.
+pub fn device_uid(serial_number: &str) -> String {
+    Digest::of_parts("sulcus device 1", [serial_number.as_bytes()]).uid()
+}
+
 /// True for a UID that PS3.5 9.1 allows: at most 64 characters, components of digits without leading zeros.
 pub fn is_valid_uid(uid: &str) -> bool {
     uid.len() <= 64
@@ -81,6 +86,7 @@ mod tests {
         assert_eq!(key.uid(), "2.25.314654810263110638083228041343414222360");
         assert_eq!(series_uid(&key), "2.25.119135060337403701967610305609272757539");
         assert_eq!(dimension_organization_uid("1.2.3"), "2.25.22461396519750358355185849130116315731");
+        assert_eq!(device_uid("site-1"), "2.25.215987213819348555070716582313087236160");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! never a file.
 
 pub(crate) mod codes;
+pub(crate) mod content;
 pub(crate) mod elements;
 pub(crate) mod patient;
 pub(crate) mod text;
@@ -56,6 +57,19 @@ pub struct Header<'a> {
     pub created: Millis,
     /// The installation.
     pub equipment: Equipment<'a>,
+}
+
+/// One object that another speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reference<'a> {
+    /// StudyInstanceUID.
+    pub study_instance_uid: &'a str,
+    /// SeriesInstanceUID.
+    pub series_instance_uid: &'a str,
+    /// SOPClassUID.
+    pub sop_class_uid: &'a str,
+    /// SOPInstanceUID.
+    pub sop_instance_uid: &'a str,
 }
 
 /// A written object.
@@ -162,6 +176,14 @@ pub(crate) fn part_10(object: &InMemDicomObject, pixel_data: Option<&[u8]>) -> R
 /// Refuses a UID that PS3.5 9.1 forbids.
 pub(crate) fn check_uid(what: &'static str, uid: &str) -> Result<(), ObjectError> {
     if is_valid_uid(uid) { Ok(()) } else { Err(ObjectError::Uid { what, uid: uid.to_owned() }) }
+}
+
+/// Refuses a reference with such a UID.
+pub(crate) fn check_reference(reference: &Reference<'_>) -> Result<(), ObjectError> {
+    check_uid("StudyInstanceUID of a referenced object", reference.study_instance_uid)?;
+    check_uid("SeriesInstanceUID of a referenced object", reference.series_instance_uid)?;
+    check_uid("SOPClassUID of a referenced object", reference.sop_class_uid)?;
+    check_uid("SOPInstanceUID of a referenced object", reference.sop_instance_uid)
 }
 
 /// A coded or plain text of several values.

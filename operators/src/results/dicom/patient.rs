@@ -60,7 +60,6 @@ pub(crate) struct Inherited {
     /// SpecificCharacterSet of the source; empty where it has none.
     pub(crate) charset: String,
     /// StudyInstanceUID of the source.
-    #[allow(dead_code)]
     pub(crate) study_uid: String,
     /// SeriesInstanceUID of the source.
     pub(crate) series_uid: String,
@@ -143,12 +142,27 @@ fn copy<'a>(
     }
 }
 
-/// The source's SpecificCharacterSet with the commonest misspelling corrected.
+/// The terms of PS3.3 C.12.1.1.2 behind `ISO_IR ` and `ISO 2022 IR `.
+const SINGLE_BYTE: [&str; 12] = ["100", "101", "109", "110", "126", "127", "138", "144", "148", "166", "203", "13"];
+/// Those that are behind `ISO 2022 IR ` alone.
+const EXTENSIONS: [&str; 5] = ["6", "58", "87", "149", "159"];
+
+/// The source's SpecificCharacterSet with the commonest misspelling corrected. One that the standard does not name is
+/// left out, as nobody could read by it.
 fn character_set(raw: &[u8], notes: &mut Vec<String>) -> String {
     let stored = String::from_utf8_lossy(raw).trim_end_matches([' ', '\0']).to_owned();
     let corrected = stored.replace("ISO_IR_", "ISO_IR ");
     if corrected != stored {
         notes.push("SpecificCharacterSet of the source: a misspelt term was corrected".into());
+    }
+    let known = |term: &str| match (term.strip_prefix("ISO_IR "), term.strip_prefix("ISO 2022 IR ")) {
+        (Some(number), _) => number == "192" || SINGLE_BYTE.contains(&number),
+        (_, Some(number)) => SINGLE_BYTE.contains(&number) || EXTENSIONS.contains(&number),
+        _ => matches!(term, "" | "GB18030" | "GBK"),
+    };
+    if !corrected.split('\\').all(|term| known(term.trim_matches(' '))) {
+        notes.push("SpecificCharacterSet of the source: the unknown character set was left out".into());
+        return String::new();
     }
     corrected
 }
@@ -162,5 +176,29 @@ fn pair_deidentification(elements: &mut Vec<Element>, notes: &mut Vec<String>) {
     if removed && !has(tags::DEIDENTIFICATION_METHOD) {
         elements.push(text(tags::DEIDENTIFICATION_METHOD, VR::LO, "Not stated by the source"));
         notes.push("DeidentificationMethod: the source names none though its identity is removed".into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_character_set_that_the_standard_does_not_name_is_left_out_with_a_note() {
+        for (stored, written, noted) in [
+            ("ISO_IR 100", "ISO_IR 100", false),
+            ("ISO_IR 192 ", "ISO_IR 192", false),
+            ("\\ISO 2022 IR 87\\ISO 2022 IR 159", "\\ISO 2022 IR 87\\ISO 2022 IR 159", false),
+            ("GB18030", "GB18030", false),
+            ("", "", false),
+            ("ISO_IR_100", "ISO_IR 100", true),
+            ("ISO_IR 87", "", true),
+            ("UTF-8", "", true),
+            ("ISO 2022 IR 6\\ISO 2022 IR 999", "", true),
+        ] {
+            let mut notes = Vec::new();
+            assert_eq!(character_set(stored.as_bytes(), &mut notes), written, "{stored}");
+            assert_eq!(!notes.is_empty(), noted, "{stored}: {notes:?}");
+        }
     }
 }

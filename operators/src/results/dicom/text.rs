@@ -189,7 +189,23 @@ pub(crate) fn ascii(text: &str, limit: usize) -> String {
 /// no LO may hold it.
 pub(crate) fn written(text: &str, charset: &str) -> Option<Vec<u8>> {
     let text = text.trim();
-    if text.is_empty() || text.chars().count() > 64 || text.chars().any(|c| c.is_control() || c == '\\') {
+    if text.chars().count() > 64 || text.chars().any(|c| c.is_control() || c == '\\') {
+        return None;
+    }
+    encoded(text, charset)
+}
+
+/// The same as UT, which has no limit and may hold tabs and line ends.
+pub(crate) fn written_long(text: &str, charset: &str) -> Option<Vec<u8>> {
+    let text = text.trim();
+    if text.chars().any(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r')) {
+        return None;
+    }
+    encoded(text, charset)
+}
+
+fn encoded(text: &str, charset: &str) -> Option<Vec<u8>> {
+    if text.is_empty() {
         return None;
     }
     if text.is_ascii() {
@@ -302,6 +318,15 @@ mod tests {
             (&"x".repeat(65), ""),
         ] {
             assert_eq!(written(text, charset), None, "{text:?} in {charset:?}");
+        }
+    }
+
+    #[test]
+    fn long_text_keeps_its_length_its_lines_and_its_backslashes() {
+        let long = format!("a\\b\n{}", "\u{e9}".repeat(2000));
+        assert_eq!(written_long(&long, "ISO_IR 192").as_deref(), Some(long.as_bytes()));
+        for (text, charset) in [(" ", ""), ("a\u{7}b", ""), ("l\u{e9}sion", "\\ISO 2022 IR 149")] {
+            assert_eq!(written_long(text, charset), None, "{text:?} in {charset:?}");
         }
     }
 
