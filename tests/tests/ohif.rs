@@ -14,9 +14,11 @@ use sulcus_operators::lesions::measure;
 use sulcus_operators::part10;
 use sulcus_operators::phantom::dicom::{Encoding, PhantomSeries, ScanSpec, Vendor, study};
 use sulcus_operators::phantom::{Field, Orientation, Phantom, PhantomSpec, Sequence};
-use sulcus_operators::results::dicom::{Algorithm, Equipment, Header};
+use sulcus_operators::results::dicom::{Algorithm, Equipment, Header, Reference};
+use sulcus_operators::results::report::{Report, ReportInput};
 use sulcus_operators::results::seg::{SegInput, encode};
-use sulcus_operators::rows::LesionRow;
+use sulcus_operators::results::sr::{self, SrInput};
+use sulcus_operators::rows::{LesionRow, PatientKey, ReportRow, ReportStatus, RunOrder, RunOutcome};
 use sulcus_operators::volume::{Encoded, Volume};
 use sulcus_tests::dcmtk::storescu;
 use sulcus_tests::ohif::{Ohif, Place, Visit};
@@ -26,6 +28,7 @@ use sulcus_tests::places::root;
 
 const SEGMENTATION_SERIES: &str = "2.25.9001";
 const SEGMENTATION: &str = "2.25.9002";
+const REPORT_SERIES: &str = "2.25.9003";
 
 const CREATED: i64 = 1_709_164_799_999;
 
@@ -74,6 +77,74 @@ impl Scan {
             algorithm: Algorithm { name: "blob-filter", version: "1", digest: Digest::of(b"model") },
         };
         encode(&input).unwrap().bytes
+    }
+
+    fn report(&self) -> Vec<u8> {
+        let grid = &self.volume.grid;
+        let run_key = Digest::of(b"run");
+        let study_uid = self.study_uid();
+        let outcome = RunOutcome {
+            run_key,
+            mask: Digest::default(),
+            size: grid.size.map(|extent| extent as u32),
+            spacing_um: grid.spacing().map(|mm| (mm * 1000.0).round() as i64),
+            affine_nm: None,
+            frame_of_reference_uid: self.volume.frame_of_reference_uid.clone(),
+            intensity_scale: self.volume.intensity_scale.clone(),
+            notes: Vec::new(),
+            lesions: self.lesions.clone(),
+        };
+        let run = RunOrder {
+            run_key,
+            study_uid: study_uid.clone(),
+            series_uid: self.series.series_uid.clone(),
+            stack: self.volume.stack.clone(),
+            model: Digest::of(b"model"),
+            members: vec![1],
+        };
+        let row = ReportRow {
+            study_uid: study_uid.clone(),
+            pipeline: "lesions".into(),
+            status: ReportStatus::Final,
+            run: Some(run),
+            demographics_digest: Digest::default(),
+            not_used: Vec::new(),
+            doubts: Vec::new(),
+            verdicts: Vec::new(),
+            content: Digest::default(),
+        };
+        let report = Report::new(&ReportInput {
+            row: &row,
+            outcome: Some(&outcome),
+            patient: &PatientKey { issuer: "source:test".into(), id: "P".into() },
+            uid: "2.25.9005",
+            revision: 1,
+            supersedes: None,
+            created: CREATED,
+            model: ("blob-filter", "1"),
+            segmentation: Some(SEGMENTATION),
+        });
+        let input = SrInput {
+            header: Header {
+                sop_instance_uid: "2.25.9004",
+                series_instance_uid: REPORT_SERIES,
+                series_number: 9002,
+                ..self.header()
+            },
+            report: &report.unwrap(),
+            grid,
+            frames: &self.volume.frames,
+            frame_of_reference_uid: &self.volume.frame_of_reference_uid,
+            labels: self.phantom.labels.view(),
+            segmentation: Reference {
+                study_instance_uid: &study_uid,
+                series_instance_uid: SEGMENTATION_SERIES,
+                sop_class_uid: "1.2.840.10008.5.1.4.1.1.66.4",
+                sop_instance_uid: SEGMENTATION,
+            },
+            supersedes: None,
+        };
+        sr::encode(&input).unwrap().bytes
     }
 
     fn study_uid(&self) -> String {
@@ -156,7 +227,7 @@ fn look(name: &str, spec: PhantomSpec, encoding: Encoding) {
     let folder = tempfile::tempdir().unwrap();
     let Some(orthanc) = or_skip(Orthanc::start_dicomweb(folder.path())) else { return };
     let scan = Scan::new(spec, encoding);
-    let files = scan.write(folder.path(), &[scan.segmentation()]);
+    let files = scan.write(folder.path(), &[scan.segmentation(), scan.report()]);
     let Some(_) = or_skip(storescu(orthanc.dicom_address(), "ORTHANC", &["-R"], &files)) else { return };
     let places: Vec<Place> = scan.lesions.iter().map(|lesion| scan.place(scan.slice(lesion.label))).collect();
     let kept = root().join("tests/tests/ohif");
@@ -167,7 +238,7 @@ fn look(name: &str, spec: PhantomSpec, encoding: Encoding) {
                 study: &scan.study_uid(),
                 segmentation: SEGMENTATION_SERIES,
                 segments: &places,
-                report: None,
+                report: Some(REPORT_SERIES),
                 brightest: scan.bright(),
                 name,
                 screenshots: folder.path(),
@@ -181,6 +252,10 @@ fn look(name: &str, spec: PhantomSpec, encoding: Encoding) {
     let segments = seen["segments"].as_array().unwrap();
     for (lesion, segment) in scan.lesions.iter().zip(segments) {
         overlay_lies_on(&scan, lesion.label, segment);
+    }
+    assert_eq!(seen["report"]["listed"], serde_json::json!(labels));
+    for (at, lesion) in scan.lesions.iter().enumerate() {
+        report_leads_to(&scan, lesion, &seen["report"]["points"][at], &seen["report"]["leads"][at]);
     }
     // One picture of a scan is kept.
     let picture = format!("{name}-1.png");
@@ -224,6 +299,20 @@ fn overlay_lies_on(scan: &Scan, label: u32, segment: &Value) {
     let jumped: Place = serde_json::from_value(segment["jumped"].clone()).unwrap();
     let on = (0..scan.volume.grid.size[2]).find(|slice| scan.place(*slice) == jumped).unwrap();
     assert!(scan.plane(on).iter().any(|other| u32::from(*other) == label), "lesion {label} is not on slice {on}");
+}
+
+/// Asserts that a measurement of the report lies at the lesion's centre, and that the viewer leads to its slice.
+fn report_leads_to(scan: &Scan, lesion: &LesionRow, point: &Value, leads: &Value) {
+    let (found, centre) = (numbers::<3>(point), lesion.centroid_um.map(|um| um as f64 / 1000.0));
+    assert!((0..3).all(|axis| (found[axis] - centre[axis]).abs() < 0.01), "{found:?} instead of {centre:?}");
+    let distance = |slice: &usize| {
+        // Across the slice, which is what the third axis is.
+        let (at, step) = (scan.volume.grid.point([0.0, 0.0, *slice as f64]), scan.phantom.spec.orientation.axes()[2]);
+        (0..3).map(|axis| (centre[axis] - at[axis]) * step[axis]).sum::<f64>().abs()
+    };
+    let nearest = (0..scan.volume.grid.size[2]).min_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap();
+    let leads: Place = serde_json::from_value(leads.clone()).unwrap();
+    assert_eq!(leads, scan.place(nearest), "lesion {}", lesion.label);
 }
 
 fn spec(orientation: Orientation, size: [usize; 3], spacing_mm: [f64; 3]) -> PhantomSpec {
