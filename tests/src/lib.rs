@@ -16,6 +16,7 @@ pub mod made_up;
 pub mod medplum;
 pub mod memory;
 pub mod npy;
+pub mod ohif;
 pub mod orthanc;
 mod peer;
 pub mod phantoms;

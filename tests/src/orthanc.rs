@@ -55,16 +55,20 @@ impl Orthanc {
     /// # Errors
     /// As [`Orthanc::start`].
     pub fn start_knowing(folder: &Path, known: &[Known<'_>]) -> Result<Orthanc, PeerError> {
-        program("Orthanc", "orthanc")?;
-        let mut last = PeerError::failed("Orthanc was not started");
-        // A free port may be taken by another test in between.
-        for _ in 0..3 {
-            match Orthanc::launch(folder, Ports { http: free_port()?, dicom: free_port()? }, known) {
-                Ok(orthanc) => return Ok(orthanc),
-                Err(error) => last = error,
-            }
+        anywhere(|ports| Orthanc::start_with(folder, ports, known, &[]))
+    }
+
+    /// The same with DICOMweb, at `/dicom-web`.
+    ///
+    /// # Errors
+    /// As [`Orthanc::start`]; [`PeerError::Absent`] where the plugin is not installed.
+    pub fn start_dicomweb(folder: &Path) -> Result<Orthanc, PeerError> {
+        let plugin = Path::new("/usr/share/orthanc/plugins/libOrthancDicomWeb.so");
+        if !plugin.exists() {
+            let what = "Orthanc's DICOMweb is not installed (package orthanc-dicomweb)";
+            return Err(PeerError::Absent(what.to_owned()));
         }
-        Err(last)
+        anywhere(|ports| Orthanc::start_with(folder, ports, &[], &[plugin]))
     }
 
     /// Starts one where another stood; with the same `folder` it holds what that one held.
@@ -72,10 +76,10 @@ impl Orthanc {
     /// # Errors
     /// As [`Orthanc::start`].
     pub fn start_at(folder: &Path, ports: Ports) -> Result<Orthanc, PeerError> {
-        Orthanc::launch(folder, ports, &[])
+        Orthanc::start_with(folder, ports, &[], &[])
     }
 
-    fn launch(folder: &Path, ports: Ports, known: &[Known<'_>]) -> Result<Orthanc, PeerError> {
+    fn start_with(folder: &Path, ports: Ports, known: &[Known<'_>], plugins: &[&Path]) -> Result<Orthanc, PeerError> {
         let modality = |node: &Known<'_>| {
             let (address, port) = (node.address.ip().to_string(), node.address.port());
             let settings = json!({
@@ -92,7 +96,7 @@ impl Orthanc {
             "Name": "Test",
             "StorageDirectory": state,
             "IndexDirectory": state,
-            "Plugins": [],
+            "Plugins": plugins,
             "HttpPort": ports.http,
             "DicomPort": ports.dicom,
             "DicomAet": "ORTHANC",
@@ -102,6 +106,7 @@ impl Orthanc {
             "DicomModalities": modalities,
             "RemoteAccessAllowed": false,
             "AuthenticationEnabled": false,
+            "DicomWeb": {"Enable": true, "Root": "/dicom-web/"},
         });
         let file = folder.join("orthanc.json");
         std::fs::write(&file, settings.to_string())?;
@@ -123,12 +128,17 @@ impl Orthanc {
         self.ports.dicom_address()
     }
 
+    /// Where its REST API listens.
+    pub fn http_address(&self) -> SocketAddr {
+        loopback(self.ports.http)
+    }
+
     /// The body of a path of its REST API.
     ///
     /// # Errors
     /// Where the answer is not 200, or is cut short.
     pub fn get(&self, path: &str) -> Result<Vec<u8>, PeerError> {
-        http::get(loopback(self.ports.http), path)
+        http::get(self.http_address(), path)
     }
 
     /// The same as JSON.
@@ -170,6 +180,20 @@ impl Orthanc {
     pub fn id(&self) -> u32 {
         self.running.id()
     }
+}
+
+/// Starts an Orthanc on free ports.
+fn anywhere(start: impl Fn(Ports) -> Result<Orthanc, PeerError>) -> Result<Orthanc, PeerError> {
+    program("Orthanc", "orthanc")?;
+    let mut last = PeerError::failed("Orthanc was not started");
+    // A free port may be taken by another test in between.
+    for _ in 0..3 {
+        match start(Ports { http: free_port()?, dicom: free_port()? }) {
+            Ok(orthanc) => return Ok(orthanc),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 fn loopback(port: u16) -> SocketAddr {

@@ -6,6 +6,7 @@
 mod bench;
 mod checks;
 mod demo;
+mod ohif;
 mod oracle;
 mod packages;
 mod peers;

@@ -88,14 +88,16 @@ pub fn write(path: &Path, text: &str) -> Result<(), Failure> {
     })
 }
 
-fn clear(path: &Path) -> Result<(), Failure> {
+/// Makes a folder, empty.
+pub fn clear(path: &Path) -> Result<(), Failure> {
     remove(path)?;
     std::fs::create_dir_all(path).map_err(|error| {
         Failure::new(format!("cannot make {}: {error}", path.display()), "check the disk and its rights")
     })
 }
 
-fn remove(path: &Path) -> Result<(), Failure> {
+/// Removes a folder and all in it, where it is there.
+pub fn remove(path: &Path) -> Result<(), Failure> {
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Failure::new(
             format!("cannot remove {}: {error}", path.display()),

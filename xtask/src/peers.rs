@@ -1,7 +1,9 @@
-//! The peers that tests talk to: DCMTK, dicom3tools and Orthanc from the system's packages, the rest by pip.
+//! The peers that tests talk to: DCMTK, dicom3tools, Orthanc and Chromium from the system's packages, OHIF by npm, the
+//! rest by pip.
 
 use std::path::{Path, PathBuf};
 
+use crate::ohif;
 use crate::packages::{folder, install};
 use crate::step::{Failure, command, find, output, succeed};
 
@@ -19,11 +21,13 @@ const PYTHON: &[&str] = &[
     "SimpleITK==2.5.2",
 ];
 
-/// System packages: the program that shows each is there, the package, and what skips without it.
+/// System packages: the program or file that shows each is there, the package, and what skips without it.
 const SYSTEM: &[(&str, &str, &str)] = &[
     ("storescu", "dcmtk", "tests that send or receive by DCMTK"),
     ("dciodvfy", "dicom3tools", "tests that check SEG objects by dciodvfy"),
     ("Orthanc", "orthanc", "tests that deliver to a real Orthanc"),
+    ("/usr/share/orthanc/plugins/libOrthancDicomWeb.so", "orthanc-dicomweb", "tests that read by DICOMweb"),
+    ("chromium", "chromium", "tests that look at results in OHIF"),
 ];
 
 /// A FHIR server for node, pinned; its install scripts are not run.
@@ -43,7 +47,11 @@ pub fn ensure(python: &Path) -> Result<(), Failure> {
         println!("    {package} is not installed: {tests} skip. Install it with: apt-get install {package}");
     }
     node()?;
-    install(python, PYTHON)
+    install(python, PYTHON)?;
+    if find("chromium").is_some() {
+        ohif::ensure(python)?;
+    }
+    Ok(())
 }
 
 /// Medplum in `runtime/medplum`, where node is.

@@ -43,6 +43,8 @@ pub(crate) enum Relation {
     ObsContext,
     /// It describes it.
     Properties,
+    /// It is what the other was found from.
+    InferredFrom,
 }
 
 impl Relation {
@@ -52,6 +54,7 @@ impl Relation {
             Self::ConceptMod => "HAS CONCEPT MOD",
             Self::ObsContext => "HAS OBS CONTEXT",
             Self::Properties => "HAS PROPERTIES",
+            Self::InferredFrom => "INFERRED FROM",
         }
     }
 }
@@ -136,8 +139,8 @@ pub(crate) fn object(
 }
 
 /// An SCOORD3D item of one point, LPS mm.
-pub(crate) fn point(name: Code, at: [f64; 3], frame_of_reference_uid: &str) -> InMemDicomObject {
-    let mut item = begin(Relation::Contains, "SCOORD3D", Some(name));
+pub(crate) fn point(relation: Relation, name: Code, at: [f64; 3], frame_of_reference_uid: &str) -> InMemDicomObject {
+    let mut item = begin(relation, "SCOORD3D", Some(name));
     let at = at.map(|mm| mm as f32);
     item.put(DataElement::new(tags::GRAPHIC_DATA, VR::FL, PrimitiveValue::F32(at.as_slice().into())));
     item.put(text_element(tags::GRAPHIC_TYPE, VR::CS, "POINT"));

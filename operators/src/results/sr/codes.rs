@@ -19,6 +19,7 @@ pub(super) const FINDING: Code = Code("121071", "DCM", "Finding");
 pub(super) const FINDING_SITE: Code = Code("363698007", "SCT", "Finding Site");
 pub(super) const REFERENCED_SEGMENT: Code = Code("121191", "DCM", "Referenced Segment");
 pub(super) const SOURCE_SERIES: Code = Code("121232", "DCM", "Source Series for Segmentation");
+pub(super) const IMAGE_REGION: Code = Code("111030", "DCM", "Image Region");
 pub(super) const CENTER: Code = Code("111010", "DCM", "Center");
 pub(super) const COMMENT: Code = Code("121106", "DCM", "Comment");
 

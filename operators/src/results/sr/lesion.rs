@@ -12,7 +12,9 @@ use crate::results::{
 
 /// The measurement group of the lesion that is this segment.
 ///
-/// The tracking UID stands before the UID of the source series: OHIF takes the first UIDREF for the lesion's own.
+/// The tracking UID stands before the UID of the source series: OHIF takes the first UIDREF for the lesion's own. It
+/// lists a lesion and leads to it only where the first spatial coordinates are a POINT called Image Region, and the
+/// first measurement has coordinates too; it shows a comment as the lesion's name.
 pub(super) fn group(
     input: &SrInput<'_>,
     run: &Run,
@@ -22,6 +24,7 @@ pub(super) fn group(
 ) -> dicom_object::InMemDicomObject {
     let segmentation = &input.segmentation;
     let referenced = (segmentation.sop_class_uid, segmentation.sop_instance_uid);
+    let centre = |relation, name| point(relation, name, lesion.centroid_mm, input.frame_of_reference_uid);
     let mut items = Vec::from(tracking(lesion));
     items.extend([
         code(Relation::Contains, FINDING_CATEGORY, MORPHOLOGICALLY_ABNORMAL),
@@ -32,12 +35,14 @@ pub(super) fn group(
     items.extend([
         object("IMAGE", Some(REFERENCED_SEGMENT), referenced, Some(segment)),
         uid(Relation::Contains, SOURCE_SERIES, &run.series_instance_uid),
-        point(CENTER, lesion.centroid_mm, input.frame_of_reference_uid),
+        centre(Relation::Contains, IMAGE_REGION),
+        centre(Relation::Contains, CENTER),
     ]);
-    items.extend(measurements(lesion, extent));
+    items.extend(measurements(lesion, extent, centre(Relation::InferredFrom, IMAGE_REGION)));
     if let Some(verdict) = &lesion.verdict {
         items.push(evaluation(lesion.label, verdict, Vec::new(), words));
     }
+    items.push(text(Relation::Contains, COMMENT, format!("Lesion {}", lesion.label)));
     container(MEASUREMENT_GROUP, Some("1411"), items)
 }
 
@@ -74,14 +79,14 @@ fn tracking(lesion: &Lesion) -> [dicom_object::InMemDicomObject; 2] {
     ]
 }
 
-fn measurements(lesion: &Lesion, extent: &Extent) -> Items {
+fn measurements(lesion: &Lesion, extent: &Extent, centre: dicom_object::InMemDicomObject) -> Items {
     let measured = |name, value, unit| number(Relation::Contains, name, value, unit);
     let derived = |name, derivation, value| {
         with(measured(name, value, NO_UNITS), vec![code(Relation::ConceptMod, DERIVATION, derivation)])
     };
     let [long, short] = extent.axes.map(micrometres);
     vec![
-        measured(VOLUME, lesion.volume_mm3, CUBIC_MILLIMETRE),
+        with(measured(VOLUME, lesion.volume_mm3, CUBIC_MILLIMETRE), vec![centre]),
         measured(LONG_AXIS, long, MILLIMETRE),
         measured(SHORT_AXIS, short, MILLIMETRE),
         derived(SIGNAL_INTENSITY, MEAN, lesion.mean_intensity),

@@ -194,7 +194,7 @@ fn what_readers_said_is_content_and_what_they_rejected_is_no_measurement() {
         verdicts.iter().map(|item| string(&items(item, tags::CONCEPT_CODE_SEQUENCE)[0], tags::CODE_VALUE)).collect();
     assert_eq!(said, ["relabelled", "relabelled", "rejected"]);
     assert_eq!(texts(&object, "label"), ["l\u{e9}sion", "__"]);
-    assert_eq!(texts(&object, "121106"), ["two\nlines", "vessel"]);
+    assert_eq!(texts(&object, "121106"), ["two\nlines", "Lesion 1", "Lesion 2", "vessel"]);
     let reader = string(named(verdicts[2], "121008")[0], tags::PERSON_NAME);
     assert_eq!(reader, "Ad\u{e8}le Reader^");
     assert_eq!(string(named(verdicts[2], "112040")[0], tags::UID), "2.25.103");
