@@ -84,6 +84,25 @@ impl Reported {
         Reported::of(source, volume, phantom.labels)
     }
 
+    /// 320 slices of 384 x 384 voxels with 200 lesions, as `bench outputs` measures.
+    ///
+    /// # Errors
+    /// Where the phantom cannot be made.
+    pub fn large() -> Result<Reported, PeerError> {
+        let mut base = Reported::phantom(Orientation::Sagittal, [0.5728, 0.4947, 0.5937], 0)?;
+        for label in 0..200usize {
+            let at = [90 + label % 8 * 18, 100 + label / 8 % 5 * 34, 100 + label / 40 * 34];
+            let side = 3 + label % 6;
+            for voxel in 0..side.pow(3) {
+                let index = [at[0] + voxel / side / side, at[1] + voxel / side % side, at[2] + voxel % side];
+                if let Some(mark) = base.labels.get_mut(index) {
+                    *mark = label as u16 + 1;
+                }
+            }
+        }
+        Reported::of(base.source, base.volume, base.labels)
+    }
+
     /// Reports a label map of a volume.
     ///
     /// # Errors

@@ -17,6 +17,8 @@ const CONTOUR: Ink = Ink([0.0, 0.90, 1.0]);
 const DARK: Ink = Ink([0.0; 3]);
 /// Space between pictures, mm.
 const GAP: f32 = 1.2;
+/// Left dark around a plane, so that none reaches beyond its square, mm.
+const EDGE: f32 = 0.6;
 /// Height of the line above a row, mm.
 const CAPTION: f32 = 4.6;
 /// Side of a detail as a share of its picture's, and what it shows at least, mm.
@@ -54,7 +56,7 @@ pub(super) fn pictures(canvas: &mut Canvas<'_, '_>, [top, end]: [f32; 2], scene:
         for (at, plane) in planes.iter().enumerate() {
             let x = PICTURES + (at % across) as f32 * (side + GAP);
             let y = y + CAPTION + (at / across) as f32 * (side + GAP);
-            picture(canvas, [x, y, side], side / longest, plane, spot);
+            picture(canvas, [x, y, side], (side - EDGE) / longest, plane, spot);
         }
         if spots.len() == 1 && spot.label > 0 {
             detail(canvas, [PICTURES + side + GAP, y + CAPTION + side + GAP, side], &planes[0]);
@@ -84,20 +86,25 @@ fn picture(canvas: &mut Canvas<'_, '_>, [x, y, side]: [f32; 3], scale: f32, plan
     letters(canvas, [x + side - 2.2, y + side / 2.0], right);
     letters(canvas, [x + side / 2.0, y + 1.9], top);
     letters(canvas, [x + side / 2.0, y + side - 1.9], bottom);
-    canvas.text([x + 0.8, y + 2.4], regular(5.5, WHITE), plane.cut.view.name());
+    named(canvas, [x, y], plane.cut.view.name());
     if plane.cut.tilt >= 1.0 {
-        let tilt = format!("oblique {:.0}\u{b0}", plane.cut.tilt);
-        canvas.text([x + 0.8, y + 4.7], regular(5.5, WHITE), &tilt);
+        named(canvas, [x, y + 2.3], &format!("oblique {:.0}\u{b0}", plane.cut.tilt));
     }
+}
+
+/// Words in the upper left corner of a picture, on a dark ground.
+fn named(canvas: &mut Canvas<'_, '_>, [x, y]: [f32; 2], words: &str) {
+    let style = regular(5.5, WHITE);
+    let width = canvas.width(style, words);
+    canvas.area([x, y, width + 1.6, 3.2], DARK);
+    canvas.text([x + 0.8, y + 2.4], style, words);
 }
 
 /// The axial view around a lesion that is the only one, in a square of its own.
 fn detail(canvas: &mut Canvas<'_, '_>, [x, y, side]: [f32; 3], axial: &Plane) {
     let words = format!("{}, detail", axial.cut.view.name());
     draw(canvas, [x, y, side, side], axial.around_spot(1.5 * DETAIL_MM), axial, 0.35);
-    let width = canvas.width(regular(5.5, WHITE), &words);
-    canvas.area([x, y, width + 1.6, 3.4], DARK);
-    canvas.text([x + 0.8, y + 2.4], regular(5.5, WHITE), &words);
+    named(canvas, [x, y], &words);
 }
 
 /// Letters about a point, on a dark ground, since skulls are white.
