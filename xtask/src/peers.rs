@@ -11,6 +11,7 @@ const PYTHON: &[&str] = &[
     "highdicom==0.28.2",
     "nibabel==5.4.2",
     "numpy==2.4.6",
+    "pillow==13.0.0",
     "pydicom==3.0.2",
     "pynetdicom==3.0.4",
 ];
@@ -20,6 +21,7 @@ const SYSTEM: &[(&str, &str, &str)] = &[
     ("storescu", "dcmtk", "tests that send or receive by DCMTK"),
     ("dciodvfy", "dicom3tools", "tests that check SEG objects by dciodvfy"),
     ("Orthanc", "orthanc", "tests that deliver to a real Orthanc"),
+    ("pdftotext", "poppler-utils", "tests that read the page for people"),
 ];
 
 /// Installs what is missing where it may, and says what to install where it may not.

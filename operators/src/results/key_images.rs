@@ -103,6 +103,7 @@ pub fn encode(input: &KeyImagesInput<'_>) -> Result<Object, KeyImagesError> {
     }
     object.put(DataElement::new(tags::IMAGE_TYPE, VR::CS, strings(&["DERIVED", "SECONDARY"])));
     object.put(DataElement::empty(tags::PATIENT_ORIENTATION, VR::CS));
+    object.put(DataElement::empty(tags::LATERALITY, VR::CS));
     if !input.volume.frames.is_empty() {
         object.put(sources(tags::SOURCE_IMAGE_SEQUENCE, &input.volume.frames)?);
     }

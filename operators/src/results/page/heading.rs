@@ -89,7 +89,7 @@ fn column(canvas: &mut Canvas<'_, '_>, [x, top]: [f32; 2], width: f32, heading: 
         };
         canvas.text([x, y], regular(8.0, GREY), label);
         // A long name takes a second line before it is cut.
-        let most = if *label == "Name" { 2 } else { 1 };
+        let most = if matches!(*label, "Name" | "") { 2 } else { 1 };
         for line in canvas.wrapped(style, value, width - LABEL, most) {
             canvas.text([x + LABEL, y], style, &line);
             y += STEP;
