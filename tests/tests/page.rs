@@ -91,7 +91,7 @@ fn the_page_says_who_what_how_much_and_by_which_model() {
             "Patient ID PHANTOM-11",
             "Study date 2026-01-05",
             "SIEMENS MAGNETOM Prisma_fit",
-            "Field 3 T",
+            "Field 3",
             "TR 2300 ms",
             "2 × 2 × 2 mm",
             "Revision 2",
