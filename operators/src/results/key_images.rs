@@ -97,13 +97,14 @@ pub fn encode(input: &KeyImagesInput<'_>) -> Result<Object, KeyImagesError> {
         (tags::IMAGE_COMMENTS, VR::LT, RESEARCH_USE),
         // Numbers, letters and volumes are burnt in; nothing that names the patient.
         (tags::BURNED_IN_ANNOTATION, VR::CS, "NO"),
+        // An unpaired part, so that no laterality is missing.
+        (tags::BODY_PART_EXAMINED, VR::CS, "BRAIN"),
         (tags::PHOTOMETRIC_INTERPRETATION, VR::CS, "RGB"),
     ] {
         object.put(text(tag, vr, value));
     }
     object.put(DataElement::new(tags::IMAGE_TYPE, VR::CS, strings(&["DERIVED", "SECONDARY"])));
     object.put(DataElement::empty(tags::PATIENT_ORIENTATION, VR::CS));
-    object.put(DataElement::empty(tags::LATERALITY, VR::CS));
     if !input.volume.frames.is_empty() {
         object.put(sources(tags::SOURCE_IMAGE_SEQUENCE, &input.volume.frames)?);
     }

@@ -121,7 +121,10 @@ pub(super) fn write(canvas: Canvas<'_, '_>, title: &str) -> Result<Vec<u8>, Page
         image.color_space().device_gray();
         image.bits_per_component(8).interpolate(true);
     }
-    Ok(pdf.finish())
+    let mut bytes = pdf.finish();
+    // Orthanc takes the last byte of an encapsulated document for padding; without this, the end mark was cut.
+    bytes.push(b'\n');
+    Ok(bytes)
 }
 
 /// A Type 0 font with the used glyphs, their widths, and what they mean.
