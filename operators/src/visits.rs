@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A lesion is larger or smaller where its volume changed by this share, in per mille of the smaller volume ...
@@ -29,7 +30,8 @@ pub struct VisitRow {
 }
 
 /// What changed from one visit to the next, in lesions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct VisitChange {
     /// That the visit before did not have.
     pub new: u32,

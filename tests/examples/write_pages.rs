@@ -55,6 +55,7 @@ fn main() {
     }
     write(folder, "latin", &base.named("ISO_IR 100", b"M\xfcller-L\xfcdenscheidt^Zo\xeb^^Dr.").unwrap());
     write(folder, "many", &many());
+    write(folder, "large", &ReportedPhantom::large().unwrap());
 }
 
 fn full(mut base: ReportedPhantom) -> ReportedPhantom {

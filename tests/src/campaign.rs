@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dicom_dictionary_std::tags;
+use sulcus_engine::lanes::deliver::file_name;
 use sulcus_engine::ledger::event::{Arrival, Entry, Event};
 use sulcus_engine::ledger::read::Reader;
 use sulcus_engine::receiver::{ledger_path, spool_path};
@@ -73,8 +74,16 @@ pub enum Phase {
 }
 
 /// Destinations of each role, as `Serving` configures them with an archive.
-const ROUTES: [(Role, &str); 3] =
-    [(Role::Segmentation, "folder"), (Role::Segmentation, "archive"), (Role::Report, "folder")];
+const ROUTES: [(Role, &str); 8] = [
+    (Role::Segmentation, "folder"),
+    (Role::StructuredReport, "folder"),
+    (Role::KeyImages, "folder"),
+    (Role::Report, "folder"),
+    (Role::Page, "folder"),
+    (Role::Segmentation, "archive"),
+    (Role::StructuredReport, "archive"),
+    (Role::EncapsulatedReport, "archive"),
+];
 
 /// The ledger, read for the campaign.
 #[derive(Debug, Default)]
@@ -156,7 +165,7 @@ impl Story {
             Phase::Settling
         } else if !self.finished {
             Phase::Inferring
-        } else if newest(Role::Segmentation).is_none() || newest(Role::Report).is_none() {
+        } else if ROUTES.iter().any(|(role, _)| newest(*role).is_none()) {
             Phase::Encoding
         } else if !ROUTES.into_iter().all(settled) {
             Phase::Delivering
@@ -305,10 +314,7 @@ fn kept(
 fn in_folder(serving: &Serving, story: &Story, wrong: &mut Vec<String>) -> Result<(), PeerError> {
     let mut destined: BTreeMap<String, (Digest, bool)> = BTreeMap::new();
     for (revision, role, bytes, must) in story.destined("folder").into_values() {
-        let name = match role {
-            Role::Segmentation => "segmentation.dcm",
-            Role::Report => "report.json",
-        };
+        let name = file_name(role);
         if destined.insert(format!("revision-{revision}/{name}"), (bytes, must)).is_some() {
             wrong.push(format!("revision {revision} has two of {name}"));
         }

@@ -23,6 +23,7 @@ pub mod phantoms;
 pub mod places;
 pub mod python;
 pub mod reported;
+pub mod reported_phantom;
 pub mod scans;
 pub mod segmented;
 pub mod serving;

@@ -110,6 +110,7 @@ impl Reported {
             not_used: Vec::new(),
             doubts: Vec::new(),
             verdicts,
+            visits: Vec::new(),
             content: Digest::of(revision.uid.as_bytes()),
         };
         let outcome = RunOutcome {
@@ -123,6 +124,7 @@ impl Reported {
             intensity_scale: self.volume.intensity_scale.clone(),
             notes: self.volume.notes.clone(),
             lesions: self.lesions.clone(),
+            alignments: Vec::new(),
         };
         let input = ReportInput {
             row: &row,

@@ -49,7 +49,11 @@ impl ReportedPhantom {
     ///
     /// # Errors
     /// Where the phantom cannot be made.
-    pub fn phantom(orientation: Orientation, spacing_mm: [f64; 3], lesions: usize) -> Result<ReportedPhantom, PeerError> {
+    pub fn phantom(
+        orientation: Orientation,
+        spacing_mm: [f64; 3],
+        lesions: usize,
+    ) -> Result<ReportedPhantom, PeerError> {
         let failed = |error: &dyn std::fmt::Display| PeerError::failed(error.to_string());
         // Whole heads: 190 mm across, 220 mm from front to back, 190 mm high.
         let extent = match orientation {
@@ -84,6 +88,25 @@ impl ReportedPhantom {
         ReportedPhantom::of(source, volume, phantom.labels)
     }
 
+    /// 320 slices of 384 x 384 voxels with 200 lesions, as `bench outputs` measures.
+    ///
+    /// # Errors
+    /// Where the phantom cannot be made.
+    pub fn large() -> Result<ReportedPhantom, PeerError> {
+        let mut base = ReportedPhantom::phantom(Orientation::Sagittal, [0.5728, 0.4947, 0.5937], 0)?;
+        for label in 0..200usize {
+            let at = [90 + label % 8 * 18, 100 + label / 8 % 5 * 34, 100 + label / 40 * 34];
+            let side = 3 + label % 6;
+            for voxel in 0..side.pow(3) {
+                let index = [at[0] + voxel / side / side, at[1] + voxel / side % side, at[2] + voxel % side];
+                if let Some(mark) = base.labels.get_mut(index) {
+                    *mark = label as u16 + 1;
+                }
+            }
+        }
+        ReportedPhantom::of(base.source, base.volume, base.labels)
+    }
+
     /// Reports a label map of a volume.
     ///
     /// # Errors
@@ -104,6 +127,7 @@ impl ReportedPhantom {
             intensity_scale: volume.intensity_scale.clone(),
             notes: Vec::new(),
             lesions,
+            alignments: Vec::new(),
         };
         let row = ReportRow {
             study_uid: "1.2.840.99999.1.20260105.1".to_owned(),
@@ -121,6 +145,7 @@ impl ReportedPhantom {
             not_used: Vec::new(),
             doubts: Vec::new(),
             verdicts: Vec::new(),
+            visits: Vec::new(),
             content: Digest::of(b"content"),
         };
         Ok(ReportedPhantom { source, volume, labels, row, outcome, earlier: Vec::new(), fonts: Vec::new() })

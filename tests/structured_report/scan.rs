@@ -129,6 +129,7 @@ impl Scan {
             labels.mapv_inplace(|label| if label == count { 0 } else { label });
         }
         let row = ReportRow {
+            visits: Vec::new(),
             study_uid: self.study.clone(),
             pipeline: "lesions".into(),
             status: ReportStatus::Final,
@@ -148,6 +149,8 @@ impl Scan {
         };
         let grid = &self.volume.grid;
         let outcome = RunOutcome {
+            probability: None,
+            alignments: Vec::new(),
             run_key,
             mask: Digest::default(),
             size: grid.size.map(|extent| extent as u32),

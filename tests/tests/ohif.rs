@@ -16,7 +16,7 @@ use sulcus_operators::phantom::dicom::{Encoding, PhantomSeries, ScanSpec, Vendor
 use sulcus_operators::phantom::{Field, Orientation, Phantom, PhantomSpec, Sequence};
 use sulcus_operators::results::dicom::{Algorithm, Equipment, Header, Reference};
 use sulcus_operators::results::report::{Report, ReportInput};
-use sulcus_operators::results::seg::{SegInput, encode};
+use sulcus_operators::results::seg::{SegInput, SegKind, encode};
 use sulcus_operators::results::sr::{self, SrInput};
 use sulcus_operators::rows::{LesionRow, PatientKey, ReportRow, ReportStatus, RunOrder, RunOutcome};
 use sulcus_operators::volume::{Encoded, Volume};
@@ -68,6 +68,7 @@ impl Scan {
     fn segmentation(&self) -> Vec<u8> {
         let input = SegInput {
             header: self.header(),
+            kind: SegKind::Lesions,
             grid: &self.volume.grid,
             frames: &self.volume.frames,
             frame_of_reference_uid: &self.volume.frame_of_reference_uid,
@@ -76,7 +77,7 @@ impl Scan {
             findings: &[],
             algorithm: Algorithm { name: "blob-filter", version: "1", digest: Digest::of(b"model") },
         };
-        encode(&input).unwrap().bytes
+        encode(&input).unwrap().parts.remove(0).bytes
     }
 
     fn report(&self) -> Vec<u8> {
@@ -84,6 +85,8 @@ impl Scan {
         let run_key = Digest::of(b"run");
         let study_uid = self.study_uid();
         let outcome = RunOutcome {
+            probability: None,
+            alignments: Vec::new(),
             run_key,
             mask: Digest::default(),
             size: grid.size.map(|extent| extent as u32),
@@ -103,6 +106,7 @@ impl Scan {
             members: vec![1],
         };
         let row = ReportRow {
+            visits: Vec::new(),
             study_uid: study_uid.clone(),
             pipeline: "lesions".into(),
             status: ReportStatus::Final,

@@ -16,6 +16,7 @@ const PYTHON: &[&str] = &[
     "highdicom==0.28.2",
     "nibabel==5.4.2",
     "numpy==2.4.6",
+    "pillow==13.0.0",
     "pydicom==3.0.2",
     "pynetdicom==3.0.4",
     "SimpleITK==2.5.2",
@@ -28,6 +29,7 @@ const SYSTEM: &[(&str, &str, &str)] = &[
     ("Orthanc", "orthanc", "tests that deliver to a real Orthanc"),
     ("/usr/share/orthanc/plugins/libOrthancDicomWeb.so", "orthanc-dicomweb", "tests that read by DICOMweb"),
     ("chromium", "chromium", "tests that look at results in OHIF"),
+    ("pdftotext", "poppler-utils", "tests that read the page for people"),
 ];
 
 /// A FHIR server for node, pinned; its install scripts are not run.

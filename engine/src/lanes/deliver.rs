@@ -196,14 +196,19 @@ pub(super) fn store(storer: &mut Storer, objects: &[Part10<'_>]) -> Result<Strin
 /// `STUDY/PIPELINE/revision-N/report.json` below the destination's folder. UIDs and names were checked when they
 /// came in: digits and dots, letters and dashes.
 pub fn place_in_folder(folder: &Path, row: &DeliveryRow) -> PathBuf {
-    let file = match row.role {
+    let revision = format!("revision-{}", row.revision);
+    folder.join(&row.study_uid).join(&row.pipeline).join(revision).join(file_name(row.role))
+}
+
+/// The name of the file that an object is in a folder.
+pub fn file_name(role: Role) -> String {
+    match role {
         Role::Report => "report.json".to_owned(),
         Role::Page => "report.pdf".to_owned(),
         Role::Fhir => "fhir.json".to_owned(),
         Role::Derivatives => "derivatives.zip".to_owned(),
         object => format!("{}.dcm", object.name()),
-    };
-    folder.join(&row.study_uid).join(&row.pipeline).join(format!("revision-{}", row.revision)).join(file)
+    }
 }
 
 /// Writes a file so that it is either whole or absent, whatever happens. `root` is the destination's folder. The

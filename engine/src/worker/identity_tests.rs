@@ -48,6 +48,7 @@ fn only_a_run_in_the_same_patient_space_gives_its_identities() {
     let results = ResultsStore::open(folder.path()).unwrap();
     let labels = Array3::from_elem([2, 2, 2], 1u16);
     let outcome = RunOutcome {
+        probability: None,
         run_key: Digest::of(b"earlier"),
         mask: store_labels(&results, &labels).unwrap(),
         size: [2; 3],
@@ -87,6 +88,7 @@ fn visit(results: &ResultsStore, run: u32, phantom: &Phantom) -> (Volume, RunOut
         ..lesion(&format!("2.25.{run}.{}", truth.label))
     };
     let outcome = RunOutcome {
+        probability: None,
         run_key: Digest::of(&run.to_le_bytes()),
         mask: store_labels(results, &phantom.labels).unwrap(),
         size: phantom.grid.size.map(|extent| extent as u32),

@@ -12,12 +12,12 @@ use sulcus_engine::{
 };
 use sulcus_operators::{
     digest::Digest,
-    rows::{LesionVerdict, Millis},
+    rows::{LesionVerdict, Millis, Role},
 };
 
 use crate::{
     outcomes::outcome_of,
-    site::{Site, Slice, series_uid},
+    site::{Site, Slice, rules, series_uid},
 };
 
 const HOUR: Millis = 3_600_000;
@@ -105,15 +105,22 @@ impl Hour {
             address: "127.0.0.1:4242".into(),
             ae_title: "PACS".into(),
             calling_ae_title: "SULCUS".into(),
+            outputs: vec![Role::Segmentation],
             storage_commitment: false,
             commitment_seconds: Seconds(60.0),
             retry: Retry::default(),
         });
-        let retry = Retry { first_seconds: Seconds(0.5), limit_seconds: Seconds(30.0) };
-        let folder = Destination::Folder(FolderDestination { name: "folder".into(), path: "results".into(), retry });
+        let retry = Retry { first_seconds: Seconds(0.5), limit_seconds: Seconds(30.0), ..Retry::default() };
+        let outputs = vec![Role::Segmentation, Role::Report];
+        let (name, path) = ("folder".into(), "results".into());
+        let folder = Destination::Folder(FolderDestination { name, path, outputs, retry });
         let places = [folder, pacs].map(|to| (to.name().to_owned(), Place::new(to, &mut random)));
         let (in_flight, versions) = Default::default();
-        Hour { site: Site::with_rules(), now: 0, places: places.into(), in_flight, versions, random }
+        let mut rules = rules();
+        rules.destinations.iter_mut().for_each(|to| to.attempts = Retry::default().attempts);
+        let mut site = Site::new();
+        site.event(Event::RulesChanged(rules));
+        Hour { site, now: 0, places: places.into(), in_flight, versions, random }
     }
 
     /// A study comes, a slice of it is replaced, or a reader judges a lesion.

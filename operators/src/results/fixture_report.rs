@@ -33,6 +33,7 @@ pub(super) fn report(sample: &Sample, status: ReportStatus, verdicts: Vec<Findin
         not_used: Vec::new(),
         doubts: Vec::new(),
         verdicts,
+        visits: Vec::new(),
         content: Digest([3; 32]),
     };
     let outcome = RunOutcome {
@@ -46,6 +47,7 @@ pub(super) fn report(sample: &Sample, status: ReportStatus, verdicts: Vec<Findin
         intensity_scale: "stored values".into(),
         notes: vec!["a <single> slice".into()],
         lesions: sample.lesions.clone(),
+        alignments: Vec::new(),
     };
     Report::new(&ReportInput {
         row: &row,

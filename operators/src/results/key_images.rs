@@ -97,6 +97,8 @@ pub fn encode(input: &KeyImagesInput<'_>) -> Result<Object, KeyImagesError> {
         (tags::IMAGE_COMMENTS, VR::LT, RESEARCH_USE),
         // Numbers, letters and volumes are burnt in; nothing that names the patient.
         (tags::BURNED_IN_ANNOTATION, VR::CS, "NO"),
+        // An unpaired part, so that no laterality is missing.
+        (tags::BODY_PART_EXAMINED, VR::CS, "BRAIN"),
         (tags::PHOTOMETRIC_INTERPRETATION, VR::CS, "RGB"),
     ] {
         object.put(text(tag, vr, value));
@@ -189,20 +191,32 @@ fn picture(raster: &mut Raster, faces: &Typefaces<'_>, corner: [usize; 2], scale
         draw(raster, small, part, plane);
         raster.frame(small, WHITE);
     }
-    let style = (Weight::Bold, 18.0);
-    let side = SIDE as f32;
     let [left, right, top, bottom] = plane.cut.letters.each_ref().map(String::as_str);
+    let (x, y, side) = (x as f32, y as f32, SIDE as f32);
+    let bold = (Weight::Bold, 18.0);
     let wide = |words: &str| faces.width(Weight::Bold, words) * 18.0;
-    let (x, y) = (x as f32, y as f32);
     for (words, at) in [
         (left, [x + 5.0, y + side / 2.0 + 6.0]),
         (right, [x + side - 5.0 - wide(right), y + side / 2.0 + 6.0]),
         (top, [x + (side - wide(top)) / 2.0, y + 19.0]),
         (bottom, [x + (side - wide(bottom)) / 2.0, y + side - 6.0]),
     ] {
-        raster.text(faces, at, style, WHITE, words);
+        on_dark(raster, faces, at, bold, words);
     }
-    raster.text(faces, [x + 5.0, y + 17.0], (Weight::Regular, 15.0), GREY, plane.cut.view.name());
+    let regular = (Weight::Regular, 15.0);
+    on_dark(raster, faces, [x + 5.0, y + 17.0], regular, plane.cut.view.name());
+    if plane.cut.tilt >= 1.0 {
+        let tilt = format!("oblique {:.0}\u{b0}", plane.cut.tilt);
+        on_dark(raster, faces, [x + 5.0, y + 36.0], regular, &tilt);
+    }
+}
+
+/// White words on a dark ground, since skulls are white.
+fn on_dark(raster: &mut Raster, faces: &Typefaces<'_>, [x, y]: [f32; 2], style: (Weight, f32), words: &str) {
+    let width = faces.width(style.0, words) * style.1;
+    let ground = [x - 3.0, y - 0.85 * style.1, x + width + 3.0, y + 0.25 * style.1].map(|edge| edge.round() as isize);
+    raster.area(ground, [0; 3]);
+    raster.text(faces, [x, y], style, WHITE, words);
 }
 
 /// A part of a plane with its contours in a rectangle of the sheet.

@@ -58,6 +58,15 @@ impl Raster {
         }
     }
 
+    /// A filled rectangle: left, top, right, bottom.
+    pub(crate) fn area(&mut self, [left, top, right, bottom]: [isize; 4], colour: Colour) {
+        for y in top..bottom {
+            for x in left..right {
+                self.blend([x, y], colour, 1.0);
+            }
+        }
+    }
+
     /// Pieces of line within a rectangle (left, top, right, bottom). Where pieces overlap they cover once.
     pub(crate) fn pieces(&mut self, pieces: &[[[f32; 2]; 2]], within: [usize; 4], width: f32, colour: Colour) {
         let [left, top, right, bottom] = within;

@@ -13,11 +13,14 @@ use super::{
 };
 use crate::{
     digest::Digest,
-    rows::{Finding, LesionRow, LesionVerdict, Millis, PatientKey, ReportRow, ReportStatus, RunOutcome},
+    rows::{
+        Finding, LesionRow, LesionVerdict, Millis, PatientKey, ReportRow, ReportStatus, RunOutcome, VisitChange,
+        VisitRow,
+    },
 };
 
 /// Version of the layout of `report.json`; it grows with every change that a reader would notice.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// What a report is made from.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +89,25 @@ pub struct Report {
     pub lesions_rejected: Vec<Lesion>,
     /// What a reader should know of the images.
     pub notes: Vec<String>,
+    /// The patient's visits by date, this one last, as they stand now; empty where no earlier one is known.
+    #[serde(default)]
+    pub visits: Vec<Visit>,
+}
+
+/// One visit of the patient.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Visit {
+    /// StudyInstanceUID.
+    pub study_instance_uid: String,
+    /// StudyDate, `YYYYMMDD`.
+    pub study_date: String,
+    /// Lesions that no reader rejected.
+    pub lesions: u32,
+    /// Their volume, mm3.
+    pub lesion_volume_mm3: f64,
+    /// What changed since the visit before; none for the first, and where the two scans were not compared.
+    pub change: Option<VisitChange>,
 }
 
 /// Whether a report stands.
@@ -275,6 +297,7 @@ impl Report {
             lesion_volume_mm3: volume_nl as f64 / 1000.0,
             lesions_rejected: listed(rejected),
             notes,
+            visits: row.visits.iter().map(Visit::new).collect(),
         })
     }
 
@@ -308,6 +331,18 @@ impl Lesion {
             mean_probability: f64::from(row.probability_permille) / 1000.0,
             peak_probability: f64::from(row.peak_probability_permille) / 1000.0,
             verdict: finding.and_then(Verdict::of),
+        }
+    }
+}
+
+impl Visit {
+    fn new(row: &VisitRow) -> Self {
+        Self {
+            study_instance_uid: row.study_uid.clone(),
+            study_date: row.study_date.clone(),
+            lesions: row.lesions,
+            lesion_volume_mm3: row.volume_nl as f64 / 1000.0,
+            change: row.change,
         }
     }
 }

@@ -9,6 +9,7 @@ use pdf_writer::{
     Filter, Finish, Name, Pdf, Rect, Ref, Str, TextStr,
     types::{CidFontType, FontFlags, SystemInfo, UnicodeCmap},
 };
+use rayon::prelude::*;
 use subsetter::GlyphRemapper;
 use ttf_parser::Tag;
 
@@ -111,16 +112,19 @@ pub(super) fn write(canvas: Canvas<'_, '_>, title: &str) -> Result<Vec<u8>, Page
     for ((_, face, used), font) in kept.into_iter().zip(fonts) {
         embed(&mut pdf, &mut numbers, font, face, used)?;
     }
-    for (picture, image) in pictures.iter().zip(images) {
-        // Noise hardly shrinks any further at higher levels.
-        let bytes = deflated(&picture.grey, 3);
+    // Noise hardly shrinks any further at higher levels.
+    let packed: Vec<Vec<u8>> = pictures.par_iter().map(|picture| deflated(&picture.grey, 3)).collect();
+    for ((picture, bytes), image) in pictures.iter().zip(packed).zip(images) {
         let mut image = pdf.image_xobject(image, &bytes);
         image.filter(Filter::FlateDecode);
         image.width(picture.size[0] as i32).height(picture.size[1] as i32);
         image.color_space().device_gray();
         image.bits_per_component(8).interpolate(true);
     }
-    Ok(pdf.finish())
+    let mut bytes = pdf.finish();
+    // Orthanc takes the last byte of an encapsulated document for padding; without this, the end mark was cut.
+    bytes.push(b'\n');
+    Ok(bytes)
 }
 
 /// A Type 0 font with the used glyphs, their widths, and what they mean.

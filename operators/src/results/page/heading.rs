@@ -84,12 +84,12 @@ fn column(canvas: &mut Canvas<'_, '_>, [x, top]: [f32; 2], width: f32, heading: 
         let style = if *label == "Name" { bold(8.5, BLACK) } else { regular(8.0, BLACK) };
         let (value, style) = match value.as_str() {
             "" => ("not given", regular(8.0, GREY)),
-            _ if label.is_empty() => (value.as_str(), regular(8.0, GREY)),
+            _ if label.is_empty() => (value.as_str(), regular(7.4, GREY)),
             value => (value, style),
         };
         canvas.text([x, y], regular(8.0, GREY), label);
         // A long name takes a second line before it is cut.
-        let most = if *label == "Name" { 2 } else { 1 };
+        let most = if matches!(*label, "Name" | "") { 2 } else { 1 };
         for line in canvas.wrapped(style, value, width - LABEL, most) {
             canvas.text([x + LABEL, y], style, &line);
             y += STEP;

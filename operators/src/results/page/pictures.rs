@@ -7,7 +7,7 @@ use super::{
     heading::cubic,
 };
 use crate::results::{
-    planes::{Plane, Scene, Spot, orientation::View},
+    planes::{Plane, Scene, Segment, Spot, orientation::View},
     report::Report,
 };
 
@@ -17,6 +17,8 @@ const CONTOUR: Ink = Ink([0.0, 0.90, 1.0]);
 const DARK: Ink = Ink([0.0; 3]);
 /// Space between pictures, mm.
 const GAP: f32 = 1.2;
+/// Left dark around a plane, so that none reaches beyond its square, mm.
+const EDGE: f32 = 0.6;
 /// Height of the line above a row, mm.
 const CAPTION: f32 = 4.6;
 /// Side of a detail as a share of its picture's, and what it shows at least, mm.
@@ -54,7 +56,7 @@ pub(super) fn pictures(canvas: &mut Canvas<'_, '_>, [top, end]: [f32; 2], scene:
         for (at, plane) in planes.iter().enumerate() {
             let x = PICTURES + (at % across) as f32 * (side + GAP);
             let y = y + CAPTION + (at / across) as f32 * (side + GAP);
-            picture(canvas, [x, y, side], side / longest, plane, spot);
+            picture(canvas, [x, y, side], (side - EDGE) / longest, plane, spot);
         }
         if spots.len() == 1 && spot.label > 0 {
             detail(canvas, [PICTURES + side + GAP, y + CAPTION + side + GAP, side], &planes[0]);
@@ -69,14 +71,15 @@ fn picture(canvas: &mut Canvas<'_, '_>, [x, y, side]: [f32; 3], scale: f32, plan
     let whole = [0.0, 0.0, plane.size[0] as f32, plane.size[1] as f32];
     let [across, down] = plane.extent().map(|mm| mm * scale);
     let area = [x + (side - across) / 2.0, y + (side - down) / 2.0, across, down];
-    draw(canvas, area, whole, plane, 0.2);
+    let contours = plane.contours();
+    draw(canvas, area, whole, (plane, &contours), 0.2);
     if spot.label > 0 {
         let part = plane.around_spot(DETAIL_MM);
         // In the lower corner that the lesion is farther from.
         let left = (part[0] + part[2]) / 2.0 > whole[2] / 2.0;
         let small = side * DETAIL;
         let corner = [if left { x + 0.4 } else { x + side - small - 0.4 }, y + side - small - 0.4, small, small];
-        draw(canvas, corner, part, plane, 0.3);
+        draw(canvas, corner, part, (plane, &contours), 0.3);
         canvas.frame(corner, 0.15, WHITE);
     }
     let [left, right, top, bottom] = plane.cut.letters.each_ref().map(String::as_str);
@@ -84,20 +87,25 @@ fn picture(canvas: &mut Canvas<'_, '_>, [x, y, side]: [f32; 3], scale: f32, plan
     letters(canvas, [x + side - 2.2, y + side / 2.0], right);
     letters(canvas, [x + side / 2.0, y + 1.9], top);
     letters(canvas, [x + side / 2.0, y + side - 1.9], bottom);
-    canvas.text([x + 0.8, y + 2.4], regular(5.5, WHITE), plane.cut.view.name());
+    named(canvas, [x, y], plane.cut.view.name());
     if plane.cut.tilt >= 1.0 {
-        let tilt = format!("oblique {:.0}\u{b0}", plane.cut.tilt);
-        canvas.text([x + 0.8, y + 4.7], regular(5.5, WHITE), &tilt);
+        named(canvas, [x, y + 2.3], &format!("oblique {:.0}\u{b0}", plane.cut.tilt));
     }
+}
+
+/// Words in the upper left corner of a picture, on a dark ground.
+fn named(canvas: &mut Canvas<'_, '_>, [x, y]: [f32; 2], words: &str) {
+    let style = regular(5.5, WHITE);
+    let width = canvas.width(style, words);
+    canvas.area([x, y, width + 1.6, 3.2], DARK);
+    canvas.text([x + 0.8, y + 2.4], style, words);
 }
 
 /// The axial view around a lesion that is the only one, in a square of its own.
 fn detail(canvas: &mut Canvas<'_, '_>, [x, y, side]: [f32; 3], axial: &Plane) {
     let words = format!("{}, detail", axial.cut.view.name());
-    draw(canvas, [x, y, side, side], axial.around_spot(1.5 * DETAIL_MM), axial, 0.35);
-    let width = canvas.width(regular(5.5, WHITE), &words);
-    canvas.area([x, y, width + 1.6, 3.4], DARK);
-    canvas.text([x + 0.8, y + 2.4], regular(5.5, WHITE), &words);
+    draw(canvas, [x, y, side, side], axial.around_spot(1.5 * DETAIL_MM), (axial, &axial.contours()), 0.35);
+    named(canvas, [x, y], &words);
 }
 
 /// Letters about a point, on a dark ground, since skulls are white.
@@ -109,7 +117,13 @@ fn letters(canvas: &mut Canvas<'_, '_>, [x, y]: [f32; 2], letters: &str) {
 }
 
 /// A part of a plane with its contours in an area of the page.
-fn draw(canvas: &mut Canvas<'_, '_>, area: [f32; 4], part: [f32; 4], plane: &Plane, line: f32) {
+fn draw(
+    canvas: &mut Canvas<'_, '_>,
+    area: [f32; 4],
+    part: [f32; 4],
+    (plane, contours): (&Plane, &[Segment]),
+    line: f32,
+) {
     let pixels = |axis: usize| {
         let mm = (part[axis + 2] - part[axis]) * plane.step[axis];
         let detail = part[axis + 2] - part[axis] < plane.size[axis] as f32 * 0.6;
@@ -122,7 +136,7 @@ fn draw(canvas: &mut Canvas<'_, '_>, area: [f32; 4], part: [f32; 4], plane: &Pla
             area[axis] + (end[axis] - part[axis]) / (part[axis + 2] - part[axis]) * area[axis + 2]
         })
     };
-    let pieces: Vec<[[f32; 2]; 2]> = plane.contours().iter().map(|segment| segment.ends.map(place)).collect();
+    let pieces: Vec<[[f32; 2]; 2]> = contours.iter().map(|segment| segment.ends.map(place)).collect();
     // On a dark ground, to be seen on white matter too.
     canvas.pieces(&pieces, area, line + 0.2, DARK);
     canvas.pieces(&pieces, area, line, CONTOUR);

@@ -48,6 +48,7 @@ impl Study {
             members: vec![1],
         };
         let row = ReportRow {
+            visits: Vec::new(),
             study_uid: "1.2.3".into(),
             pipeline: "cortical-lesions".into(),
             run: (status == ReportStatus::Final).then_some(run),
@@ -59,6 +60,8 @@ impl Study {
             content: Digest([3; 32]),
         };
         let outcome = RunOutcome {
+            probability: None,
+            alignments: Vec::new(),
             run_key: Digest([1; 32]),
             mask: Digest([4; 32]),
             size: size.map(|extent| extent as u32),

@@ -82,7 +82,7 @@ pub(crate) fn cuts(grid: &Grid) -> Option<[Cut; 3]> {
     let triple =
         a[0] * (b[1] * c[2] - b[2] * c[1]) - a[1] * (b[0] * c[2] - b[2] * c[0]) + a[2] * (b[0] * c[1] - b[1] * c[0]);
     // A gantry's tilt shears a grid; half of a right angle is no grid of a scanner.
-    if !(triple.abs() > 0.5) {
+    if triple.is_nan() || triple.abs() <= 0.5 {
         return None;
     }
     const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];

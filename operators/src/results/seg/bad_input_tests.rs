@@ -60,7 +60,7 @@ fn an_unknown_character_set_is_left_out_and_noted_and_the_text_carried() {
     let (value, notes) = written(tags::SPECIFIC_CHARACTER_SET, "SpecificCharacterSet", &charset);
     assert_eq!((value, notes), (None, 1));
     let object = encode(&charset.input()).unwrap();
-    assert!(object.parts[0].bytes.windows(name.len()).any(|bytes| bytes == name));
+    assert!(object.bytes.windows(name.len()).any(|bytes| bytes == name));
     for known in [b"ISO_IR 100".as_slice(), b"\\ISO 2022 IR 87", b"GB18030 ", b"ISO_IR 192", b"ISO_IR_100", b""] {
         let sample = with(&[(tags::SPECIFIC_CHARACTER_SET, VR::CS, Some(known))]);
         let (_, notes) = written(tags::SPECIFIC_CHARACTER_SET, "the unknown character set", &sample);

@@ -36,6 +36,7 @@ fn two() -> Sample {
 fn report(sample: &Sample, status: ReportStatus) -> Report {
     let run_key = crate::digest::Digest([1; 32]);
     let row = ReportRow {
+        visits: Vec::new(),
         study_uid: "1.2.3".into(),
         pipeline: "lesions".into(),
         status,
@@ -54,6 +55,8 @@ fn report(sample: &Sample, status: ReportStatus) -> Report {
         content: run_key,
     };
     let outcome = RunOutcome {
+        probability: None,
+        alignments: Vec::new(),
         run_key,
         mask: run_key,
         size: sample.grid.size.map(|extent| extent as u32),
