@@ -128,7 +128,7 @@ fn an_archive_is_asked_for_its_word_only_where_the_site_says_so_and_for_a_time_t
     let node = "[[destination]]\nname = \"a\"\nkind = \"dicom\"\naddress = \"h:1\"\nae_title = \"A\"\n";
     let read = |more: &str| match parse(&format!("{node}{more}")).unwrap().destinations.remove(0) {
         Destination::Dicom(node) => (node.storage_commitment, node.commitment_seconds),
-        Destination::Folder(_) => panic!("a folder"),
+        other => panic!("{other:?}"),
     };
     assert_eq!(read(""), (false, Seconds(60.0)));
     assert_eq!(read("storage_commitment = true\ncommitment_seconds = 5\n"), (true, Seconds(5.0)));
