@@ -73,7 +73,7 @@ pub enum Phase {
     Resting,
 }
 
-/// Destinations of each role, as `Serving` configures them with an archive.
+/// Destinations of each role.
 const ROUTES: [(Role, &str); 8] = [
     (Role::Segmentation, "folder"),
     (Role::StructuredReport, "folder"),
@@ -84,6 +84,11 @@ const ROUTES: [(Role, &str); 8] = [
     (Role::StructuredReport, "archive"),
     (Role::EncapsulatedReport, "archive"),
 ];
+
+/// What a destination takes in the campaign.
+pub fn outputs(destination: &str) -> Vec<Role> {
+    ROUTES.into_iter().filter(|(_, to)| *to == destination).map(|(role, _)| role).collect()
+}
 
 /// The ledger, read for the campaign.
 #[derive(Debug, Default)]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use sulcus_engine::ledger::event::{Entry, Event};
 use sulcus_engine::ledger::read::Reader;
 use sulcus_engine::receiver::ledger_path;
+use sulcus_operators::rows::Role as Output;
 
 use crate::peer::{PeerError, free_port};
 use crate::places::{root, sulcus};
@@ -29,6 +30,12 @@ pub struct SiteSpec {
     pub archive: Option<SocketAddr>,
     /// Further lines of that destination.
     pub archive_settings: String,
+    /// What the folder is given.
+    pub folder_outputs: Vec<Output>,
+    /// What that destination is sent.
+    pub archive_outputs: Vec<Output>,
+    /// Further destinations of the pipeline: name, and the lines of its table but for the name.
+    pub destinations: Vec<(String, String)>,
     /// Further lines of its one source.
     pub source_settings: String,
     /// Where it listens; on a free port of its own where it is none.
@@ -46,6 +53,9 @@ impl Default for SiteSpec {
             seal_after_seconds: 3600.0,
             archive: None,
             archive_settings: String::new(),
+            folder_outputs: vec![Output::Segmentation, Output::Report],
+            archive_outputs: vec![Output::Segmentation],
+            destinations: Vec::new(),
             source_settings: String::new(),
             address: None,
             environment: Vec::new(),
@@ -83,17 +93,22 @@ impl Serving {
         };
         let folder = &folder.canonicalize()?;
         fs::create_dir_all(folder.join("state"))?;
-        let (archive, names) = match spec.archive {
-            None => (String::new(), "[\"folder\"]"),
-            Some(archive) => (
-                format!(
-                    "[[destination]]\nname = \"archive\"\nkind = \"dicom\"\naddress = \"{archive}\"\nae_title = \"ORTHANC\"\n\
-                     retry = {{ first_seconds = 0.2, limit_seconds = 1.0 }}\n{}",
-                    spec.archive_settings,
-                ),
-                "[\"folder\", \"archive\"]",
-            ),
-        };
+        let retry = "retry = { first_seconds = 0.2, limit_seconds = 1.0 }";
+        let mut destinations = spec.destinations.clone();
+        let outputs = listed(spec.folder_outputs.iter().map(|output| output.name()));
+        let folder_table = format!("kind = \"folder\"\npath = \"state/results\"\noutputs = {outputs}\n");
+        destinations.push(("folder".to_owned(), folder_table));
+        if let Some(archive) = spec.archive {
+            let outputs = listed(spec.archive_outputs.iter().map(|output| output.name()));
+            let table = format!(
+                "kind = \"dicom\"\naddress = \"{archive}\"\nae_title = \"ORTHANC\"\noutputs = {outputs}\n{retry}\n{}",
+                spec.archive_settings,
+            );
+            destinations.push(("archive".to_owned(), table));
+        }
+        let names = listed(destinations.iter().map(|(name, _)| name.as_str()));
+        let table = |(name, lines): &(String, String)| format!("[[destination]]\nname = \"{name}\"\n{lines}");
+        let destinations: String = destinations.iter().map(table).collect();
         let model = root().join("tests/blob-filter");
         fs::write(
             folder.join("site.toml"),
@@ -102,7 +117,7 @@ impl Serving {
                  [receiver]\naddress = \"{address}\"\nmin_free_mib = 64\n\
                  [[source]]\nname = \"scanner\"\nkind = \"dicom\"\nsettle_seconds = {:?}\nidle_seconds = {:?}\n{}\
                  [[pipeline]]\nname = \"lesions\"\nwhen = '{}'\nmodel = \"{}\"\ndestinations = {names}\n\
-                 [[destination]]\nname = \"folder\"\nkind = \"folder\"\npath = \"state/results\"\n{archive}\
+                 {destinations}\
                  [[device]]\nname = \"cpu\"\nprovider = \"cpu\"\n",
                 spec.seal_after_seconds,
                 spec.settle_seconds,
@@ -254,6 +269,12 @@ impl Drop for Serving {
     fn drop(&mut self) {
         self.kill_all();
     }
+}
+
+/// A TOML list of texts.
+fn listed<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+    let quoted: Vec<String> = texts.map(|text| format!("\"{text}\"")).collect();
+    format!("[{}]", quoted.join(", "))
 }
 
 fn spawn(folder: &Path, spec: &SiteSpec) -> Result<Child, PeerError> {

@@ -15,7 +15,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use sulcus_operators::phantom::Phantom;
-use sulcus_tests::campaign::{Outcome, Phase, Story, faults, head, moment, scan};
+use sulcus_tests::campaign::{Outcome, Phase, Story, faults, head, moment, outputs, scan};
 use sulcus_tests::or_skip;
 use sulcus_tests::orthanc::Orthanc;
 use sulcus_tests::serving::{Serving, SiteSpec, kill, send_until_acknowledged};
@@ -87,6 +87,8 @@ impl Run<'_> {
             idle_seconds: 4.0,
             seal_after_seconds: 0.2,
             archive: Some(self.orthanc.dicom_address()),
+            folder_outputs: outputs("folder"),
+            archive_outputs: outputs("archive"),
             environment: environment.map(|(name, value)| (name.to_owned(), value.display().to_string())).collect(),
             ..SiteSpec::default()
         };

@@ -10,6 +10,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
+use sulcus_config::FolderDestination;
 use sulcus_connectors::scanner::{self, AssociationPer, Order, ScannerSpec};
 use sulcus_models::device::Provider;
 use sulcus_operators::{
@@ -25,6 +26,7 @@ use sulcus_operators::{
 use super::{CommandError, chain, outcome::newest_reports, progress::Progress, table::Table};
 use crate::{
     dispatch::{open_reader, open_results},
+    lanes::deliver::file_name,
     ledger::event::Event,
     worker::load_labels,
 };
@@ -133,8 +135,10 @@ impl Demo {
             seconds(delivered.last_slice, delivered.segmentation)
         );
         for found in newest_reports(&site.results()) {
-            println!("{}", found.path.display());
-            println!("{}", found.path.with_file_name("segmentation.dcm").display());
+            println!("{} holds", found.path.with_file_name("").display());
+            for role in FolderDestination::default_outputs() {
+                println!("  {:<22} {}", file_name(role), says(role));
+            }
             println!("{}", found.report.research_use);
         }
         println!("The slices themselves: {}", output.join("scans").display());
@@ -229,13 +233,14 @@ impl Site {
         format!("its log is {}", self.folder.join("serve.log").display())
     }
 
-    /// Waits for the delivered report, which is the last thing to leave.
+    /// Waits for all results to be delivered.
     fn wait(&self) -> Result<Delivered, CommandError> {
         let reader = open_reader(&self.data())?;
         let begun = Instant::now();
         let (mut cursor, mut last_slice, mut run_started, mut outcome) = (0, 0, 0, None);
         let (mut objects, mut segmentation, mut settled) = (Vec::new(), None, 0);
         let mut progress = Progress::new("results delivered");
+        let all = FolderDestination::default_outputs().len();
         while begun.elapsed() < PATIENCE {
             for entry in reader.entries_after(cursor, 4096).map_err(CommandError::plain)? {
                 cursor = entry.seq;
@@ -257,13 +262,24 @@ impl Site {
                     _ => {}
                 }
             }
-            progress.at(settled, 2);
-            if let (Some(outcome), Some(segmentation), 2..) = (&outcome, segmentation, settled) {
+            progress.at(settled, all);
+            if let (Some(outcome), Some(segmentation), true) = (&outcome, segmentation, settled == all) {
                 return Ok(Delivered { outcome: outcome.clone(), last_slice, run_started, segmentation });
             }
             std::thread::sleep(Duration::from_millis(50));
         }
         Err(CommandError::work(format!("no result came within {PATIENCE:?}"), self.hint()))
+    }
+}
+
+/// What a file is, for whoever sees it first.
+fn says(role: Role) -> &'static str {
+    match role {
+        Role::Segmentation => "DICOM Segmentation, one segment a lesion",
+        Role::StructuredReport => "DICOM structured report, with the measurements",
+        Role::KeyImages => "DICOM Secondary Capture: the largest lesions in three planes",
+        Role::Page => "the page for people",
+        _ => "the same for programs",
     }
 }
 
