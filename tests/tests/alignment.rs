@@ -190,7 +190,7 @@ fn beside_simpleitk() {
         write(&pair.new, &files[0]).unwrap();
         write(&pair.earlier, &files[1]).unwrap();
         let theirs = python("register.py", &files).map_or_else(
-            |error| error.to_string(),
+            |error| format!("{error:?}"),
             |said| {
                 let number = |value: &serde_json::Value| value.as_f64().unwrap();
                 let rotation = std::array::from_fn(|i| std::array::from_fn(|j| number(&said["rotation"][i][j])));
