@@ -133,6 +133,7 @@ impl Sums {
 
 /// The normal equations at a pose, and its cost.
 struct Equations {
+    /// Symmetric; the lower triangle is filled.
     matrix: [[f64; 6]; 6],
     right: [f64; 6],
     cost: f64,
@@ -190,14 +191,9 @@ fn equations(samples: &Samples, moving: &Level, pose: &Pose) -> Option<Equations
         unexplained += bin.square - mean * bin.value;
         for i in 0..6 {
             right[i] -= bin.slope_value[i] - mean * bin.slope[i];
-            for j in 0..=i {
-                matrix[i][j] -= bin.slope[i] * bin.slope[j] / bin.count;
+            for (part, slope) in matrix[i].iter_mut().zip(&bin.slope).take(i + 1) {
+                *part -= bin.slope[i] * slope / bin.count;
             }
-        }
-    }
-    for i in 0..6 {
-        for j in 0..i {
-            matrix[j][i] = matrix[i][j];
         }
     }
     Some(Equations { matrix, right, cost: unexplained / variance })
@@ -232,10 +228,8 @@ fn solve(Equations { matrix, right, .. }: &Equations, damping: f64) -> Option<[f
     let mut lower = [[0.0; 6]; 6];
     for i in 0..6 {
         for j in 0..=i {
-            let mut sum = matrix[i][j] * if i == j { 1.0 + damping } else { 1.0 };
-            for k in 0..j {
-                sum -= lower[i][k] * lower[j][k];
-            }
+            let known: f64 = lower[i].iter().zip(&lower[j]).take(j).map(|(a, b)| a * b).sum();
+            let sum = matrix[i][j] * if i == j { 1.0 + damping } else { 1.0 } - known;
             if i == j {
                 if sum <= 1e-12 * matrix[i][i] || !sum.is_finite() {
                     return None;

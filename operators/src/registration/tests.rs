@@ -1,8 +1,6 @@
 //! Promises of the alignment, on phantoms whose motion is known.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Instant;
-
 use super::*;
 use crate::phantom::{Field, Motion, Orientation, Phantom, PhantomSpec, Sequence, Visit};
 
@@ -50,15 +48,11 @@ fn moved(earlier: &Phantom, spec: &PhantomSpec, motion: &Motion, scan: u64) -> (
     let visit = Visit { motion: *motion, scan, ..Visit::default() };
     let new = Phantom::revisit(&earlier.spec, spec, &visit).unwrap();
     let (is, was) = (volume(&new), volume(earlier));
-    let begun = Instant::now();
     let aligned = best(&is, &was).unwrap();
     let error = error(&new, motion, &aligned.motion);
     println!(
-        "{:?} {motion:?}: {error:.3} mm, {} and {} per mille, {:.2?}",
-        spec.sequence,
-        aligned.similarity_permille,
-        aligned.overlap_permille,
-        begun.elapsed()
+        "{:?} {motion:?}: {error:.3} mm, {} and {} per mille",
+        spec.sequence, aligned.similarity_permille, aligned.overlap_permille
     );
     (error, aligned)
 }
