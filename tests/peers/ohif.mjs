@@ -121,7 +121,11 @@ async function until(what, look, seconds = 60) {
 async function picture(page) {
   let last = "";
   await until("a still image", async () => {
-    const next = await page.evaluate(() => sulcus.viewport().getCanvas().toDataURL());
+    const next = await page.evaluate(async () => {
+      // A change is drawn some frames after it is made.
+      for (let frame = 0; frame < 4; frame++) await new Promise(requestAnimationFrame);
+      return sulcus.viewport().getCanvas().toDataURL();
+    });
     const still = next === last;
     last = next;
     return still;
@@ -311,7 +315,7 @@ async function segmentation(page, origin) {
   await page.getByText("Yes", { exact: true }).first().click();
   await until("the segmentation over the image", () =>
     page.evaluate(
-      id => sulcus.service("segmentationService").getSegmentation(id) && sulcus.viewport().element.querySelector("canvas") && true,
+      id => Boolean(sulcus.service("segmentationService").getSegmentation(id) && sulcus.viewport()),
       id
     )
   );
