@@ -55,8 +55,10 @@ fn readers_agree(serving: &Serving, report: &Report, files: &[PathBuf], segmenta
     }
     let outcome = outcome(serving, report);
     let labels = load_labels(&ResultsStore::open(&serving.data()).unwrap(), &outcome).unwrap();
+    // Segments are numbered in the order of the lesions, which is that of their labels.
     let stored: Vec<u8> = labels.iter().flat_map(|label| label.to_le_bytes()).collect();
-    fs::write(folder.path().join("labels"), stored).unwrap();
+    let held = folder.path().join("held");
+    fs::write(&held, stored).unwrap();
 
     let used = objects(files).unwrap();
     let series = &report.run.as_ref().unwrap().series_instance_uid;
@@ -69,12 +71,27 @@ fn readers_agree(serving: &Serving, report: &Report, files: &[PathBuf], segmenta
     let frames = volume.frames.iter().map(
         |frame| json!({"file": path(&frame.sop_instance_uid), "uid": frame.sop_instance_uid, "frame": frame.frame}),
     );
-    fs::write(folder.path().join("sources.json"), Value::from_iter(frames).to_string()).unwrap();
-    let arguments = [file, folder.path().join("labels"), folder.path().join("sources.json")];
-    let read = or_skip(python("read_segmentation.py", &arguments))?;
-    println!("series {series}: {} segments, {} voxels", read["segments"], read["voxels"]);
-    assert_eq!(read["differing"], 0, "voxels are where the run found them");
-    assert!(read["farthest_mm"].as_f64().unwrap() < 1e-3);
+    let tracking: Vec<&str> = report.lesions.iter().map(|lesion| lesion.tracking_uid.as_str()).collect();
+    let list = folder.path().join("list.json");
+    let case = json!({
+        "name": "delivered",
+        "segmentation": file,
+        "fractional": false,
+        "held": held,
+        "sources": Value::from_iter(frames),
+        "tracking_uids": tracking,
+    });
+    fs::write(&list, json!([case]).to_string()).unwrap();
+    let read = or_skip(python("read_segmentations.py", &[list]))?["delivered"].take();
+    println!("series {series}: {} segments, {} voxels", read["segments"], read["pixels"]);
+    assert_eq!(
+        (&read["differing"], &read["tracking"]),
+        (&json!(0), &json!(true)),
+        "voxels are where the run found them"
+    );
+    for peer in ["highdicom_mm", "dcmqi_mm"] {
+        assert!(read[peer].as_f64().unwrap() < 1e-3, "{read}");
+    }
     assert_eq!(read["segments"], report.lesions.len().max(1));
     Some(())
 }

@@ -176,7 +176,10 @@ fn every_output_stands_at_every_kind_of_destination_until_it_is_corrected_or_tak
     assert_eq!(reports(&serving.results()).pop().unwrap().1.status, Status::Withdrawn);
     assert_eq!((standing(final_ones), maps(&bids)), (server.as_ref().map(|_| 0), 0));
     let (status, _) = serving.command(&["status"]).unwrap();
-    assert!(status.contains("faults: 0"), "{status}");
+    assert!(
+        status.contains("faults: 1\n  findings:"),
+        "the verdict has no lesion, and no archive is at fault: {status}"
+    );
 
     // The archive holds each object once, and every one that was encoded.
     let held = orthanc.instances().unwrap();

@@ -164,8 +164,10 @@ fn one_study_is_corrected_in_six_ways() {
     assert_eq!(story.tell("and the earlier one again", 13), made(0, 1, 1));
 
     let archive = work.path().join("second");
-    let destination =
-        format!("[[destination]]\nname = \"second\"\nkind = \"folder\"\npath = \"{}\"\n[[device]]", archive.display());
+    let destination = format!(
+        "[[destination]]\nname = \"second\"\nkind = \"folder\"\npath = \"{}\"\noutputs = [\"segmentation\", \"report\"]\n[[device]]",
+        archive.display()
+    );
     story.restart(|text| {
         text.replace("destinations = [\"folder\"]", "destinations = [\"folder\", \"second\"]")
             .replace("[[device]]", &destination)
