@@ -142,7 +142,7 @@ impl Commitment<'_> {
     /// Records a report that came over our own association.
     fn take(&mut self, report: CommitmentReport) -> Reported {
         match self.reader.judge(report) {
-            Ok(Judged::New(event)) => match self.port.append(&[event]) {
+            Ok(Judged::New(event)) => match self.port.append(&[*event]) {
                 Ok(_) => Reported::Recorded,
                 Err(Stopping) => Reported::Failed,
             },

@@ -31,7 +31,7 @@ pub enum Word {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Judged {
     /// An event.
-    New(Event),
+    New(Box<Event>),
     /// Nothing new: how to answer it.
     Known(Reported),
 }
@@ -68,7 +68,7 @@ impl Reader {
                 Judged::Known(Reported::Recorded)
             }
             () if reports.count() >= MOST_REPORTS => Judged::Known(Reported::TooMany),
-            () => Judged::New(event),
+            () => Judged::New(Box::new(event)),
         })
     }
 }

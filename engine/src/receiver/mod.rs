@@ -265,7 +265,7 @@ impl Inbox for Receiver {
         let judged = Reader::open(&self.ledger).and_then(|reader| reader.judge(report));
         let recorded = match judged {
             Ok(Judged::Known(reported)) => return reported,
-            Ok(Judged::New(event)) => self.append(vec![event]),
+            Ok(Judged::New(event)) => self.append(vec![*event]),
             Err(error) => Err(error.to_string()),
         };
         match recorded {
