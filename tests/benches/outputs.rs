@@ -1,7 +1,8 @@
 //! The objects that leave: a DICOM Segmentation of 320 x 384 x 384 voxels with 200 lesions, as one segment and as 200,
-//! built from arrays and headers in memory and written to disk, by Sulcus and by highdicom.
+//! built from arrays and headers in memory and written to disk, by Sulcus and by highdicom. And the page for people of as
+//! large a study.
 //!
-//! Each is made in a process of its own, which says how long it took and how much memory it held at most.
+//! Each segmentation is made in a process of its own, which says how long it took and how much memory it held at most.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -16,12 +17,14 @@ use sulcus_operators::digest::Digest;
 use sulcus_operators::lesions::measure;
 use sulcus_operators::part10;
 use sulcus_operators::results::dicom::{Algorithm, Equipment, Header};
+use sulcus_operators::results::page::render;
 use sulcus_operators::results::seg::{SegInput, SegKind, encode};
 use sulcus_operators::rows::LesionRow;
 use sulcus_operators::volume::{Encoded, FrameRef, Grid, Volume};
 use sulcus_tests::PeerError;
 use sulcus_tests::bench::{Bench, scratch};
 use sulcus_tests::python::python;
+use sulcus_tests::reported_phantom::ReportedPhantom;
 use sulcus_tests::segmented::Series;
 use sulcus_tests::slices::{Slices, write_series};
 
@@ -50,7 +53,20 @@ fn main() -> ExitCode {
 fn run(rounds: u32) -> Result<(), PeerError> {
     let mut bench = Bench::new("outputs");
     segmentations(&mut bench, rounds)?;
+    page(&mut bench, rounds)?;
     bench.finish()
+}
+
+/// The page, from a volume in memory to the bytes of the PDF.
+fn page(bench: &mut Bench, rounds: u32) -> Result<(), PeerError> {
+    let study = ReportedPhantom::large()?;
+    let report = study.report()?;
+    for _ in 0..rounds {
+        let begun = Instant::now();
+        render(&study.page(&report)).map_err(|error| failed(&error))?;
+        bench.add("sulcus page", "s", begun.elapsed().as_secs_f64());
+    }
+    Ok(())
 }
 
 fn segmentations(bench: &mut Bench, rounds: u32) -> Result<(), PeerError> {

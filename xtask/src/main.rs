@@ -30,7 +30,7 @@ usage: cargo xtask TASK
   train [N]     train the demonstration model for N epochs, and score it (fetches nnU-Net and torch, 6 GB)
   tidy          check layers, file lengths, names, links, licences
   bench NAME    measure against peers and write bench/NAME.json into the target folder (receive, convert,
-                predict)";
+                predict, engine, outputs)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
