@@ -13,6 +13,7 @@ use dicom_core::VR;
 use dicom_dictionary_std::tags;
 use scan::{SEGMENTATION, Scan};
 use serde_json::{Value, json};
+use sulcus_operators::phantom::{Orientation, dicom::Encoding};
 use sulcus_operators::results::{
     dicom::Object,
     kos::Reason,
@@ -23,12 +24,13 @@ use sulcus_tests::dcmqi::tid1500reader;
 use sulcus_tests::dcmtk::dsrdump;
 use sulcus_tests::or_skip;
 use sulcus_tests::orthanc::Orthanc;
+use sulcus_tests::phantoms::Head;
 use sulcus_tests::places::scanner_files;
 use sulcus_tests::python::python;
 use sulcus_tests::scans::{objects, send};
 
-/// Writes an object and lets dciodvfy and dsrdump judge it.
-fn judged(object: &Object, folder: &Path) -> PathBuf {
+/// Writes an object and lets dciodvfy judge it.
+fn valid(object: &Object, folder: &Path) -> PathBuf {
     let file = folder.join("object.dcm");
     std::fs::write(&file, &object.bytes).unwrap();
     if let Some(findings) = or_skip(dciodvfy(&file)) {
@@ -40,6 +42,12 @@ fn judged(object: &Object, folder: &Path) -> PathBuf {
         let ours: Vec<_> = findings.warnings.iter().filter(|line| !from_source(line) && !private(line)).collect();
         assert_eq!(ours, Vec::<&String>::new());
     }
+    file
+}
+
+/// The same of a document, which dsrdump reads as well.
+fn judged(object: &Object, folder: &Path) -> PathBuf {
+    let file = valid(object, folder);
     if let Some(said) = or_skip(dsrdump(&file)) {
         // It says of every template, and of several character sets, that it cannot check them.
         let unable = |line: &str| line.contains("template") || line.contains("support");
@@ -274,5 +282,21 @@ fn orthanc_stores_reports_and_rejection_notes_beside_their_source() {
         let Some(served) = or_skip(python("read_report.py", &[&served])) else { return };
         let equal = |file: &PathBuf| or_skip(python("read_report.py", &[file])).is_some_and(|sent| sent == served);
         assert!(files.iter().any(equal), "{served}");
+    }
+}
+
+#[test]
+fn whatever_the_orientation_and_encoding_every_object_is_valid_and_lesions_are_where_they_were_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    for orientation in [Orientation::Axial, Orientation::Sagittal, Orientation::Coronal, Orientation::Oblique] {
+        let head = Head::new(orientation).unwrap();
+        for (encoding, directions) in [(Encoding::Classic, [1.0, 1.0]), (Encoding::Enhanced, [-1.0, 1.0])] {
+            let files = head.write(&folder.path().join(format!("{orientation:?}-{encoding:?}")), encoding, directions);
+            let scan = Scan::open(&files.unwrap());
+            read_back(&scan, 2);
+            for object in scan.pictures(2) {
+                valid(&object, folder.path());
+            }
+        }
     }
 }

@@ -12,7 +12,10 @@ use sulcus_operators::{
     part10,
     results::{
         dicom::{Equipment, Header, Object, Reference},
+        encapsulated::{self, EncapsulatedInput},
+        key_images::{self, KeyImagesInput},
         kos::{self, KosInput, Reason},
+        page::{self, PageInput},
         report::{Report, ReportInput},
         sr::{SrInput, encode},
     },
@@ -187,6 +190,23 @@ impl Scan {
             supersedes: Some(self.reference(uids::COMPREHENSIVE3_DSR_STORAGE, "2.25.42", "2.25.41")),
         });
         written.unwrap()
+    }
+
+    /// Key images, and the page as Encapsulated PDF.
+    pub fn pictures(&self, count: u16) -> [Object; 2] {
+        let (report, labels) = self.report(count);
+        let (header, volume) = (self.header(), &self.volume);
+        let images = key_images::encode(&KeyImagesInput { header, report: &report, volume, labels: labels.view() });
+        let page = page::render(&PageInput {
+            report: &report,
+            source: header.source,
+            images: Some((volume, labels.view())),
+            earlier: &[],
+            software_version: "0.1.0",
+            fonts: &[],
+        });
+        let (pdf, frames) = (page.unwrap(), volume.frames.as_slice());
+        [images.unwrap(), encapsulated::encode(&EncapsulatedInput { header, pdf: &pdf, frames }).unwrap()]
     }
 
     pub fn note(&self, reason: Reason) -> Object {
