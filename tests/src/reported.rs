@@ -14,6 +14,7 @@ use sulcus_operators::{
 };
 
 use crate::peer::PeerError;
+use crate::segmented::ellipsoids;
 
 /// A series, its volume, and lesions in it.
 #[derive(Debug)]
@@ -142,18 +143,4 @@ impl Reported {
             Err(error) => panic!("{error}"),
         }
     }
-}
-
-fn ellipsoids(volume: &Volume, count: u16) -> Array3<u16> {
-    let size = volume.grid.size.map(|extent| extent as f64);
-    let share = 1.0 / f64::from(count.max(1));
-    Array3::from_shape_fn(volume.voxels.raw_dim(), |(slice, row, column)| {
-        let at = [column as f64 / size[0], row as f64 / size[1], slice as f64 / size[2]];
-        let inside = |label: &u16| {
-            let centre = (f64::from(*label) - 0.5) * share;
-            let radii = [0.45 * share, 0.3 * share, 0.4 * share];
-            at.iter().zip(radii).map(|(x, radius)| ((x - centre) / radius).powi(2)).sum::<f64>() <= 1.0
-        };
-        (1..=count).find(inside).unwrap_or(0)
-    })
 }
