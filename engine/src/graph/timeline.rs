@@ -20,6 +20,7 @@ use super::{
     rows::{Lesion, Output},
     runs,
 };
+use crate::ledger::patients::MOST_STUDIES;
 
 /// How many visits a report tells of, itself included: the newest.
 const MOST_VISITS: usize = 12;
@@ -76,8 +77,12 @@ fn is_rejected(lesion: &Lesion) -> bool {
     lesion.finding.as_ref().is_some_and(|finding| finding.verdict == LesionVerdict::Rejected)
 }
 
-/// For each visit that has earlier ones, the visits up to it. `visits` are one patient's, of one pipeline, by date.
+/// For each visit that has earlier ones, the visits up to it; none where they are too many to be one patient's. `visits` are
+/// one patient's, of one pipeline, by date.
 fn timelines(visits: &[&Visit], out: &mut Vec<(ReportKey, Vec<VisitRow>)>) {
+    if visits.len() > MOST_STUDIES {
+        return;
+    }
     for last in visits {
         let before = visits.iter().filter(|visit| visit.study_date < last.study_date);
         let mut rows: Vec<&Visit> = before.copied().collect();
