@@ -70,7 +70,7 @@ pub struct SegInput<'a> {
 #[derive(Clone, Debug)]
 pub struct Segmentation {
     /// The objects, at least one. The first has the SOPInstanceUID of the header, each other one
-    /// [`part_uid`](super::uid::part_uid); all share the series.
+    /// [`part_uid`]; all share the series.
     pub parts: Vec<Object>,
     /// Where each lesion is, by its place in the list of lesions.
     pub places: Vec<Place>,
