@@ -55,13 +55,32 @@ pub fn place(root: &Path, archive: &[u8]) -> Result<usize, BidsError> {
     if let Some(description) = described(&path, &unpacked.description)? {
         whole(root, &path, &description)?;
     }
-    for path in unpacked.absent.iter().map(|path| root.join(path)) {
+    let own = unpacked.files.iter().map(|file| file.path.as_str()).chain(unpacked.absent.iter().map(String::as_str));
+    let elsewhere = under_other_subjects(root, &own.collect::<Vec<_>>());
+    let elsewhere = elsewhere.map_err(|source| BidsError::Io { path: root.to_owned(), source })?;
+    for path in unpacked.absent.iter().map(|path| root.join(path)).chain(elsewhere) {
         remove(&path).map_err(|source| BidsError::Io { path, source })?;
     }
     for file in &unpacked.files {
         whole(root, &root.join(&file.path), &file.bytes)?;
     }
     Ok(unpacked.files.len())
+}
+
+/// The files of the same study and pipeline under other subjects: its patient was corrected, and the revision that took
+/// them back may never have come.
+fn under_other_subjects(root: &Path, own: &[&str]) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let Some(subject) = own.first().and_then(|path| path.split('/').next()) else { return Ok(found) };
+    for entry in fs::read_dir(root)? {
+        let name = entry?.file_name();
+        let Some(other) = name.to_str().filter(|other| other.starts_with("sub-") && *other != subject) else {
+            continue;
+        };
+        let moved = own.iter().map(|path| root.join(path.replace(subject, other)));
+        found.extend(moved.filter(|path| path.is_file()));
+    }
+    Ok(found)
 }
 
 /// What the root's description is to be; none where it is so already.

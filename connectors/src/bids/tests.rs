@@ -118,3 +118,18 @@ fn a_root_that_cannot_be_written_is_named() {
     let error = place(&root, &packed(STEM, &[("dseg.json", "{}")])).unwrap_err();
     assert!(matches!(error, BidsError::Io { .. }), "{error}");
 }
+
+#[test]
+fn a_study_that_comes_to_another_patient_stands_under_that_one_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = [("dseg.json", "{}"), ("dseg.nii.gz", "map"), ("probseg.nii.gz", "p")];
+    place(folder.path(), &packed(STEM, &files)).unwrap();
+    let other_study = STEM.replace("ses-2", "ses-3");
+    place(folder.path(), &packed(&other_study, &files[..1])).unwrap();
+    let corrected = STEM.replace("sub-1", "sub-7");
+    place(folder.path(), &packed(&corrected, &files[..2])).unwrap();
+    let names: Vec<String> = standing(folder.path()).into_keys().filter(|name| name != DESCRIPTION).collect();
+    let expected =
+        [format!("{other_study}_dseg.json"), format!("{corrected}_dseg.json"), format!("{corrected}_dseg.nii.gz")];
+    assert_eq!(names, expected);
+}

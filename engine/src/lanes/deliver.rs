@@ -216,7 +216,9 @@ pub fn file_name(role: Role) -> String {
 fn write_durably(root: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().ok_or_else(|| std::io::Error::other("the path has no folder"))?;
     fs::create_dir_all(folder)?;
-    let temporary = path.with_extension("part");
+    // Of its whole name: report.json and report.pdf may be written at once by two destinations.
+    let name = path.file_name().ok_or_else(|| std::io::Error::other("the path has no file name"))?;
+    let temporary = path.with_file_name(format!(".{}.part", name.display()));
     let mut file = File::create(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;

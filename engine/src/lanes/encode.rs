@@ -40,9 +40,14 @@ pub fn encode(
 fn order(job: &ObjectToEncode, models: &Models, reader: &Reader) -> Result<EncodeOrder, Failure> {
     let model = job.row.run.as_ref().map(|run| models.name(&run.model)).transpose()?.unwrap_or_default();
     let of_study = about(reader, &job.key.study_uid)?;
-    // What was received of the study last says best whose it is, where no run does.
+    // What was received of the study last, before the revision was issued, says best whose it is where no run does.
+    let issued =
+        of_study.iter().find(|entry| matches!(&entry.event, Event::RevisionIssued { key, .. } if *key == job.key));
+    let issued = issued.map_or(Seq::MAX, |entry| entry.seq);
     let received = of_study.iter().rev().filter_map(|entry| match &entry.event {
-        Event::InstanceReceived { facts, .. } if facts.study_uid == job.key.study_uid => Some((entry.seq, facts)),
+        Event::InstanceReceived { facts, .. } if facts.study_uid == job.key.study_uid && entry.seq < issued => {
+            Some((entry.seq, facts))
+        }
         _ => None,
     });
     let (outcome, members) = match &job.row.run {

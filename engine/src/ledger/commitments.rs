@@ -58,8 +58,12 @@ impl Reader {
     /// Whether a report belongs to a transaction that was begun, and says something new of it.
     pub fn judge(&self, report: CommitmentReport) -> Result<Judged, LedgerError> {
         let CommitmentReport { transaction_uid, committed, failed } = report;
-        let entries = self.entries_about(&transaction_uid, 2 * MOST_REPORTS)?;
-        let begun = entries.iter().any(|entry| matches!(entry.event, Event::DeliveryStarted { .. }));
+        let mut entries = self.entries_about(&transaction_uid, usize::MAX)?;
+        let began = |entry: &super::event::Entry| matches!(entry.event, Event::DeliveryStarted { .. });
+        let since = entries.iter().rposition(began);
+        let begun = since.is_some();
+        // What was reported before the object was sent again is not said anew by an equal report.
+        entries.drain(..since.unwrap_or(0));
         let event = Event::CommitmentReported { transaction_uid, committed, failed };
         let reports = entries.iter().filter(|entry| matches!(entry.event, Event::CommitmentReported { .. }));
         Ok(match () {

@@ -24,13 +24,21 @@ use crate::{
 type Named = [String; 3];
 
 impl Worker {
-    /// What an object that was encoded before says of itself, each of its files.
+    /// What an object that was encoded before says of itself, each of its files. Where its bytes are lost, its identity
+    /// still follows from its role and key: an archive is to be told of it all the same.
     fn named(&self, object: &StoredObject) -> Result<Vec<Named>, Failure> {
+        let series = series_uid(&object.object);
         let named = |file: Vec<u8>| {
             let file = part10::split(&file).map_err(refused)?;
-            Ok([file.sop_class_uid, file.sop_instance_uid, series_uid(&object.object)])
+            Ok([file.sop_class_uid, file.sop_instance_uid, series.clone()])
         };
-        self.stored(&object.bytes)?.into_iter().map(named).collect()
+        match self.stored(&object.bytes) {
+            Ok(files) => files.into_iter().map(named).collect(),
+            Err(failure) => {
+                tracing::warn!(object = object.object.short(), reason = failure.reason, "named by its key alone");
+                Ok(vec![[sop_class(object.role).to_owned(), object.object.uid(), series]])
+            }
+        }
     }
 
     pub(super) fn structured_report(&mut self, order: &EncodeOrder) -> Result<Vec<u8>, Failure> {
@@ -111,6 +119,19 @@ impl Worker {
             .as_ref()
             .map(|(instance, data_set)| Encoded { transfer_syntax: &instance.transfer_syntax, data_set });
         fhir::bundle(&FhirInput { report: &report, source, earlier: &earlier }).map_err(refused)
+    }
+}
+
+/// SOPClassUID of the objects of a role; empty where it is no DICOM object.
+fn sop_class(role: Role) -> &'static str {
+    match role {
+        Role::Segmentation | Role::WholeSegmentation | Role::ProbabilityMap => "1.2.840.10008.5.1.4.1.1.66.4",
+        Role::LabelmapSegmentation => "1.2.840.10008.5.1.4.1.1.66.7",
+        Role::StructuredReport => "1.2.840.10008.5.1.4.1.1.88.34",
+        Role::EncapsulatedReport => "1.2.840.10008.5.1.4.1.1.104.1",
+        Role::KeyImages => "1.2.840.10008.5.1.4.1.1.7",
+        Role::RejectionNote => "1.2.840.10008.5.1.4.1.1.88.59",
+        Role::Report | Role::Page | Role::Fhir | Role::Derivatives => "",
     }
 }
 
