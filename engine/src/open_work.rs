@@ -5,7 +5,7 @@
 //! happened to a run is read when the run is wanted.
 //!
 //! A report tells of the patient's earlier visits, so the other studies of a patient come and go together: they are in
-//! the graph while one of them is open.
+//! the graph while one of them is open. A study that is one too many to be a visit comes and goes alone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -214,8 +214,13 @@ impl OpenWork {
             return Ok(());
         }
         study.patients.insert(patient.clone());
+        let visits = history.visits_of(patient)?;
+        if !visits.iter().any(|visit| visit == study_uid) {
+            self.graph.stands_alone(study_uid, patient);
+            return Ok(());
+        }
         self.patients.entry(patient.clone()).or_default().insert(study_uid.to_owned());
-        for other in history.visits_of(patient)? {
+        for other in visits {
             // What is open is in the graph already, but at a start, which opens it later.
             if !self.studies.contains_key(&other) {
                 self.open(&other, before, history)?;
@@ -232,10 +237,10 @@ impl OpenWork {
         let (mut together, mut open) = (BTreeSet::new(), vec![study_uid.to_owned()]);
         while let Some(study_uid) = open.pop() {
             if let Some(study) = self.studies.get(&study_uid)
-                && together.insert(study_uid)
+                && together.insert(study_uid.clone())
             {
                 let others = study.patients.iter().filter_map(|patient| self.patients.get(patient));
-                open.extend(others.flatten().cloned());
+                open.extend(others.filter(|others| others.contains(&study_uid)).flatten().cloned());
             }
         }
         together

@@ -38,6 +38,12 @@ impl PatientKey {
         !self.issuer.starts_with("source:")
     }
 
+    /// The issuer, empty where the header named none, and the id; none without an id.
+    pub fn named(&self) -> Option<[&str; 2]> {
+        let issuer = if self.is_issued() { self.issuer.as_str() } else { "" };
+        (!self.id.is_empty()).then_some([issuer, &self.id])
+    }
+
     /// How many patients these keys are of, within one series or study: ids that differ, and issuers that are both
     /// named and differ. An issuer that is not named contradicts none.
     pub fn count<'k>(keys: impl IntoIterator<Item = &'k PatientKey>) -> usize {

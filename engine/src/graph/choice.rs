@@ -160,12 +160,14 @@ fn choose(offers: &[&Offer]) -> Choice {
     }
 }
 
-/// RunKey: equal pixels, geometry, model and algorithm give equal runs.
+/// RunKey: equal pixels, geometry, model and algorithm give equal runs of one patient. A corrected name runs nothing again; a
+/// corrected id does, since lesions have the identities that they had at the patient's other visits.
 fn run_key(state: &SeriesState, stack: &str, model: Digest) -> Digest {
-    Digest::of_parts(
-        "run",
-        [state.content_digest.0.as_slice(), stack.as_bytes(), &model.0, &ALGORITHM_VERSION.to_le_bytes()],
-    )
+    let version = ALGORITHM_VERSION.to_le_bytes();
+    let parts = [state.content_digest.0.as_slice(), stack.as_bytes(), &model.0, &version];
+    // Without an id there are no other visits.
+    let patient = state.patient.named().into_iter().flatten().map(str::as_bytes);
+    Digest::of_parts("run", parts.into_iter().chain(patient))
 }
 
 /// Smaller is preferred: the larger series, then prescan-normalised, then corrected for distortion, then the smaller

@@ -49,8 +49,8 @@ pub enum Key {
     Report(ReportKey),
     /// One lesion of a study, by its tracking UID.
     Lesion(String, String),
-    /// One patient, as one pipeline sees him.
-    Patient(PatientKey, String),
+    /// One patient.
+    Patient(PatientKey),
     /// Name of a pipeline.
     Pipeline(String),
     /// Objects of one role of one pipeline.
@@ -87,6 +87,7 @@ pub enum Row {
     GivenUp(ReportKey, Digest, String),
     Compared(ReportKey, BTreeSet<Digest>),
     Visit(PatientKey, Arc<Visit>),
+    Alone(String),
     Visits(ReportKey, Arc<Vec<VisitRow>>),
     Unsettled(ReportKey),
     Lesion(Arc<Lesion>),

@@ -9,7 +9,7 @@ use std::{
 
 use sulcus_operators::{
     digest::Digest,
-    rows::{Finding, LesionVerdict, Seq},
+    rows::{Finding, LesionVerdict, PatientKey, Seq},
 };
 use timely::dataflow::Scope as Dataflow;
 
@@ -21,7 +21,10 @@ use super::{
     sessions::{Input, Owner, Sessions},
     versions::{Ruling, Rulings},
 };
-use crate::ledger::event::{Directive, Entry, Event, RevisionKey, Rules, Timer};
+use crate::ledger::{
+    event::{Directive, Entry, Event, RevisionKey, Rules, Timer},
+    patients::Visitors,
+};
 
 /// One study and one pipeline: what a report is about.
 pub type ReportKey = (String, String);
@@ -61,6 +64,8 @@ pub struct Collections<'scope> {
     pub settled: Rows<'scope>,
     /// What readers said of lesions: the newest, where it is not taken back.
     pub verdicts: Rows<'scope>,
+    /// Studies that are too many to be a patient's visits, by patient.
+    pub alone: Rows<'scope>,
 }
 
 /// Where events enter. One worker of the graph feeds it; the others hold theirs and only advance it.
@@ -68,6 +73,7 @@ pub struct Inputs {
     sessions: Sessions,
     arrivals: Arrivals,
     newest: Newest,
+    visitors: Visitors,
 }
 
 /// What the replacing events said last.
@@ -117,14 +123,24 @@ impl Inputs {
             tried: of(Input::Tried),
             settled: of(Input::Settled),
             verdicts: of(Input::Verdicts),
+            alone: of(Input::Alone),
         };
-        (Inputs { sessions, arrivals: Arrivals::default(), newest: Newest::default() }, collections)
+        let (arrivals, newest, visitors) = (Arrivals::default(), Newest::default(), Visitors::default());
+        (Inputs { sessions, arrivals, newest, visitors }, collections)
     }
 
     /// Feeds one event into the epoch that is open, as part of what belongs to `owner`.
     pub fn apply_of(&mut self, owner: Owner, entry: &Entry) {
         self.sessions.belongs_to(Some(owner));
         self.apply(entry);
+        self.sessions.belongs_to(None);
+    }
+
+    /// Says that a study is not told of among the patient's visits. What is fed without an owner says so by itself, as it
+    /// is all that ever came.
+    pub fn stands_alone(&mut self, study_uid: &str, patient: &PatientKey) {
+        self.sessions.belongs_to(Some(Owner::Study(study_uid.to_owned())));
+        self.sessions.put(Input::Alone, Key::Patient(patient.clone()), Row::Alone(study_uid.to_owned()));
         self.sessions.belongs_to(None);
     }
 
@@ -167,8 +183,14 @@ impl Inputs {
             self.sessions.put(place(&arrived), arrived.key(), Row::Arrived(arrived));
         }
         match &entry.event {
-            Event::InstanceReceived { .. }
-            | Event::InstanceQuarantined { .. }
+            Event::InstanceReceived { facts, .. } => {
+                if self.sessions.owner().is_none()
+                    && let Some(patient) = self.visitors.note(facts)
+                {
+                    self.sessions.put(Input::Alone, Key::Patient(patient), Row::Alone(facts.study_uid.clone()));
+                }
+            }
+            Event::InstanceQuarantined { .. }
             | Event::CommitmentReported { .. }
             | Event::StudySealed { .. }
             | Event::StudyReopened { .. }

@@ -12,6 +12,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use differential_dataflow::consolidation::consolidate;
+use sulcus_operators::rows::PatientKey;
 use timely::{
     WorkerConfig,
     communication::Allocator,
@@ -77,7 +78,7 @@ fn stages<'scope>(from: Collections<'scope>) -> Rows<'scope> {
     let (choices, unusable) = choice::stage(judged, applied);
     let (ended, runs) = runs::stage(choices.clone(), from.runs);
     let (findings, judged) = findings::stage(choices.clone(), runs.clone(), from.verdicts);
-    let visits = timeline::stage(choices.clone(), ended.clone(), judged.clone());
+    let visits = timeline::stage(choices.clone(), ended.clone(), judged.clone(), from.alone);
     let (reports, revisions) = reports::stage(
         choices,
         ended,
@@ -140,6 +141,11 @@ impl Graph {
     /// Feeds one event as part of what belongs to `owner`.
     pub fn apply_of(&mut self, owner: Owner, entry: &Entry) {
         self.inputs.apply_of(owner, entry);
+    }
+
+    /// Says that a study that is fed as its own is not told of among the patient's visits.
+    pub fn stands_alone(&mut self, study_uid: &str, patient: &PatientKey) {
+        self.inputs.stands_alone(study_uid, patient);
     }
 
     /// Takes out all that belongs to `owner`.

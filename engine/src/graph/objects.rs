@@ -82,11 +82,14 @@ fn standings(key: &ReportKey, rows: &[&Row], out: &mut Vec<Standing>) {
     let report = rows.iter().find_map(|row| if let Row::Report(report) = row { Some(report) } else { None });
     let Some(report) = report else { return };
     let withdrawn = matches!(report.status, ReportStatus::Withdrawn(_));
+    let asked = rows.iter().find_map(|row| if let Row::Roles(roles) = row { Some(roles) } else { None });
+    let roles: BTreeSet<Role> = asked.into_iter().flatten().copied().chain(ALWAYS).collect();
     // A revision that could not be made is withdrawn by the next one, and stays a fault.
     let told = newest.revision.saturating_sub(u32::from(withdrawn))..=newest.revision;
     for fact in facts() {
         if let ObjectFact::Failed { revision, role, hint, .. } = fact
             && told.contains(revision)
+            && roles.contains(role)
             && let Some(reason) = given_up(fact, *revision, *role)
         {
             out.push(Standing::Failed(Fault {
@@ -119,8 +122,6 @@ fn standings(key: &ReportKey, rows: &[&Row], out: &mut Vec<Standing>) {
             && (!withdrawn || role.tells_withdrawal())
             && (rejects || *role != Role::RejectionNote)
     };
-    let asked = rows.iter().find_map(|row| if let Row::Roles(roles) = row { Some(roles) } else { None });
-    let roles: BTreeSet<Role> = asked.into_iter().flatten().copied().chain(ALWAYS).collect();
     for role in roles.into_iter().filter(due) {
         let of_role = facts().filter_map(|fact| match fact {
             ObjectFact::Failed { revision, role: of, attempt, .. } if (*revision, *of) == (newest.revision, role) => {

@@ -7,7 +7,7 @@ use std::{
 
 use sulcus_operators::{
     digest::Digest,
-    rows::{Finding, LesionVerdict, Seq},
+    rows::{Finding, LesionVerdict, PatientKey, Seq},
 };
 
 use super::{
@@ -21,7 +21,10 @@ use super::{
     runs, series, timeline,
     versions::{Ruling, Rulings},
 };
-use crate::ledger::event::{Directive, Entry, Event, Rules, Scope, TimerKind};
+use crate::ledger::{
+    event::{Directive, Entry, Event, Rules, Scope, TimerKind},
+    patients::Visitors,
+};
 
 /// What the log says, event by event, without any judgement.
 #[derive(Default)]
@@ -39,6 +42,8 @@ struct Log {
     tried: BTreeMap<DeliveryKey, Tried>,
     settled: BTreeSet<DeliveryKey>,
     verdicts: BTreeMap<LesionKey, Finding>,
+    visitors: Visitors,
+    alone: BTreeSet<(PatientKey, String)>,
 }
 
 impl Log {
@@ -53,7 +58,11 @@ impl Log {
 
     fn read_one(&mut self, entry: &Entry) {
         match entry.event.clone() {
-            Event::InstanceReceived { .. } | Event::InstanceQuarantined { .. } => {}
+            Event::InstanceReceived { facts, .. } => {
+                let patient = self.visitors.note(&facts);
+                self.alone.extend(patient.map(|patient| (patient, facts.study_uid)));
+            }
+            Event::InstanceQuarantined { .. } => {}
             Event::InstanceWithdrawn { scope, .. } => self.withdrawn.push((scope, entry.seq)),
             Event::AssociationReleased { series_uids, orderly: true, .. } => {
                 self.released.extend(series_uids.into_iter().map(|uid| (uid, entry.seq)));
@@ -138,7 +147,7 @@ pub fn outputs(entries: &[Entry]) -> BTreeSet<Output> {
     log.verdicts.retain(|_, finding| finding.verdict != LesionVerdict::Open);
     let findings = findings::batch(&choices, &runs, &log.verdicts);
     faults.extend(findings.faults);
-    let visits = timeline::batch(&choices, &runs, &findings.lesions);
+    let visits = timeline::batch(&choices, &runs, &findings.lesions, &log.alone);
     let (reports, to_issue) =
         reports::batch(&choices, &runs, &findings.findings, &visits, &log.issued, &log.objects, rules);
     faults.extend(runs.faults);

@@ -25,11 +25,12 @@ pub(super) enum Input {
     Tried,
     Settled,
     Verdicts,
+    Alone,
 }
 
 impl Input {
     /// All of them, each at its own place.
-    pub const ALL: [Input; 13] = [
+    pub const ALL: [Input; 14] = [
         Input::Arrived,
         Input::Refused,
         Input::Released,
@@ -43,6 +44,7 @@ impl Input {
         Input::Tried,
         Input::Settled,
         Input::Verdicts,
+        Input::Alone,
     ];
 }
 

@@ -1,5 +1,6 @@
 //! Stage `timeline`: what the patient's visits before a report's say, so that a report tells what changed. A correction
-//! of one visit reaches the reports of the later ones. Visits are of one pipeline, and of different days.
+//! of one visit reaches the reports of the later ones. Visits are of one pipeline, and of different days. A study that is
+//! one too many to be a visit tells of none, and no other tells of it (`crate::ledger::patients`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +21,6 @@ use super::{
     rows::{Lesion, Output},
     runs,
 };
-use crate::ledger::patients::MOST_STUDIES;
 
 /// How many visits a report tells of, itself included: the newest.
 const MOST_VISITS: usize = 12;
@@ -77,12 +77,8 @@ fn is_rejected(lesion: &Lesion) -> bool {
     lesion.finding.as_ref().is_some_and(|finding| finding.verdict == LesionVerdict::Rejected)
 }
 
-/// For each visit that has earlier ones, the visits up to it; none where they are too many to be one patient's. `visits` are
-/// one patient's, of one pipeline, by date.
+/// For each visit that has earlier ones, the visits up to it. `visits` are one patient's, of one pipeline, by date.
 fn timelines(visits: &[&Visit], out: &mut Vec<(ReportKey, Vec<VisitRow>)>) {
-    if visits.len() > MOST_STUDIES {
-        return;
-    }
     for last in visits {
         let before = visits.iter().filter(|visit| visit.study_date < last.study_date);
         let mut rows: Vec<&Visit> = before.copied().collect();
@@ -115,8 +111,14 @@ fn row(visit: &Visit, before: Option<&Visit>) -> VisitRow {
     }
 }
 
-/// What each report is to say of the patient's visits. `judged` holds the lesions with what readers said of them.
-pub fn stage<'scope>(choices: Rows<'scope>, ended: Rows<'scope>, judged: Rows<'scope>) -> Rows<'scope> {
+/// What each report is to say of the patient's visits. `judged` holds the lesions with what readers said of them, `alone`
+/// the studies that are no visits.
+pub fn stage<'scope>(
+    choices: Rows<'scope>,
+    ended: Rows<'scope>,
+    judged: Rows<'scope>,
+    alone: Rows<'scope>,
+) -> Rows<'scope> {
     let dated = each(choices, |key, row, out| {
         if matches!(&row, Row::Choice(choice) if patient(choice).is_some()) {
             out.push((key, row));
@@ -136,15 +138,21 @@ pub fn stage<'scope>(choices: Rows<'scope>, ended: Rows<'scope>, judged: Rows<'s
         }
     });
     let by_patient = each(visits, |_, row, out| {
-        if let Row::Visit(patient, visit) = &row {
-            out.push((Key::Patient(patient.clone(), visit.report.1.clone()), row));
+        if let Row::Visit(patient, _) = &row {
+            out.push((Key::Patient(patient.clone()), row));
         }
     });
-    let timelines = gather(by_patient, "timeline", |_, rows, out| {
+    let timelines = gather(by_patient.concat(alone), "timeline", |_, rows, out| {
+        let is_alone =
+            |visit: &Visit| rows.iter().any(|row| matches!(row, Row::Alone(study_uid) if *study_uid == visit.report.0));
         let visits =
             rows.iter().filter_map(|row| if let Row::Visit(_, visit) = row { Some(visit.as_ref()) } else { None });
+        let mut by_pipeline: BTreeMap<&str, Vec<&Visit>> = BTreeMap::new();
+        for visit in visits.filter(|visit| !is_alone(visit)) {
+            by_pipeline.entry(&visit.report.1).or_default().push(visit);
+        }
         let mut told = Vec::new();
-        timelines(&visits.collect::<Vec<_>>(), &mut told);
+        by_pipeline.values().for_each(|visits| timelines(visits, &mut told));
         out.extend(told.into_iter().map(|(report, rows)| Row::Visits(report, Arc::new(rows))));
     });
     each(timelines, |_, row, out| {
@@ -159,6 +167,7 @@ pub fn batch(
     choices: &BTreeMap<ReportKey, Choice>,
     runs: &runs::Batch,
     lesions: &[Lesion],
+    alone: &BTreeSet<(PatientKey, String)>,
 ) -> BTreeMap<ReportKey, Vec<VisitRow>> {
     let mut by_patient: BTreeMap<(PatientKey, String), BTreeSet<Visit>> = BTreeMap::new();
     for (report, choice) in choices {
@@ -167,7 +176,9 @@ pub fn batch(
         rows.extend(runs.compared.get(report).map(|runs| Row::Compared(report.clone(), runs.clone())));
         let own = lesions.iter().filter(|lesion| (&lesion.study_uid, &lesion.pipeline) == (&report.0, &report.1));
         rows.extend(own.map(|lesion| Row::Lesion(Arc::new(lesion.clone()))));
-        if let Some((patient, visit)) = visit(report, &rows.iter().collect::<Vec<_>>()) {
+        if let Some((patient, visit)) = visit(report, &rows.iter().collect::<Vec<_>>())
+            && !alone.contains(&(patient.clone(), report.0.clone()))
+        {
             by_patient.entry((patient, report.1.clone())).or_default().insert(visit);
         }
     }

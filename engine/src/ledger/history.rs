@@ -23,7 +23,7 @@ pub trait History {
     fn about_study(&self, study_uid: &str, before: Seq) -> Result<Vec<Entry>, LedgerError>;
     /// The entries before `before` that speak of a run, in order.
     fn about_run(&self, run_key: &Digest, before: Seq) -> Result<Vec<Entry>, LedgerError>;
-    /// The studies that were ever received of a patient; none where they are too many to be visits.
+    /// The studies of a patient whose visits are told of together.
     fn visits_of(&self, patient: &PatientKey) -> Result<Vec<String>, LedgerError>;
 }
 

@@ -1,7 +1,11 @@
 //! Which studies are of one patient: what a run asks to find the visits before its own.
 //!
 //! A study stands under every patient that its instances were ever received for. Whether it still is this patient's is
-//! for those to check who read it: an id may have been corrected since.
+//! for those to check who read it: an id may have been corrected since. Whoever has more studies than [`MOST_STUDIES`] is
+//! a phantom or a test, not a patient: the first so many are his visits, and each later one stands alone for good. So what
+//! is told of visits follows from the order of the events, whatever is sealed.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, params};
 use sulcus_operators::rows::{InstanceFacts, PatientKey, Seq};
@@ -13,8 +17,28 @@ use super::{
     store::unsigned,
 };
 
-/// Who has more studies than this is a phantom or a test, not a patient whose visits anybody compares.
+/// The studies of one patient whose visits are compared and told of together.
 pub const MOST_STUDIES: usize = 64;
+
+/// The same from the events, for who has no ledger to ask.
+#[derive(Default)]
+pub struct Visitors(BTreeMap<PatientKey, BTreeSet<String>>);
+
+impl Visitors {
+    /// Notes the patient of an instance that came in, and gives him where his study is one too many, the first time.
+    pub fn note(&mut self, facts: &InstanceFacts) -> Option<PatientKey> {
+        if facts.patient.id.is_empty() {
+            return None;
+        }
+        let (study_uid, patient) = (&facts.study_uid, &facts.patient);
+        let studies = match self.0.get_mut(patient) {
+            Some(studies) => studies,
+            None => self.0.entry(patient.clone()).or_default(),
+        };
+        let is_new = !studies.contains(study_uid) && studies.insert(study_uid.clone());
+        (is_new && studies.len() > MOST_STUDIES).then(|| patient.clone())
+    }
+}
 
 /// A study of a patient.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,15 +52,19 @@ pub struct PatientStudy {
 /// Notes the patient of an instance that came in. Without an id nobody can tell which studies are of one person.
 pub(super) fn note_patient(connection: &Connection, facts: &InstanceFacts) -> Result<(), LedgerError> {
     if !facts.patient.id.is_empty() {
-        let mut insert = connection.prepare_cached("INSERT OR IGNORE INTO patients VALUES (?, ?, ?, ?)")?;
+        let query = "INSERT OR IGNORE INTO patients SELECT ?1, ?2, ?3, ?4 WHERE NOT EXISTS
+                     (SELECT 1 FROM patients WHERE issuer = ?1 AND id = ?2 LIMIT 1 OFFSET ?5)";
+        let mut insert = connection.prepare_cached(query)?;
         let date = facts.keywords.get("StudyDate").map_or("", String::as_str);
-        insert.execute(params![facts.patient.issuer, facts.patient.id, facts.study_uid, date])?;
+        let last = MOST_STUDIES as i64 - 1;
+        insert.execute(params![facts.patient.issuer, facts.patient.id, facts.study_uid, date, last])?;
     }
     Ok(())
 }
 
-/// Notes the patients of all instances of a ledger that knew none yet.
+/// Notes the patients of all instances anew.
 pub(super) fn note_all(connection: &Connection) -> Result<(), LedgerError> {
+    connection.execute("DELETE FROM patients", [])?;
     let query = "SELECT seq, body FROM events WHERE name = 'InstanceReceived' ORDER BY seq";
     let mut statement = connection.prepare(query)?;
     let mut rows = statement.query([])?;
@@ -50,15 +78,12 @@ pub(super) fn note_all(connection: &Connection) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// The studies of a patient whose visits are told of together, by UID: all, or none where there are more than
-/// [`MOST_STUDIES`].
+/// The studies of a patient whose visits are told of together, by UID.
 pub(super) fn visits_of(connection: &Connection, patient: &PatientKey) -> Result<Vec<String>, LedgerError> {
-    let query = "SELECT study_uid FROM patients WHERE issuer = ? AND id = ? AND id <> '' LIMIT ?";
+    let query = "SELECT study_uid FROM patients WHERE issuer = ? AND id = ? AND id <> ''";
     let mut statement = connection.prepare_cached(query)?;
-    let limit = MOST_STUDIES as i64 + 1;
-    let studies = statement.query_map(params![patient.issuer, patient.id, limit], |row| row.get(0))?;
-    let studies: Vec<String> = studies.collect::<Result<_, _>>()?;
-    Ok(if studies.len() > MOST_STUDIES { Vec::new() } else { studies })
+    let studies = statement.query_map([&patient.issuer, &patient.id], |row| row.get(0))?;
+    Ok(studies.collect::<Result<_, _>>()?)
 }
 
 /// A revision of a study's report: what it reports on, or none where it is withdrawn.
@@ -71,7 +96,7 @@ pub struct Reported {
 }
 
 impl Reader {
-    /// The studies of a patient, by UID; none without an id.
+    /// The studies of a patient whose visits are told of together, by UID; none without an id.
     pub fn studies_of(&self, patient: &PatientKey) -> Result<Vec<PatientStudy>, LedgerError> {
         let query = "SELECT study_uid, study_date FROM patients WHERE issuer = ? AND id = ? AND id <> ''";
         let mut statement = self.connection.prepare_cached(query)?;

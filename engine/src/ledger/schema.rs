@@ -15,7 +15,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::{LedgerError, patients::note_all as note_patients, studies::note_all};
 
 /// What `user_version` says.
-pub const VERSION: i64 = 3;
+pub const VERSION: i64 = 4;
 /// What `application_id` says: "SULC".
 const APPLICATION: i64 = 0x53_55_4c_43;
 
@@ -115,9 +115,17 @@ fn migrate(connection: &mut Connection, found: i64) -> Result<(), LedgerError> {
             let transaction = connection.transaction()?;
             transaction.execute_batch(PATIENTS)?;
             note_patients(&transaction)?;
-            transaction.pragma_update(None, "user_version", 3)?;
+            transaction.pragma_update(None, "user_version", VERSION)?;
             transaction.commit()?;
-            migrate(connection, 3)
+            Ok(())
+        }
+        // Version 3 noted any number of studies of a patient.
+        3 => {
+            let transaction = connection.transaction()?;
+            note_patients(&transaction)?;
+            transaction.pragma_update(None, "user_version", VERSION)?;
+            transaction.commit()?;
+            Ok(())
         }
         found => Err(LedgerError::Version { found, known: VERSION }),
     }

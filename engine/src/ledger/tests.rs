@@ -5,7 +5,16 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use sulcus_operators::digest::Digest;
 
-use super::{event::*, history::History, read::Reader, reconcile::reconcile, store::Ledger, verify::Report, *};
+use super::{
+    event::*,
+    history::History,
+    patients::{MOST_STUDIES, Visitors},
+    read::Reader,
+    reconcile::reconcile,
+    store::Ledger,
+    verify::Report,
+    *,
+};
 use crate::{
     spool::{
         Position, Record, Spool,
@@ -232,7 +241,7 @@ fn a_newer_version_is_refused_with_both_numbers() {
     Ledger::create_or_open(&place.ledger()).unwrap().append(&[started(1)], 1).unwrap();
     change(&place.ledger(), "PRAGMA user_version = 7");
     let refused = Ledger::create_or_open(&place.ledger()).unwrap_err();
-    assert!(matches!(refused, LedgerError::Version { found: 7, known: 3 }));
+    assert!(matches!(refused, LedgerError::Version { found: 7, known: 4 }));
     assert!(matches!(Reader::open(&place.ledger()), Err(LedgerError::Version { found: 7, .. })));
 }
 
@@ -276,6 +285,7 @@ fn a_ledger_of_an_earlier_version_is_brought_to_this_one_with_all_its_events() {
                      DELETE FROM concerns WHERE key = '*' OR (key = '1.2.3' AND seq = 4); PRAGMA user_version = 1";
     is_migrated(1, version_1);
     is_migrated(2, "DROP TABLE patients; PRAGMA user_version = 2");
+    is_migrated(3, "PRAGMA user_version = 3");
 }
 
 /// `downgrade` makes a ledger of version `version` of one of this version.
@@ -332,6 +342,34 @@ fn a_ledger_of_version_2_learns_which_studies_are_of_one_patient() {
     drop(Ledger::create_or_open(&place.ledger()).unwrap());
     assert_eq!(studies(), expected);
     assert_eq!(Reader::open(&place.ledger()).unwrap().entries_after(0, 9).unwrap(), before);
+}
+
+#[test]
+fn the_first_64_studies_of_a_patient_are_his_visits_and_later_ones_stand_alone() {
+    let place = Place::new();
+    let mut ledger = Ledger::create_or_open(&place.ledger()).unwrap();
+    let mut records = place.spool_some(0..67);
+    let mut visitors = Visitors::default();
+    let mut alone = Vec::new();
+    for ((label, ..), study) in records.iter_mut().zip([1, 1].into_iter().chain(1..)) {
+        let Label::Received { facts, .. } = label else { panic!("another label") };
+        facts.study_uid = format!("1.2.{study}");
+        alone.extend(visitors.note(facts).map(|_| facts.study_uid.clone()));
+    }
+    assert_eq!(alone, ["1.2.65"]);
+    commit(&mut ledger, &records);
+    drop(ledger);
+    let patient = facts(1, 1, &[]).patient;
+    let visits = || Reader::open(&place.ledger()).unwrap().visits_of(&patient).unwrap();
+    assert_eq!(visits().len(), MOST_STUDIES);
+    assert!(!visits().contains(&alone[0]));
+    // Version 3 noted all of them.
+    change(
+        &place.ledger(),
+        "INSERT INTO patients SELECT issuer, id, '1.2.65', '' FROM patients LIMIT 1; PRAGMA user_version = 3",
+    );
+    drop(Ledger::create_or_open(&place.ledger()).unwrap());
+    assert!(visits().len() == MOST_STUDIES && !visits().contains(&alone[0]));
 }
 
 proptest! {

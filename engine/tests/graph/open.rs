@@ -9,6 +9,7 @@ use sulcus_engine::{
         LedgerError,
         event::{Entry, Event, Rules, Scope, StudySummary},
         history::{History, OpenAt},
+        patients::MOST_STUDIES,
         studies::{Owners, touches},
     },
     open_work::OpenWork,
@@ -144,7 +145,13 @@ impl History for Log<'_> {
             Event::InstanceReceived { facts, .. } if facts.patient == *patient => Some(facts.study_uid.clone()),
             _ => None,
         };
-        Ok(self.0.iter().filter_map(study).collect::<BTreeSet<_>>().into_iter().collect())
+        let mut studies: Vec<String> = Vec::new();
+        for study in self.0.iter().filter_map(study) {
+            if studies.len() < MOST_STUDIES && !studies.contains(&study) {
+                studies.push(study);
+            }
+        }
+        Ok(studies)
     }
 }
 
@@ -188,6 +195,11 @@ impl Open {
         let sealed: BTreeMap<&String, &StudySummary> = sealed.map(|summary| (&summary.study_uid, summary)).collect();
         let concerned = sealed.values().filter(|summary| concerned(summary, rules, &rulings, &mut taking));
         concerned.map(|summary| Event::StudyReopened { study_uid: summary.study_uid.clone() }).collect()
+    }
+
+    /// How many studies are in the graph.
+    pub fn len(&self) -> usize {
+        self.work.studies().len()
     }
 
     /// True where no study is open.

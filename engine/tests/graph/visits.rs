@@ -2,7 +2,10 @@
 
 use sulcus_engine::{
     graph::Lesion,
-    ledger::event::{Event, Scope},
+    ledger::{
+        event::{Event, Scope},
+        patients::MOST_STUDIES,
+    },
 };
 use sulcus_operators::rows::{Finding, LesionVerdict, ReportRow, VisitRow};
 
@@ -12,8 +15,11 @@ const DAYS: [&str; 3] = ["20200101", "20210101", "20220101"];
 
 /// One whole series of a study, scanned on its day.
 fn scan(site: &mut Site, study: u8, patient: u8) {
+    scan_on(site, DAYS[usize::from(study)], study, patient);
+}
+
+fn scan_on(site: &mut Site, day: &'static str, study: u8, patient: u8) {
     for number in 1..=4 {
-        let day = DAYS[usize::from(study)];
         site.slice(&Slice { expected: Some(4), day, patient, ..Slice::new(study, 0, number) });
     }
     site.work();
@@ -104,4 +110,44 @@ fn visits_are_sealed_together_and_come_back_together() {
     site.judge(0, 1, LesionVerdict::Rejected, "A. Reader");
     site.work();
     assert_eq!([0, 1, 2].map(|study| revisions(&site, study)), [2, 2, 2]);
+}
+
+#[test]
+fn a_study_that_is_one_too_many_tells_of_none_whatever_is_sealed() {
+    let most = MOST_STUDIES as u8;
+    let mut site = Site::with_rules();
+    (0..most - 1).for_each(|study| scan_on(&mut site, DAYS[0], study, 0));
+    scan_on(&mut site, DAYS[1], most - 1, 0);
+    scan_on(&mut site, DAYS[2], most, 0);
+    assert_eq!(told(&site, most - 1).len(), 12);
+    assert_eq!(told(&site, most), []);
+    site.open.seals().into_iter().for_each(|seal| site.event(seal));
+    site.close();
+    assert!(site.open.is_empty());
+    // Two that are too many are in the graph together, without those that came first.
+    scan_on(&mut site, DAYS[1], most + 1, 0);
+    site.event(Event::StudyReopened { study_uid: study_uid(most) });
+    site.close();
+    assert_eq!(site.open.len(), 2);
+    assert_eq!([most, most + 1].map(|study| told(&site, study)), [[], []]);
+    // One of the first reaches another of the first, which tells of it.
+    assert!(kept(&site, 9) > 0 && told(&site, most - 1).iter().any(|(study, _)| *study == study_uid(9)));
+    site.judge(9, 1, LesionVerdict::Rejected, "A. Reader");
+    site.work();
+    assert_eq!([9, most - 1, most, most + 1].map(|study| revisions(&site, study)), [2, 2, 1, 1]);
+    site.open.restart(&site.log.clone(), &site.now.clone());
+}
+
+#[test]
+fn a_study_whose_patient_id_is_corrected_is_run_again_and_told_of_among_his_visits() {
+    let mut site = Site::with_rules();
+    scan(&mut site, 0, 0);
+    scan(&mut site, 1, 1);
+    assert_eq!(told(&site, 1), []);
+    let runs = |site: &Site| site.log.iter().filter(|entry| matches!(entry.event, Event::RunFinished(_))).count();
+    assert_eq!(runs(&site), 2);
+    site.withdraw(Scope::Study(study_uid(1)));
+    scan(&mut site, 1, 0);
+    assert_eq!(told(&site, 1), of(&site, &[0, 1]));
+    assert_eq!(runs(&site), 3);
 }

@@ -2,6 +2,8 @@
 //!
 //! The encoding is frozen by golden vectors: a change of it would make a destination hold each result twice.
 
+use dicom_dictionary_std::uids;
+
 use crate::{digest::Digest, rows::Role};
 
 /// What an output object is made from; equal facts give the same object.
@@ -34,6 +36,19 @@ pub fn object_key(facts: &ObjectFacts<'_>) -> Digest {
             &facts.revision.to_le_bytes(),
         ],
     )
+}
+
+/// SOPClassUID of the objects of a role; none where it is no DICOM object.
+pub fn sop_class_uid(role: Role) -> Option<&'static str> {
+    match role {
+        Role::Segmentation | Role::WholeSegmentation | Role::ProbabilityMap => Some(uids::SEGMENTATION_STORAGE),
+        Role::LabelmapSegmentation => Some(uids::LABEL_MAP_SEGMENTATION_STORAGE),
+        Role::StructuredReport => Some(uids::COMPREHENSIVE3_DSR_STORAGE),
+        Role::EncapsulatedReport => Some(uids::ENCAPSULATED_PDF_STORAGE),
+        Role::KeyImages => Some(uids::SECONDARY_CAPTURE_IMAGE_STORAGE),
+        Role::RejectionNote => Some(uids::KEY_OBJECT_SELECTION_DOCUMENT_STORAGE),
+        Role::Report | Role::Page | Role::Fhir | Role::Derivatives => None,
+    }
 }
 
 /// SeriesInstanceUID of an object. Each revision has a series of its own, since series attributes (description,

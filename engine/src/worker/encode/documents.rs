@@ -8,7 +8,7 @@ use sulcus_operators::{
         kos::{self, KosInput, Reason},
         report::{Report, Status},
         sr::{self, SrInput},
-        uid::series_uid,
+        uid::{series_uid, sop_class_uid},
     },
     rows::{ReportStatus, Role},
     volume::Encoded,
@@ -35,8 +35,9 @@ impl Worker {
         match self.stored(&object.bytes) {
             Ok(files) => files.into_iter().map(named).collect(),
             Err(failure) => {
-                tracing::warn!(object = object.object.short(), reason = failure.reason, "named by its key alone");
-                Ok(vec![[sop_class(object.role).to_owned(), object.object.uid(), series]])
+                let class = sop_class_uid(object.role).ok_or(failure)?;
+                tracing::warn!(object = object.object.short(), "its bytes are lost: named by its key alone");
+                Ok(vec![[class.to_owned(), object.object.uid(), series]])
             }
         }
     }
@@ -119,19 +120,6 @@ impl Worker {
             .as_ref()
             .map(|(instance, data_set)| Encoded { transfer_syntax: &instance.transfer_syntax, data_set });
         fhir::bundle(&FhirInput { report: &report, source, earlier: &earlier }).map_err(refused)
-    }
-}
-
-/// SOPClassUID of the objects of a role; empty where it is no DICOM object.
-fn sop_class(role: Role) -> &'static str {
-    match role {
-        Role::Segmentation | Role::WholeSegmentation | Role::ProbabilityMap => "1.2.840.10008.5.1.4.1.1.66.4",
-        Role::LabelmapSegmentation => "1.2.840.10008.5.1.4.1.1.66.7",
-        Role::StructuredReport => "1.2.840.10008.5.1.4.1.1.88.34",
-        Role::EncapsulatedReport => "1.2.840.10008.5.1.4.1.1.104.1",
-        Role::KeyImages => "1.2.840.10008.5.1.4.1.1.7",
-        Role::RejectionNote => "1.2.840.10008.5.1.4.1.1.88.59",
-        Role::Report | Role::Page | Role::Fhir | Role::Derivatives => "",
     }
 }
 

@@ -80,7 +80,8 @@ pub(crate) fn inherit(source: Encoded<'_>, notes: &mut Vec<String>) -> Result<In
     let series_uid = uid(tags::SERIES_INSTANCE_UID, "SeriesInstanceUID of the source")?;
     let mut elements = vec![text(tags::STUDY_INSTANCE_UID, VR::UI, study_uid.clone())];
 
-    let charset = character_set(raw(tags::SPECIFIC_CHARACTER_SET).unwrap_or_default(), notes);
+    let texts = COPIED.iter().filter_map(|(tag, ..)| raw(*tag));
+    let charset = character_set(raw(tags::SPECIFIC_CHARACTER_SET).unwrap_or_default(), texts, notes);
     if !charset.is_empty() {
         elements.push(text(tags::SPECIFIC_CHARACTER_SET, VR::CS, charset.clone()));
     }
@@ -89,7 +90,7 @@ pub(crate) fn inherit(source: Encoded<'_>, notes: &mut Vec<String>) -> Result<In
     if offset.is_some() {
         elements.push(text(tags::TIMEZONE_OFFSET_FROM_UTC, VR::SH, String::from_utf8_lossy(zone).trim().to_owned()));
     }
-    copy(&COPIED, raw, &charset, &mut elements, notes);
+    copy(&COPIED, raw, &charset, &mut elements, notes)?;
     pair_deidentification(&mut elements, notes);
     Ok(Inherited { elements, charset, study_uid, series_uid, offset_minutes: offset.unwrap_or(0) })
 }
@@ -103,7 +104,7 @@ pub(crate) fn inherit_image(
     let scan = prescan(source, &Limits::default()).map_err(|refusal| ObjectError::Source(refusal.to_string()))?;
     let mut elements = Vec::new();
     let raw = |tag| scan.find(tag).map(|element| scan.value(element));
-    copy(&COPIED_TO_IMAGES, raw, charset, &mut elements, notes);
+    copy(&COPIED_TO_IMAGES, raw, charset, &mut elements, notes)?;
     if !elements.iter().any(|e| e.header().tag == tags::LOSSY_IMAGE_COMPRESSION) {
         elements.push(text(tags::LOSSY_IMAGE_COMPRESSION, VR::CS, "00"));
     }
@@ -111,12 +112,12 @@ pub(crate) fn inherit_image(
 }
 
 fn copy<'a>(
-    copied: &[(Tag, VR, &str, Presence)],
+    copied: &[(Tag, VR, &'static str, Presence)],
     raw: impl Fn(Tag) -> Option<&'a [u8]>,
     charset: &str,
     elements: &mut Vec<Element>,
     notes: &mut Vec<String>,
-) {
+) -> Result<(), ObjectError> {
     let repertoire = Repertoire::of(charset.as_bytes());
     for &(tag, vr, keyword, presence) in copied {
         let Some(value) = raw(tag) else {
@@ -130,16 +131,22 @@ fn copy<'a>(
             value.bytes.clear();
             value.note = Some("the illegal value was left out");
         }
+        if value.note.is_some() && matches!(tag, tags::PATIENT_ID | tags::ISSUER_OF_PATIENT_ID) {
+            return Err(ObjectError::Identity(keyword));
+        }
+        if value.note.is_some() && tag == tags::ACCESSION_NUMBER {
+            // Cut, it could be another order's.
+            value.bytes.clear();
+            value.note = Some("the illegal value was left out");
+        }
         if let Some(note) = value.note {
             notes.push(format!("{keyword} of the source: {note}"));
-        }
-        if charset.is_empty() && !value.bytes.is_ascii() {
-            notes.push(format!("{keyword} of the source is not ASCII and no character set is named; copied as it is"));
         }
         if !value.bytes.is_empty() || presence == Empty {
             elements.push(element(tag, vr, value.bytes));
         }
     }
+    Ok(())
 }
 
 /// The terms of PS3.3 C.12.1.1.2 behind `ISO_IR ` and `ISO 2022 IR `.
@@ -148,9 +155,9 @@ const SINGLE_BYTE: [&str; 13] =
 /// Those that are behind `ISO 2022 IR ` alone.
 const EXTENSIONS: [&str; 4] = ["58", "87", "149", "159"];
 
-/// The source's SpecificCharacterSet with the commonest misspelling corrected. One that the standard does not name is
-/// left out, as nobody could read by it.
-fn character_set(raw: &[u8], notes: &mut Vec<String>) -> String {
+/// The source's SpecificCharacterSet with the commonest misspelling corrected. Where it names none, or one that the standard
+/// does not know, and its `texts` are not ASCII, their bytes are kept and said to be UTF-8 where they can be, else Latin-1.
+fn character_set<'a>(raw: &[u8], texts: impl Iterator<Item = &'a [u8]>, notes: &mut Vec<String>) -> String {
     let stored = String::from_utf8_lossy(raw).trim_end_matches([' ', '\0']).to_owned();
     let corrected = stored.replace("ISO_IR_", "ISO_IR ");
     if corrected != stored {
@@ -158,9 +165,17 @@ fn character_set(raw: &[u8], notes: &mut Vec<String>) -> String {
     }
     if !corrected.split('\\').all(|term| is_character_set(term.trim_matches(' '))) {
         notes.push("SpecificCharacterSet of the source: the unknown character set was left out".into());
+    } else if !corrected.is_empty() {
+        return corrected;
+    }
+    let beyond: Vec<&[u8]> = texts.filter(|text| !text.is_ascii()).collect();
+    if beyond.is_empty() {
         return String::new();
     }
-    corrected
+    let utf8 = beyond.iter().all(|text| std::str::from_utf8(text).is_ok());
+    let (term, name) = if utf8 { ("ISO_IR 192", "UTF-8") } else { ("ISO_IR 100", "Latin-1") };
+    notes.push(format!("SpecificCharacterSet of the source names none for its text, which is taken as {name}"));
+    term.to_owned()
 }
 
 /// True for a defined term of PS3.3 C.12.1.1.2, and for none.
@@ -202,8 +217,30 @@ mod tests {
             ("ISO 2022 IR 6\\ISO 2022 IR 999", "", true),
         ] {
             let mut notes = Vec::new();
-            assert_eq!(character_set(stored.as_bytes(), &mut notes), written, "{stored}");
+            let texts: [&[u8]; 1] = [b"Doe^Jane"];
+            assert_eq!(character_set(stored.as_bytes(), texts.into_iter(), &mut notes), written, "{stored}");
             assert_eq!(!notes.is_empty(), noted, "{stored}: {notes:?}");
+        }
+    }
+
+    #[test]
+    fn text_beyond_ascii_whose_set_is_not_named_is_said_to_be_utf8_where_it_can_be_and_else_latin1() {
+        let utf8 = "Åström^Ida".as_bytes();
+        let latin1: &[u8] = b"\xc5str\xf6m^Ida";
+        for (stored, texts, written) in [
+            ("", vec![utf8], "ISO_IR 192"),
+            ("UTF-8", vec![utf8, b"ascii"], "ISO_IR 192"),
+            ("", vec![latin1], "ISO_IR 100"),
+            ("ISO_IR 87", vec![utf8, latin1], "ISO_IR 100"),
+            ("ISO_IR 101", vec![utf8, latin1], "ISO_IR 101"),
+        ] {
+            let mut notes = Vec::new();
+            assert_eq!(character_set(stored.as_bytes(), texts.into_iter(), &mut notes), written, "{stored}");
+            assert_eq!(
+                notes.iter().any(|note| note.contains("is taken as")),
+                stored != "ISO_IR 101",
+                "{stored}: {notes:?}"
+            );
         }
     }
 }

@@ -53,19 +53,38 @@ fn a_missing_patient_id_is_written_empty() {
 }
 
 #[test]
-fn an_unknown_character_set_is_left_out_and_noted_and_the_text_carried() {
-    let name = b"M\xfcller^A".as_slice();
-    let charset =
-        with(&[(tags::SPECIFIC_CHARACTER_SET, VR::CS, Some(b"KLINGON ")), (tags::PATIENT_NAME, VR::PN, Some(name))]);
-    let (value, notes) = written(tags::SPECIFIC_CHARACTER_SET, "SpecificCharacterSet", &charset);
-    assert_eq!((value, notes), (None, 1));
-    let object = encode(&charset.input()).unwrap();
-    assert!(object.bytes.windows(name.len()).any(|bytes| bytes == name));
+fn text_of_an_unknown_character_set_keeps_its_bytes_under_a_set_that_can_be_read() {
+    let set = tags::SPECIFIC_CHARACTER_SET;
+    for (name, written_set) in [(b"M\xfcller^A".as_slice(), "ISO_IR 100"), ("Müller^A".as_bytes(), "ISO_IR 192")] {
+        for unknown in [Some(b"KLINGON ".as_slice()), None] {
+            let sample = with(&[(set, VR::CS, unknown), (tags::PATIENT_NAME, VR::PN, Some(name))]);
+            let (value, notes) = written(set, "SpecificCharacterSet of the source names none", &sample);
+            assert_eq!((value.as_deref(), notes), (Some(written_set.as_bytes()), 1));
+            let object = encode(&sample.input()).unwrap();
+            assert!(object.bytes.windows(name.len()).any(|bytes| bytes == name));
+        }
+    }
     for known in [b"ISO_IR 100".as_slice(), b"\\ISO 2022 IR 87", b"GB18030 ", b"ISO_IR 192", b"ISO_IR_100", b""] {
-        let sample = with(&[(tags::SPECIFIC_CHARACTER_SET, VR::CS, Some(known))]);
-        let (_, notes) = written(tags::SPECIFIC_CHARACTER_SET, "the unknown character set", &sample);
+        let sample = with(&[(set, VR::CS, Some(known))]);
+        let (_, notes) = written(set, "the unknown character set", &sample);
         assert_eq!(notes, 0, "{}", String::from_utf8_lossy(known));
     }
+}
+
+#[test]
+fn an_identity_that_cannot_be_written_as_it_is_is_refused_and_never_cut() {
+    for (tag, stored, keyword) in [
+        (tags::PATIENT_ID, [b'x'; 65].as_slice(), "PatientID"),
+        (tags::PATIENT_ID, b"A\\B ", "PatientID"),
+        (tags::PATIENT_ID, b"A\x07B", "PatientID"),
+        (tags::ISSUER_OF_PATIENT_ID, &[b'x'; 65], "IssuerOfPatientID"),
+    ] {
+        let error = encode(&with(&[(tag, VR::LO, Some(stored))]).input()).unwrap_err();
+        assert!(matches!(error, SegError::Object(ObjectError::Identity(named)) if named == keyword), "{error}");
+    }
+    let most = [b'x'; 64];
+    let sample = with(&[(tags::PATIENT_ID, VR::LO, Some(&most))]);
+    assert_eq!(written(tags::PATIENT_ID, "PatientID", &sample), (Some(most.to_vec()), 0));
 }
 
 #[test]
@@ -103,12 +122,11 @@ fn values_too_long_or_illegal_are_corrected_or_left_out_and_noted() {
     let long = [b'x'; 70];
     for (tag, vr, keyword, stored, expected) in [
         (tags::STUDY_DESCRIPTION, VR::LO, "StudyDescription", long.as_slice(), Some(&long[..64])),
-        (tags::ACCESSION_NUMBER, VR::SH, "AccessionNumber", &long[..18], Some(&long[..16])),
+        (tags::ACCESSION_NUMBER, VR::SH, "AccessionNumber", &long[..18], Some(b"")),
         (tags::STUDY_DATE, VR::DA, "StudyDate", b"2024.02.29", Some(b"20240229")),
         (tags::STUDY_DATE, VR::DA, "StudyDate", b"29/02/24", Some(b"")),
         (tags::PATIENT_SEX, VR::CS, "PatientSex", b"male", Some(b"")),
         (tags::PATIENT_AGE, VR::AS, "PatientAge", b"41", None),
-        (tags::PATIENT_ID, VR::LO, "PatientID", b"A\\B ", Some(b"")),
     ] {
         let sample = with(&[(tag, vr, Some(stored))]);
         let (value, notes) = written(tag, keyword, &sample);
