@@ -17,6 +17,7 @@ use sulcus_operators::{
 };
 
 use crate::{
+    cohort::counted,
     failure::Hinted,
     graph::{DeliveryToDo, ObjectToEncode, RunToDo},
     lanes::{
@@ -251,7 +252,8 @@ impl Engine {
             }
         };
         for row in standing.revisions.iter() {
-            offer(Key::Revision(row.key.clone()), &mut |key| self.clerk.offer(key, || vec![row.event(now())]));
+            let event = || vec![row.event(now(), counted(&row.row, standing))];
+            offer(Key::Revision(row.key.clone()), &mut |key| self.clerk.offer(key, event));
         }
         for row in standing.objects.iter() {
             offer(Key::Encode(row.key.clone(), row.role), &mut |key| self.encode.offer(key, || row.clone()));

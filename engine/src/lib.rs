@@ -1,5 +1,6 @@
 //! The ledger, the spool, the dataflow graph, the lanes, and the commands of `sulcus`.
 
+pub mod cohort;
 pub mod commands;
 pub mod dispatch;
 pub mod failure;

@@ -13,6 +13,7 @@ use sulcus_operators::{
 };
 
 use crate::{
+    cohort::counted,
     failure::Hinted,
     graph::{
         Graph,
@@ -168,7 +169,7 @@ impl Rehearsal {
             let withdrawn = matches!(row.status, ReportStatus::Withdrawn(_));
             let run = row.run.as_ref().filter(|_| !withdrawn).map(|run| run.run_key);
             done.revisions.push((key.pipeline.clone(), key.revision, run));
-            events.push(revision.event(self.at));
+            events.push(revision.event(self.at, counted(row, &self.standing)));
         }
         for object in self.standing.objects.iter() {
             let (key, role) = (object.key.clone(), object.role);

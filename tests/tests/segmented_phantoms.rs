@@ -202,9 +202,10 @@ fn patient_names_of_every_script_leave_as_they_came() {
 fn objects_of_illegal_headers_are_legal() {
     let folder = tempfile::tempdir().unwrap();
     let head = Head::new(Orientation::Axial).unwrap();
-    let changes: [(&str, dicom_core::Tag, VR, &[u8]); 7] = [
+    let changes: [(&str, dicom_core::Tag, VR, &[u8]); 8] = [
         ("id", tags::PATIENT_ID, VR::LO, b""),
-        ("ids", tags::PATIENT_ID, VR::LO, b"A\\B "),
+        ("latin1", tags::PATIENT_NAME, VR::PN, b"M\xfcller^A"),
+        ("utf8", tags::PATIENT_NAME, VR::PN, "M\u{fc}ller^A".as_bytes()),
         ("sex", tags::PATIENT_SEX, VR::CS, b"male"),
         ("date", tags::STUDY_DATE, VR::DA, b"29/02/24"),
         ("age", tags::PATIENT_AGE, VR::AS, b"41"),
@@ -214,6 +215,9 @@ fn objects_of_illegal_headers_are_legal() {
     for (name, tag, vr, value) in changes {
         let files = head.write(&folder.path().join(name), Encoding::Enhanced, [1.0, 1.0]).unwrap();
         changed(&files[0], |object| {
+            if tag == tags::PATIENT_NAME {
+                object.take(tags::SPECIFIC_CHARACTER_SET);
+            }
             object.put(DataElement::new(tag, vr, PrimitiveValue::U8(value.into())));
             Ok(())
         })

@@ -132,4 +132,29 @@ fn lesions_keep_their_tracking_uids_from_visit_to_visit_of_one_patient_and_of_no
     let rejected: Vec<_> = all.iter().filter(|report| !report.lesions_rejected.is_empty()).collect();
     assert_eq!(rejected.len(), 1);
     assert_eq!((&rejected[0].study_instance_uid, rejected[0].revision), (study, 2));
+
+    // The counts over all patients follow: each report once, as it is now, and from any cursor on only what changed.
+    let stream = |words: &[&str]| {
+        let (lines, done) = serving.command(&[&["cohort", "--changes"], words].concat()).unwrap();
+        assert!(done, "{lines}");
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<serde_json::Value>>()
+    };
+    let lines = stream(&[]);
+    assert_eq!(lines.len(), 3);
+    let last = &lines[2];
+    assert_eq!((last["study_uid"].as_str(), last["revision"].as_u64()), (Some(study.as_str()), Some(2)));
+    assert_eq!(last["adds"]["lesions"].as_u64(), Some(all_is.len() as u64 - 1));
+    assert_eq!((&lines[0]["adds"]["visit"], &last["adds"]["visit"]), (&1.into(), &2.into()));
+    let subjects: BTreeSet<&str> = lines.iter().map(|line| line["adds"]["subject"].as_str().unwrap()).collect();
+    assert_eq!(subjects.len(), 2);
+    assert!(lines.iter().all(|line| PATIENTS.iter().all(|id| !line.to_string().contains(id))), "no id leaves");
+    let cursor = lines[1]["cursor"].to_string();
+    assert_eq!(stream(&["--after", &cursor]), lines[2..]);
+    let (counts, done) = serving.command(&["cohort", "--by", "visit,MagneticFieldStrength", "--json"]).unwrap();
+    assert!(done, "{counts}");
+    let counts: Vec<serde_json::Value> = serde_json::from_str(&counts).unwrap();
+    let reports = |visit: &str| counts.iter().find(|count| count["by"]["visit"] == visit).unwrap()["reports"].clone();
+    assert_eq!((counts.len(), reports("1"), reports("2")), (2, 2.into(), 1.into()));
+    let (refused, done) = serving.command(&["cohort", "--by", "PatientName"]).unwrap();
+    assert!(!done && refused.contains("reports are not counted by PatientName"), "{refused}");
 }

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 the work failed, 2 wrong usage or configuration.
 
+mod cohort;
 mod config;
 mod convert;
 mod demo;
@@ -66,6 +67,8 @@ enum Command {
     Outbox(outbox::Outbox),
     /// Send results once more: those that were given up, or all of a study.
     Resend(outbox::Resend),
+    /// Lesions over all patients, by trial, scanner, visit and more; and the changes as a stream.
+    Cohort(cohort::Cohort),
     /// Take instances back: whatever was made from them is corrected.
     Withdraw(withdraw::Withdraw),
     /// What a reader says of a lesion: the reports that hold it are corrected.
@@ -204,6 +207,7 @@ pub fn main() -> ExitCode {
         Command::Echo(command) => command.execute(),
         Command::Send(command) => command.execute(),
         Command::Status(command) => command.execute(),
+        Command::Cohort(command) => command.execute(),
         Command::Outbox(command) => command.execute(),
         Command::Resend(command) => command.execute(),
         Command::Withdraw(command) => command.execute(),

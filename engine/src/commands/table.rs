@@ -7,11 +7,19 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new<const N: usize>(header: [&str; N]) -> Self {
-        Table { rows: vec![header.map(str::to_owned).to_vec()] }
+        Table::of(header.map(str::to_owned).to_vec())
+    }
+
+    pub(super) fn of(header: Vec<String>) -> Self {
+        Table { rows: vec![header] }
     }
 
     pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.to_vec());
+        self.cells(cells.to_vec());
+    }
+
+    pub(super) fn cells(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
     }
 
     /// Prints the table, or nothing where it has no rows beside its header.

@@ -8,7 +8,7 @@ use sulcus_operators::{
 };
 
 use super::inputs::ReportKey;
-use crate::ledger::event::{Event, ReportedRun, RevisionKey, Timer};
+use crate::ledger::event::{Counted, Event, ReportedRun, RevisionKey, Timer};
 
 /// How many attempts a run or an encoding gets before it is a fault.
 pub const MOST_ATTEMPTS: u32 = 3;
@@ -35,11 +35,11 @@ pub struct RevisionToIssue {
 }
 
 impl RevisionToIssue {
-    /// The event that issues it.
-    pub fn event(&self, at: Millis) -> Event {
+    /// The event that issues it, with what it adds to the counts over all patients.
+    pub fn event(&self, at: Millis, counted: Option<Counted>) -> Event {
         let run = self.row.run.as_ref();
         let run = run.map(|run| ReportedRun { run_key: run.run_key, series_uid: run.series_uid.clone() });
-        Event::RevisionIssued { key: self.key.clone(), content: self.row.content, at, run }
+        Event::RevisionIssued { key: self.key.clone(), content: self.row.content, at, run, counted }
     }
 }
 

@@ -86,7 +86,7 @@ impl Site {
 
 fn revision(study: u32, pipeline: &str, revision: u32, run: Option<ReportedRun>) -> Event {
     let key = RevisionKey { study_uid: format!("1.9.{study}"), pipeline: pipeline.to_owned(), revision };
-    Event::RevisionIssued { key, content: Digest::default(), at: 1, run }
+    Event::RevisionIssued { key, content: Digest::default(), at: 1, run, counted: None }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use sulcus_operators::{
 
 pub use sulcus_config::AppliesTo;
 
+pub use super::cohort::Counted;
 pub use super::rules::{DestinationRule, PipelineRule, Rules, SourcePolicy};
 pub use super::summary::{ReportSummary, SeriesSummary, StudySummary};
 
@@ -188,6 +189,10 @@ pub enum Event {
         /// The run that it reports on; none where it is withdrawn, and in events of before this was recorded.
         #[serde(default)]
         run: Option<ReportedRun>,
+        /// What it adds to the counts over all patients; none where it is withdrawn, and in events of before this was
+        /// recorded.
+        #[serde(default)]
+        counted: Option<Counted>,
     },
     /// One object of a revision is encoded, checked, and durably in the results store.
     ObjectEncoded {

@@ -4,6 +4,7 @@
 //! epoch, numbered by its first event. Bytes lie in the [`crate::spool`]; [`reconcile`] brings both to agree at
 //! start-up, [`verify`] proves that they do.
 
+pub mod cohort;
 pub mod commitments;
 pub mod event;
 pub mod history;

@@ -5,6 +5,7 @@
 //! - `held`: the instance that stands under each SOP Instance UID; gone when withdrawn.
 //! - `series`: which study a series was received in.
 //! - `patients`: which studies a patient's instances were received in, and their days ([`super::patients`]).
+//! - `cohort`: what the newest revision of each report adds to the counts over all patients ([`super::cohort`]).
 //! - `open_studies`, `sealed`: what a start reads, and what it need not ([`super::studies`]).
 //! - `state`: one row, the spool's position behind the last record that has its event.
 
@@ -12,7 +13,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::{LedgerError, patients::note_all as note_patients, studies::note_all};
+use super::{LedgerError, cohort::note_all as note_cohort, patients::note_all as note_patients, studies::note_all};
 
 /// What `user_version` says.
 pub const VERSION: i64 = 4;
@@ -50,6 +51,15 @@ CREATE TABLE patients (
     issuer TEXT NOT NULL, id TEXT NOT NULL, study_uid TEXT NOT NULL, study_date TEXT NOT NULL,
     PRIMARY KEY (issuer, id, study_uid)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// What version 4 added.
+const COHORT: &str = "
+CREATE TABLE cohort (
+    study_uid TEXT NOT NULL, pipeline TEXT NOT NULL, revision INTEGER NOT NULL, seq INTEGER NOT NULL, counted TEXT,
+    PRIMARY KEY (study_uid, pipeline)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX cohort_seq ON cohort (seq);
 ";
 
 /// Opens for writing; makes the tables in a new file, migrates an older one.
@@ -90,6 +100,7 @@ fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
         transaction.execute_batch(TABLES)?;
         transaction.execute_batch(STUDIES)?;
         transaction.execute_batch(PATIENTS)?;
+        transaction.execute_batch(COHORT)?;
         transaction.pragma_update(None, "application_id", APPLICATION)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;
@@ -98,37 +109,31 @@ fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
     migrate(connection, found.unwrap_or_default())
 }
 
-/// Brings a ledger of version `found` to [`VERSION`]: each step in one transaction with its `user_version`.
+/// Brings a ledger of version `found` to [`VERSION`], in one transaction with its `user_version`.
 fn migrate(connection: &mut Connection, found: i64) -> Result<(), LedgerError> {
     match found {
-        VERSION => Ok(()),
-        1 => {
-            let transaction = connection.transaction()?;
-            transaction.execute_batch(STUDIES)?;
-            transaction.execute_batch(PATIENTS)?;
-            note_all(&transaction)?;
-            transaction.pragma_update(None, "user_version", 3)?;
-            transaction.commit()?;
-            migrate(connection, 3)
-        }
-        2 => {
-            let transaction = connection.transaction()?;
-            transaction.execute_batch(PATIENTS)?;
-            note_patients(&transaction)?;
-            transaction.pragma_update(None, "user_version", VERSION)?;
-            transaction.commit()?;
-            Ok(())
-        }
-        // Version 3 noted any number of studies of a patient.
-        3 => {
-            let transaction = connection.transaction()?;
-            note_patients(&transaction)?;
-            transaction.pragma_update(None, "user_version", VERSION)?;
-            transaction.commit()?;
-            Ok(())
-        }
-        found => Err(LedgerError::Version { found, known: VERSION }),
+        VERSION => return Ok(()),
+        1..VERSION => {}
+        found => return Err(LedgerError::Version { found, known: VERSION }),
     }
+    let transaction = connection.transaction()?;
+    if found < 2 {
+        transaction.execute_batch(STUDIES)?;
+    }
+    if found < 3 {
+        transaction.execute_batch(PATIENTS)?;
+    }
+    transaction.execute_batch(COHORT)?;
+    if found < 2 {
+        note_all(&transaction)?;
+    } else {
+        // Version 3 noted any number of studies of a patient.
+        note_patients(&transaction)?;
+        note_cohort(&transaction)?;
+    }
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()?;
+    Ok(())
 }
 
 /// The schema version; `None` where the database belongs to another application.

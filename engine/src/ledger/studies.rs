@@ -9,7 +9,7 @@ use rusqlite::{Connection, params};
 use sulcus_operators::rows::{PatientKey, Seq};
 
 use super::{
-    LedgerError,
+    LedgerError, cohort,
     event::{Arrival, Event, Scope},
     patients::note_patient,
     store::unsigned,
@@ -149,6 +149,7 @@ pub(super) fn note(connection: &Connection, seq: Seq, event: &Event, noted: &mut
         series.execute([&facts.series_uid, &facts.study_uid])?;
         note_patient(connection, facts)?;
     }
+    cohort::note(connection, seq, event)?;
     let Owners { studies, site } = owners(connection, event)?;
     let mut concern = connection.prepare_cached("INSERT OR IGNORE INTO concerns VALUES (?, ?)")?;
     for study_uid in &studies {

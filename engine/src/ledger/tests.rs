@@ -281,11 +281,12 @@ fn a_start_reads_the_open_studies_and_what_is_of_the_site() {
 
 #[test]
 fn a_ledger_of_an_earlier_version_is_brought_to_this_one_with_all_its_events() {
-    let version_1 = "DROP TABLE series; DROP TABLE open_studies; DROP TABLE sealed; DROP TABLE patients;
+    let version_1 =
+        "DROP TABLE series; DROP TABLE open_studies; DROP TABLE sealed; DROP TABLE patients; DROP TABLE cohort;
                      DELETE FROM concerns WHERE key = '*' OR (key = '1.2.3' AND seq = 4); PRAGMA user_version = 1";
     is_migrated(1, version_1);
-    is_migrated(2, "DROP TABLE patients; PRAGMA user_version = 2");
-    is_migrated(3, "PRAGMA user_version = 3");
+    is_migrated(2, "DROP TABLE patients; DROP TABLE cohort; PRAGMA user_version = 2");
+    is_migrated(3, "DROP TABLE cohort; PRAGMA user_version = 3");
 }
 
 /// `downgrade` makes a ledger of version `version` of one of this version.
@@ -337,7 +338,7 @@ fn a_ledger_of_version_2_learns_which_studies_are_of_one_patient() {
     let expected = [vec![first, second.clone()], vec![second], vec![], vec![]];
     assert_eq!(studies(), expected, "one series of two patients in one batch is under both");
     let before = Reader::open(&place.ledger()).unwrap().entries_after(0, 9).unwrap();
-    change(&place.ledger(), "DROP TABLE patients; PRAGMA user_version = 2");
+    change(&place.ledger(), "DROP TABLE patients; DROP TABLE cohort; PRAGMA user_version = 2");
     assert!(matches!(Reader::open(&place.ledger()), Err(LedgerError::Version { found: 2, .. })));
     drop(Ledger::create_or_open(&place.ledger()).unwrap());
     assert_eq!(studies(), expected);
@@ -366,7 +367,8 @@ fn the_first_64_studies_of_a_patient_are_his_visits_and_later_ones_stand_alone()
     // Version 3 noted all of them.
     change(
         &place.ledger(),
-        "INSERT INTO patients SELECT issuer, id, '1.2.65', '' FROM patients LIMIT 1; PRAGMA user_version = 3",
+        "INSERT INTO patients SELECT issuer, id, '1.2.65', '' FROM patients LIMIT 1;
+                  DROP TABLE cohort; PRAGMA user_version = 3",
     );
     drop(Ledger::create_or_open(&place.ledger()).unwrap());
     assert!(visits().len() == MOST_STUDIES && !visits().contains(&alone[0]));

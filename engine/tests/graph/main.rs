@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod cohort;
 mod cost;
 mod directed;
 mod doubts;

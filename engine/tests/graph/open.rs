@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sulcus_engine::{
+    cohort::counted,
     graph::{Changes, Output, matches::Taking},
     ledger::{
         LedgerError,
-        event::{Entry, Event, Rules, Scope, StudySummary},
+        event::{Counted, Entry, Event, Rules, Scope, StudySummary},
         history::{History, OpenAt},
         patients::MOST_STUDIES,
         studies::{Owners, touches},
@@ -18,7 +19,7 @@ use sulcus_engine::{
 };
 use sulcus_operators::{
     digest::Digest,
-    rows::{PatientKey, Seq, Verdict},
+    rows::{PatientKey, ReportRow, Seq, Verdict},
 };
 
 /// The open work of a log, and what it tells.
@@ -195,6 +196,11 @@ impl Open {
         let sealed: BTreeMap<&String, &StudySummary> = sealed.map(|summary| (&summary.study_uid, summary)).collect();
         let concerned = sealed.values().filter(|summary| concerned(summary, rules, &rulings, &mut taking));
         concerned.map(|summary| Event::StudyReopened { study_uid: summary.study_uid.clone() }).collect()
+    }
+
+    /// What a report adds to the counts over all patients.
+    pub fn counted(&self, row: &ReportRow) -> Option<Counted> {
+        counted(row, &self.standing)
     }
 
     /// How many studies are in the graph.

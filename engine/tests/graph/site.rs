@@ -186,6 +186,7 @@ impl Site {
             (wants.difference(&holds).collect(), holds.difference(&wants).collect());
         assert!(missing.is_empty() && extra.is_empty(), "the graph lacks {missing:#?} and has {extra:#?}");
         self.open.follow(&self.log, &self.now);
+        self.is_counted();
         changes
     }
 
@@ -294,7 +295,8 @@ impl Site {
     pub fn issue(&mut self) {
         for revision in self.revisions() {
             let at = self.seq() as i64 * 10;
-            self.event(revision.event(at));
+            let counted = self.open.counted(&revision.row);
+            self.event(revision.event(at, counted));
         }
     }
 

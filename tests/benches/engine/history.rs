@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+use sulcus_engine::cohort::counted;
 use sulcus_engine::ledger::event::{
     AppliesTo, Arrival, DestinationRule, Event, PipelineRule, ReportSummary, Rules, SeriesSummary, SourcePolicy,
     SpoolPlace, StudySummary,
@@ -194,7 +195,7 @@ fn work(ledger: &mut Ledger, tail: &mut Tail) -> Result<(), PeerError> {
             events.extend([Event::RunStarted { run_key, attempt: 1 }, Event::RunFinished(outcome(run_key))]);
         }
         for row in standing.revisions.iter() {
-            events.push(row.event(0));
+            events.push(row.event(0, counted(&row.row, standing)));
         }
         for row in standing.objects.iter() {
             let object = Digest::of_row("object", &(&row.key, &row.role));

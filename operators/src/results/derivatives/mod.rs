@@ -25,8 +25,8 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 pub use self::archive::{Unpacked, archive, unpack};
-pub use self::names::DESCRIPTION;
 use self::names::Place;
+pub use self::names::{DESCRIPTION, subject};
 use super::{
     RESEARCH_USE,
     report::{Judgement, Lesion, Report, Run, Status},

@@ -21,9 +21,8 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn of(patient: &Patient, study_uid: &str, pipeline: &str) -> Self {
-        let parts = [patient.issuer.as_bytes(), patient.id.as_bytes()];
         Self {
-            subject: digits(Digest::of_parts("sulcus bids subject 1", parts)),
+            subject: subject(&patient.issuer, &patient.id),
             session: digits(Digest::of_parts("sulcus bids session 1", [study_uid.as_bytes()])),
             description: description(pipeline),
         }
@@ -48,6 +47,11 @@ impl Place {
         let ours = digits(subject) && digits(session) && letters && SUFFIXES.contains(&suffix);
         (ours && place.file(suffix) == path).then_some(place)
     }
+}
+
+/// The pseudonym of a patient: the label behind `sub-`.
+pub fn subject(issuer: &str, id: &str) -> String {
+    digits(Digest::of_parts("sulcus bids subject 1", [issuer.as_bytes(), id.as_bytes()]))
 }
 
 /// Sixteen digits: among a million persons, two have the same with a chance of 1 in 20,000.
