@@ -21,6 +21,7 @@ mod status;
 mod table;
 mod verdict;
 mod withdraw;
+mod words;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 
-use super::{CommandError, SiteFile};
+use super::{CommandError, SiteFile, words::counted};
 use crate::{
-    dispatch::open_reader,
     ledger::event::{Entry, Event, Scope},
     receiver::client::Client,
+    standing::open_reader,
 };
 
 #[derive(Args)]
@@ -57,7 +57,7 @@ impl Withdraw {
                 "start `sulcus serve` with the same configuration; it alone writes the ledger",
             )
         })?;
-        println!("{instances} instances withdrawn by event {}", seqs.last().copied().unwrap_or_default());
+        println!("{} withdrawn by event {}", counted(instances, "instance"), seqs.last().copied().unwrap_or_default());
         Ok(())
     }
 }
