@@ -9,8 +9,9 @@ use sulcus_operators::rows::{Completeness, Fault, ReportRow, ReportStatus, Seq, 
 
 use super::{CommandError, SiteFile, table::Table, words::counted};
 use crate::{
-    graph::{DeliveryToDo, RunToDo},
-    ledger::event::RevisionKey,
+    graph::{DeliveryToDo, RunToDo, reports::ABSENT},
+    lanes::withdrawal::Withdrawal,
+    ledger::{LedgerError, event::RevisionKey, read::Reader},
     standing::Tail,
     wanted::Rows,
 };
@@ -44,10 +45,16 @@ struct Report<'a> {
     revision: u32,
     /// How it should stand; none while that is held, since more of the study may come.
     row: Option<&'a ReportRow>,
+    /// Why it is withdrawn, as its objects say it.
+    withdrawn_because: Option<String>,
 }
 
 /// All reports: those that were issued, and those that are about to be.
-fn reports<'a>(issued: &'a [RevisionKey], standing: &'a Rows<ReportRow>) -> Vec<Report<'a>> {
+fn reports<'a>(
+    issued: &'a [RevisionKey],
+    standing: &'a Rows<ReportRow>,
+    reader: &Reader,
+) -> Result<Vec<Report<'a>>, LedgerError> {
     let mut reports: BTreeMap<(&str, &str), (u32, Option<&ReportRow>)> = BTreeMap::new();
     for key in issued {
         let (revision, _) = reports.entry((&key.study_uid, &key.pipeline)).or_default();
@@ -56,17 +63,27 @@ fn reports<'a>(issued: &'a [RevisionKey], standing: &'a Rows<ReportRow>) -> Vec<
     for row in standing.iter() {
         reports.entry((&row.study_uid, &row.pipeline)).or_default().1 = Some(row);
     }
-    let report = |((study_uid, pipeline), (revision, row))| Report { study_uid, pipeline, revision, row };
+    let report = |((study_uid, pipeline), (revision, row)): ((&'a str, &'a str), (u32, Option<&'a ReportRow>))| {
+        let withdrawn_because = match row.map(|row| &row.status) {
+            Some(ReportStatus::Withdrawn(reason)) if reason == ABSENT => {
+                let key = RevisionKey { study_uid: study_uid.to_owned(), pipeline: pipeline.to_owned(), revision };
+                Some(Withdrawal::of(&reader.entries_about(study_uid, usize::MAX)?, &key, Seq::MAX).words())
+            }
+            Some(ReportStatus::Withdrawn(reason)) => Some(reason.clone()),
+            Some(ReportStatus::Final) | None => None,
+        };
+        Ok(Report { study_uid, pipeline, revision, row, withdrawn_because })
+    };
     reports.into_iter().map(report).collect()
 }
 
 impl Report<'_> {
     /// What a person is told of it.
     fn says(&self) -> String {
-        let says = match self.row.map(|row| &row.status) {
-            None => "held, since more of the study may come; what was issued stands".to_owned(),
-            Some(ReportStatus::Final) => "final".to_owned(),
-            Some(ReportStatus::Withdrawn(reason)) => format!("withdrawn: {reason}"),
+        let says = match (self.row, &self.withdrawn_because) {
+            (None, _) => "held, since more of the study may come; what was issued stands".to_owned(),
+            (Some(_), None) => "final".to_owned(),
+            (Some(_), Some(reason)) => format!("withdrawn: {reason}"),
         };
         format!("{} by {}, revision {}: {says}", self.study_uid, self.pipeline, self.revision)
     }
@@ -101,7 +118,7 @@ impl Status {
                     completeness: standing.completeness.iter().find(|row| row.series_uid == series.series_uid),
                 })
                 .collect(),
-            reports: reports(&issued, &standing.reports),
+            reports: reports(&issued, &standing.reports, tail.reader()).map_err(CommandError::plain)?,
             runs_to_do: standing.runs.iter().collect(),
             deliveries_to_do: standing.deliveries.iter().collect(),
             faults: standing.faults.iter().collect(),
