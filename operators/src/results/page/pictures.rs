@@ -87,9 +87,8 @@ fn picture(canvas: &mut Canvas<'_, '_>, [x, y, side]: [f32; 3], scale: f32, plan
     letters(canvas, [x + side - 2.2, y + side / 2.0], right);
     letters(canvas, [x + side / 2.0, y + 1.9], top);
     letters(canvas, [x + side / 2.0, y + side - 1.9], bottom);
-    named(canvas, [x, y], plane.cut.view.name());
-    if plane.cut.tilt >= 1.0 {
-        named(canvas, [x, y + 2.3], &format!("oblique {:.0}\u{b0}", plane.cut.tilt));
+    for (line, words) in plane.words().iter().enumerate() {
+        named(canvas, [x, y + 2.3 * line as f32], words);
     }
 }
 

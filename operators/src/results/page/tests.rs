@@ -46,6 +46,7 @@ impl Study {
     fn input(&self) -> PageInput<'_> {
         PageInput {
             report: &self.report,
+            supersedes: None,
             source: Encoded { transfer_syntax: "1.2.840.10008.1.2.1", data_set: &self.source },
             images: Some((&self.volume, self.sample.labels.view())),
             earlier: &[],
