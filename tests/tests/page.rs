@@ -244,7 +244,7 @@ fn an_archive_stores_page_and_key_images_and_shows_the_same_pixels() {
             assert!(pdf.starts_with(&served) && served.trim_ascii_end().ends_with(b"%%EOF"));
         } else {
             // The stored samples, as the archive decodes them: a portable arbitrary map.
-            let ours = sheet(&report, &reported.volume, reported.labels.view(), None).unwrap();
+            let ours = sheet(&report, &reported.volume, reported.labels.view(), Some(2)).unwrap();
             let raw = orthanc.get(&format!("/instances/{instance}/frames/0/raw")).unwrap();
             assert!(raw == ours.rgb);
             let preview = orthanc.get(&format!("/instances/{instance}/preview")).unwrap();
