@@ -29,15 +29,12 @@ use crate::{
         infer::infer,
         port::{Port, StopFlag},
     },
-    ledger::{
-        event::{Event, Rules, Timer},
-        read::Reader,
-    },
-    receiver::{client::Subscription, ledger_path},
+    ledger::event::{Event, Rules, Timer},
+    receiver::client::Subscription,
     results_store::ResultsStore,
     review::Review,
     seals::seals,
-    standing::{Tail, unreadable},
+    standing::{Tail, open_reader, unreadable},
 };
 
 /// The engine takes in what was committed at most this often.
@@ -304,17 +301,6 @@ fn stated(rules: &Rules, data: &Path, mut port: Port) -> Result<Tail, Hinted> {
         tail.follow()?;
     }
     Ok(tail)
-}
-
-/// Opens a site's ledger for reading.
-pub fn open_reader(data: &Path) -> Result<Reader, Hinted> {
-    let path = ledger_path(data);
-    Reader::open(&path).map_err(|error| {
-        Hinted::work(
-            format!("the ledger {} cannot be opened: {error}", path.display()),
-            "check `site.data` in the configuration, or start `sulcus serve` once to create it",
-        )
-    })
 }
 
 /// Opens a site's results store.

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How far an object is on its way to a destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// It is to be sent; nothing was tried yet.

@@ -27,7 +27,7 @@ pub enum ResultsError {
         source: io::Error,
     },
     /// The file is not what its name says.
-    #[error("{path} does not hold what its name says: restore it, or remove it and run the scan again")]
+    #[error("{path} does not hold what its name says: put it back from a backup")]
     Damaged {
         /// The file.
         path: PathBuf,

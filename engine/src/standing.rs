@@ -5,7 +5,6 @@ use std::{path::Path, sync::Arc};
 use sulcus_operators::rows::{Completeness, Fault, ReportRow, Seq, SeriesState};
 
 use crate::{
-    dispatch::open_reader,
     failure::Hinted,
     graph::{Changes, DeliveryToDo, Lesion, ObjectToEncode, RevisionToIssue, RunToDo, versions::Rulings},
     lanes::models::Models,
@@ -15,6 +14,7 @@ use crate::{
         read::Reader,
     },
     open_work::OpenWork,
+    receiver::ledger_path,
     wanted::Rows,
 };
 
@@ -153,6 +153,17 @@ impl Tail {
     pub fn reader(&self) -> &Reader {
         &self.reader
     }
+}
+
+/// Opens a site's ledger for reading.
+pub fn open_reader(data: &Path) -> Result<Reader, Hinted> {
+    let path = ledger_path(data);
+    Reader::open(&path).map_err(|error| {
+        Hinted::work(
+            format!("the ledger {} cannot be opened: {error}", path.display()),
+            "check `site.data` in the configuration, or start `sulcus serve` once to create it",
+        )
+    })
 }
 
 /// A ledger that cannot be read.

@@ -32,7 +32,7 @@ fn main() {
     write(folder, "one", &one);
 
     let mut withdrawn = base.clone();
-    withdrawn.row.status = ReportStatus::Withdrawn("the series was taken back by its sender".to_owned());
+    withdrawn.row.status = ReportStatus::Withdrawn("its series was withdrawn: it is of another patient".to_owned());
     withdrawn.row.run = None;
     write(folder, "withdrawn", &withdrawn);
 
@@ -76,7 +76,7 @@ fn full(mut base: ReportedPhantom) -> ReportedPhantom {
     };
     base.row.verdicts = vec![
         verdict(0, LesionVerdict::Accepted),
-        verdict(1, LesionVerdict::Rejected),
+        Finding { comment: "a vessel".to_owned(), ..verdict(1, LesionVerdict::Rejected) },
         verdict(2, LesionVerdict::Relabelled("Virchow-Robin space".to_owned())),
     ];
     let visit = |date: &str, lesions: u32, volume_mm3: f64| Visit {
@@ -130,6 +130,9 @@ fn many() -> ReportedPhantom {
             comment: String::new(),
         })
         .collect();
+    if let Some(run) = &mut many.row.run {
+        run.stack = "ORIGINAL, PRIMARY, M, ND, NORM, DIS3D | inversion 2 | uniform, denoised | echo 2.98 ms".to_owned();
+    }
     many.row.pipeline = "a pipeline with a name that does not end anywhere near the place where it should".to_owned();
     let name = format!("{}^{}", "Wolfeschlegelsteinhausenbergerdorff".repeat(2), "Hubert Blaine ".repeat(4));
     many.named("ISO_IR 192", name.as_bytes()).unwrap()
@@ -153,7 +156,7 @@ fn write(folder: &Path, name: &str, reported: &ReportedPhantom) {
         pdf.len()
     );
     std::fs::write(folder.join(format!("{name}.pdf")), pdf).unwrap();
-    if let Ok(sheet) = sheet(&report, &reported.volume, reported.labels.view()) {
+    if let Ok(sheet) = sheet(&report, &reported.volume, reported.labels.view(), Some(4)) {
         let mut file = format!("P6 {} {} 255\n", sheet.size[0], sheet.size[1]).into_bytes();
         file.extend(sheet.rgb);
         std::fs::write(folder.join(format!("{name}.ppm")), file).unwrap();

@@ -175,6 +175,7 @@ impl ReportedPhantom {
     pub fn page<'a>(&'a self, report: &'a Report) -> PageInput<'a> {
         PageInput {
             report,
+            supersedes: Some((1, 1_767_521_600_000)),
             source: self.encoded(),
             images: Some((&self.volume, self.labels.view())),
             earlier: &self.earlier,

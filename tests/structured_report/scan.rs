@@ -199,6 +199,7 @@ impl Scan {
         let images = key_images::encode(&KeyImagesInput { header, report: &report, volume, labels: labels.view() });
         let page = page::render(&PageInput {
             report: &report,
+            supersedes: None,
             source: header.source,
             images: Some((volume, labels.view())),
             earlier: &[],

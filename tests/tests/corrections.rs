@@ -84,18 +84,21 @@ fn a_withdrawn_series_takes_its_result_back_and_sent_again_it_stands_again() {
     assert!(!unknown.1 && unknown.0.contains("holds nothing"), "{unknown:?}");
     let (said, done) = serving.command(&["withdraw", "--study", &uid, "--reason", "wrong patient"]).unwrap();
     assert!(!done && said.contains("--series"), "a UID of another level takes nothing back: {said}");
-    let (said, done) = serving.command(&["withdraw", "--series", &uid, "--reason", "wrong patient"]).unwrap();
-    assert!(done, "{said}");
+    let (said, done) = serving
+        .command(&["withdraw", "--series", &uid, "--reason", "Mr Miller's", "--because", "wrong-patient"])
+        .unwrap();
+    assert!(done && said.starts_with("20 instances withdrawn"), "{said}");
     serving.wait_for("no withdrawal", PATIENCE, |entries| settled(entries, 4)).unwrap();
     let withdrawn = all_reports(&serving).pop().unwrap();
     assert_eq!((withdrawn.revision, withdrawn.status), (2, Status::Withdrawn));
-    assert!(withdrawn.withdrawn_because.as_ref().is_some_and(|why| why.contains("withdrawn")), "{withdrawn:?}");
+    let why = withdrawn.withdrawn_because.as_deref();
+    assert_eq!(why, Some("its series was withdrawn: it is of another patient"), "and not the words that were given");
     assert!(withdrawn.run.is_none() && withdrawn.lesions.is_empty());
     let words = serving.entries().into_iter().find_map(|entry| match entry.event {
-        Event::InstanceWithdrawn { scope: Scope::Series(series), reason } if series == uid => Some(reason),
+        Event::InstanceWithdrawn { scope: Scope::Series(series), reason, .. } if series == uid => Some(reason),
         _ => None,
     });
-    assert_eq!(words.as_deref(), Some("wrong patient"), "the ledger keeps the words of whoever did it");
+    assert_eq!(words.as_deref(), Some("Mr Miller's"), "the ledger keeps the words of whoever did it");
 
     send(serving.address(), &slices).unwrap();
     serving.wait_for("no result again", PATIENCE, |entries| settled(entries, 7)).unwrap();

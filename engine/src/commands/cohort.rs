@@ -14,8 +14,8 @@ use sulcus_operators::rows::Seq;
 use super::{CommandError, SiteFile, table::Table};
 use crate::{
     cohort::KEYWORDS,
-    dispatch::open_reader,
     ledger::cohort::{CohortRow, Counted},
+    standing::open_reader,
 };
 
 /// How often the ledger is looked at for more.

@@ -2,12 +2,13 @@
 
 use clap::Subcommand;
 
-use super::{CommandError, SiteFile};
-use crate::rules::rules;
+use super::{CommandError, SiteFile, words::counted};
+use crate::{rules::rules, worker::check_devices};
 
 #[derive(Subcommand)]
 pub(super) enum Config {
-    /// Read a configuration, its model packages and its expressions, and say what is wrong with them.
+    /// Read a configuration, its model packages and its expressions, load ONNX Runtime for its devices, and say what is
+    /// wrong: what passes, `serve` starts with.
     Check(SiteFile),
     /// Print the JSON Schema of a configuration, for editors.
     Schema,
@@ -30,13 +31,14 @@ impl Config {
             Config::Check(file) => {
                 let site = file.load()?;
                 rules(&site)?;
+                check_devices(&site)?;
                 println!(
-                    "{}: {} sources, {} pipelines, {} destinations, {} devices; all can be used",
+                    "{}: {}, {}, {}, {}; all can be used",
                     file.config.display(),
-                    site.sources.len(),
-                    site.pipelines.len(),
-                    site.destinations.len(),
-                    site.devices.len()
+                    counted(site.sources.len(), "source"),
+                    counted(site.pipelines.len(), "pipeline"),
+                    counted(site.destinations.len(), "destination"),
+                    counted(site.devices.len(), "device")
                 );
             }
             Config::Schema => println!("{:#}", sulcus_config::Site::schema()),

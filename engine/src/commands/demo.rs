@@ -25,10 +25,7 @@ use sulcus_operators::{
 
 use super::{CommandError, chain, outcome::newest_reports, progress::Progress, table::Table};
 use crate::{
-    dispatch::{open_reader, open_results},
-    lanes::deliver::file_name,
-    ledger::event::Event,
-    worker::load_labels,
+    dispatch::open_results, lanes::deliver::file_name, ledger::event::Event, standing::open_reader, worker::load_labels,
 };
 
 /// How long the result may take before the demo gives up.

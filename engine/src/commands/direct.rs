@@ -8,7 +8,6 @@ use sulcus_operators::{
 
 use super::{CommandError, SiteFile};
 use crate::{
-    dispatch::open_reader,
     ledger::{
         event::{Directive, Event},
         history::OpenAt,
@@ -16,7 +15,7 @@ use crate::{
     },
     open_work::OpenWork,
     receiver::client::Client,
-    standing::Standing,
+    standing::{Standing, open_reader},
 };
 
 /// Longest reason, in characters.

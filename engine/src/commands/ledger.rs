@@ -1,13 +1,13 @@
 //! `sulcus ledger`: the events of a site, read and verified.
 
 use clap::Subcommand;
-use sulcus_operators::rows::LesionVerdict;
+use sulcus_operators::{results::iso_8601, rows::LesionVerdict};
 
-use super::{CommandError, SiteFile, replay::Replay};
+use super::{CommandError, SiteFile, replay::Replay, words::counted};
 use crate::{
-    dispatch::open_reader,
     ledger::event::{Entry, Event, PipelineRule},
     receiver::spool_path,
+    standing::open_reader,
 };
 
 /// Entries read at a time.
@@ -67,7 +67,8 @@ impl Show {
                 if self.json {
                     println!("{}", serde_json::to_string(entry).map_err(CommandError::plain)?);
                 } else {
-                    println!("{:>8}  {}  {:<20} {}", entry.seq, entry.at, entry.event.name(), about(entry));
+                    let at = iso_8601(entry.at);
+                    println!("{:>8}  {at}  {:<20} {}", entry.seq, entry.event.name(), about(entry));
                 }
             }
         }
@@ -85,14 +86,17 @@ impl Verify {
                 serde_json::json!({"events": report.events, "records": report.records, "tip": report.tip, "faults": faults})
             );
         } else {
-            println!("{} events, {} records, tip {}", report.events, report.records, report.tip);
+            let (events, records) = (counted(report.events, "event"), counted(report.records, "record"));
+            println!("{events}, {records}, tip {}", report.tip);
             for fault in &report.faults {
                 println!("  {}: {}", fault.key, fault.reason);
             }
         }
         match report.faults.first() {
             None => Ok(()),
-            Some(fault) => Err(CommandError::work(format!("{} faults found", report.faults.len()), &fault.hint)),
+            Some(fault) => {
+                Err(CommandError::work(format!("{} found", counted(report.faults.len(), "fault")), &fault.hint))
+            }
         }
     }
 }
@@ -104,7 +108,7 @@ fn about(entry: &Entry) -> String {
             format!("{} from {source}: {arrival:?}", facts.sop_instance_uid)
         }
         Event::InstanceQuarantined { sop_instance_uid, reason, .. } => format!("{sop_instance_uid}: {reason}"),
-        Event::InstanceWithdrawn { scope, reason } => format!("{scope:?}: {reason}"),
+        Event::InstanceWithdrawn { scope, reason, .. } => format!("{scope:?}: {reason}"),
         Event::AssociationReleased { source, series_uids, orderly } => {
             let how = if *orderly { "released" } else { "broken off" };
             format!("{source}, {} series, {how}", series_uids.len())
@@ -114,14 +118,16 @@ fn about(entry: &Entry) -> String {
             let applies = |rule: &PipelineRule| format!("{} ({})", rule.name, String::from(rule.applies_to));
             let pipelines: Vec<String> = rules.pipelines.iter().map(applies).collect();
             let named = if pipelines.is_empty() { "no pipeline".to_owned() } else { pipelines.join(", ") };
-            format!("{named}; {} destinations", rules.destinations.len())
+            format!("{named}; {}", counted(rules.destinations.len(), "destination"))
         }
         Event::RunStarted { run_key, attempt } => format!("{} attempt {attempt}", run_key.short()),
-        Event::RunFinished(outcome) => format!("{} {} lesions", outcome.run_key.short(), outcome.lesions.len()),
+        Event::RunFinished(outcome) => {
+            format!("{} {}", outcome.run_key.short(), counted(outcome.lesions.len(), "lesion"))
+        }
         Event::RunFailed { run_key, attempt, reason, .. } => format!("{} attempt {attempt}: {reason}", run_key.short()),
         Event::RevisionIssued { key, .. } => format!("{} of {}: {}", key.pipeline, key.study_uid, key.revision),
         Event::ObjectEncoded { key, role, length, .. } => {
-            format!("{} of revision {}, {length} bytes", role.name(), key.revision)
+            format!("{} of revision {}, {}", role.name(), key.revision, counted(*length, "byte"))
         }
         Event::EncodeFailed { key, role, reason, .. } => {
             format!("{} of revision {}: {reason}", role.name(), key.revision)

@@ -22,6 +22,7 @@ mod status;
 mod table;
 mod verdict;
 mod withdraw;
+mod words;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 

@@ -14,7 +14,7 @@ use sulcus_connectors::{
     inbox::{Inbox, Incoming, Stored},
 };
 
-use super::{CommandError, chain, progress::Progress};
+use super::{CommandError, chain, progress::Progress, words::counted};
 
 /// How long a node may take to open an association, and to answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -161,7 +161,7 @@ impl Send {
         if !refused.is_empty() {
             refused.iter().take(10).for_each(|reason| eprintln!("not sent: {reason}"));
             return Err(CommandError::work(
-                format!("{} objects were not sent", refused.len()),
+                format!("{} not sent", counted(refused.len(), "object")),
                 "send again: what is there already changes nothing",
             ));
         }

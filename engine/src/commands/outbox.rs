@@ -3,14 +3,22 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
+use sulcus_config::Site;
 
-use super::{CommandError, SiteFile, table::Table};
+use super::{
+    CommandError, SiteFile,
+    table::Table,
+    words::{counted, shortened},
+};
 use crate::{
     ledger::event::Event,
     outbox::{Line, State, lines, newest},
     receiver::client::Client,
     standing::Tail,
 };
+
+/// Characters of a pipeline's or destination's name that are shown.
+const NAME: usize = 20;
 
 #[derive(Args)]
 pub(super) struct Outbox {
@@ -19,6 +27,12 @@ pub(super) struct Outbox {
     /// StudyInstanceUID; without it, all open studies.
     #[arg(long, value_name = "UID")]
     study: Option<String>,
+    /// Name of a destination: what goes there alone.
+    #[arg(long, value_name = "NAME")]
+    destination: Option<String>,
+    /// What is in this state alone.
+    #[arg(long)]
+    state: Option<State>,
     /// Print everything as JSON.
     #[arg(long)]
     json: bool,
@@ -57,30 +71,50 @@ fn told(tail: &Tail, study: Option<&String>) -> Result<Vec<Line>, CommandError> 
     Ok(all)
 }
 
+/// Refuses a name that no destination of the configuration has.
+fn known(site: &Site, destination: &str) -> Result<(), CommandError> {
+    if site.destination(destination).is_some() {
+        return Ok(());
+    }
+    let names: Vec<&str> = site.destinations.iter().map(sulcus_config::Destination::name).collect();
+    let hint = match sulcus_config::nearest(destination, &names) {
+        Some(near) => format!("did you mean {near}?"),
+        None => format!("the configuration names {}", names.join(", ")),
+    };
+    Err(CommandError::usage(format!("no destination is called {destination}"), hint))
+}
+
 impl Outbox {
     pub(super) fn execute(self) -> Result<(), CommandError> {
-        let tail = Tail::open(&self.site.load()?.site.data)?;
-        let lines = told(&tail, self.study.as_ref())?;
+        let site = self.site.load()?;
+        self.destination.as_deref().map_or(Ok(()), |name| known(&site, name))?;
+        let tail = Tail::open(&site.site.data)?;
+        let mut lines = told(&tail, self.study.as_ref())?;
+        lines.retain(|line| {
+            self.state.is_none_or(|state| line.state == state)
+                && self.destination.as_ref().is_none_or(|name| line.destination == *name)
+        });
         if self.json {
             println!("{}", serde_json::to_string_pretty(&lines).map_err(CommandError::plain)?);
             return Ok(());
         }
-        println!("{} objects on their way or delivered", lines.len());
-        let mut table =
-            Table::new(["study", "pipeline", "rev", "output", "destination", "state", "attempts", "answer"]);
-        for line in &lines {
-            table.row([
-                line.study_uid.clone(),
-                line.pipeline.clone(),
-                line.revision.to_string(),
-                line.role.name().to_owned(),
-                line.destination.clone(),
-                line.state.word().to_owned(),
-                line.attempts.to_string(),
-                line.answer.clone(),
-            ]);
+        println!("{} on the way or delivered", counted(lines.len(), "object"));
+        let mut table = Table::new(["pipeline", "rev", "output", "destination", "state", "tries", "answer"]);
+        for of_study in lines.chunk_by(|a, b| a.study_uid == b.study_uid) {
+            table.heading(of_study.first().map_or("", |line| &line.study_uid));
+            for line in of_study {
+                table.row([
+                    shortened(&line.pipeline, NAME),
+                    line.revision.to_string(),
+                    line.role.name().to_owned(),
+                    shortened(&line.destination, NAME),
+                    line.state.word().to_owned(),
+                    line.attempts.to_string(),
+                    line.answer.clone(),
+                ]);
+            }
         }
-        table.print();
+        table.print_narrow();
         Ok(())
     }
 }
@@ -88,14 +122,7 @@ impl Outbox {
 impl Resend {
     pub(super) fn execute(self) -> Result<(), CommandError> {
         let site = self.site.load()?;
-        if site.destination(&self.destination).is_none() {
-            let names: Vec<&str> = site.destinations.iter().map(sulcus_config::Destination::name).collect();
-            let hint = match sulcus_config::nearest(&self.destination, &names) {
-                Some(near) => format!("did you mean {near}?"),
-                None => format!("the configuration names {}", names.join(", ")),
-            };
-            return Err(CommandError::usage(format!("no destination is called {}", self.destination), hint));
-        }
+        known(&site, &self.destination)?;
         let tail = Tail::open(&site.site.data)?;
         let lines = told(&tail, self.study.as_ref())?;
         let newest = newest(lines.iter());
@@ -106,12 +133,13 @@ impl Resend {
         };
         let objects: BTreeSet<_> = lines.iter().filter(again).map(|line| line.object).collect();
         if objects.is_empty() {
-            return Err(CommandError::work(
-                format!("nothing for {} is to be sent again", self.destination),
-                "`sulcus outbox` tells where each object stands; --study UID sends a study's newest results again",
-            ));
+            println!(
+                "nothing for {} was given up, so nothing is sent again; --study UID sends a study's newest results again",
+                self.destination
+            );
+            return Ok(());
         }
-        let count = objects.len();
+        let count = counted(objects.len(), "object");
         let destination = &self.destination;
         let ask = |object| Event::ResendAsked { object, destination: destination.clone() };
         let seqs = Client::new(&site.site.data).append(objects.into_iter().map(ask).collect()).map_err(|error| {
@@ -120,7 +148,7 @@ impl Resend {
                 "start `sulcus serve` with the same configuration; it alone writes the ledger",
             )
         })?;
-        println!("{count} objects are sent again, by event {}", seqs.last().copied().unwrap_or_default());
+        println!("{count} to be sent again, by event {}", seqs.last().copied().unwrap_or_default());
         Ok(())
     }
 }

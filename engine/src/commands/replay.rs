@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use sulcus_config::Site;
 
-use super::{CommandError, SiteFile, chain, table::Table};
+use super::{CommandError, SiteFile, chain, table::Table, words::counted};
 use crate::{
-    dispatch::open_reader,
     rehearsal::{Effect, Preview, Rehearsal},
     rules::rules,
+    standing::open_reader,
 };
 
 /// Entries read at a time.
@@ -52,7 +52,7 @@ impl Replay {
 }
 
 fn print(preview: &Preview) {
-    println!("after {} events, with these rules:", preview.ledger);
+    println!("after {}, with these rules:", counted(preview.ledger, "event"));
     let mut table = Table::new([
         "pipeline",
         "series",
@@ -78,7 +78,7 @@ fn print(preview: &Preview) {
         ]);
     }
     table.print();
-    println!("{} runs to compute in all; nothing was written or sent", preview.runs_to_compute);
+    println!("{} to compute in all; nothing was written or sent", counted(preview.runs_to_compute, "run"));
     for (name, effect) in preview.pipelines.iter().filter(|(_, effect)| effect.series_waiting > 0) {
         println!(
             "{} series that {name} would govern still wait for more; what follows of them is not counted",

@@ -18,6 +18,7 @@ use sulcus_operators::rows::{Fault, Seq};
 use super::{
     CommandError, chain,
     outcome::{newest_reports, print_faults, print_report},
+    words::counted,
 };
 use crate::{
     dispatch::{Engine, WorkerProgram, woken},
@@ -147,7 +148,7 @@ impl Run {
         if faults.is_empty() {
             Ok(())
         } else {
-            Err(CommandError::work(format!("{} faults", faults.len()), "they stand above"))
+            Err(CommandError::work(counted(faults.len(), "fault"), "what they are stands above"))
         }
     }
 }
@@ -160,11 +161,12 @@ fn wait(at_rest: &Receiver<(Seq, Vec<Fault>)>, seq: Seq) -> Option<Vec<Fault>> {
 fn describe(pass: &FolderPass) -> String {
     let skipped: u64 = pass.skipped.values().sum();
     format!(
-        "{} instances of {} series; {} not understood, {} in conflict, {skipped} files passed over",
-        pass.stored,
+        "{} of {} series; {} not understood, {} in conflict, {} passed over",
+        counted(pass.stored, "instance"),
         pass.series.len(),
         pass.quarantined,
-        pass.conflicts
+        pass.conflicts,
+        counted(skipped, "file")
     )
 }
 

@@ -1,16 +1,17 @@
 //! `sulcus status`: what a site has received, what it waits for, what failed, what is delivered. Only reads: it
 //! replays the ledger into a graph of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use serde::Serialize;
 use sulcus_operators::rows::{Completeness, Fault, ReportRow, ReportStatus, Seq, Verdict};
 
-use super::{CommandError, SiteFile, table::Table};
+use super::{CommandError, SiteFile, table::Table, words::counted};
 use crate::{
-    graph::{DeliveryToDo, RunToDo},
-    ledger::event::RevisionKey,
+    graph::{DeliveryToDo, RunToDo, reports::ABSENT},
+    lanes::withdrawal::Withdrawal,
+    ledger::{LedgerError, event::RevisionKey, read::Reader},
     standing::Tail,
     wanted::Rows,
 };
@@ -44,10 +45,16 @@ struct Report<'a> {
     revision: u32,
     /// How it should stand; none while that is held, since more of the study may come.
     row: Option<&'a ReportRow>,
+    /// Why it is withdrawn, as its objects say it.
+    withdrawn_because: Option<String>,
 }
 
 /// All reports: those that were issued, and those that are about to be.
-fn reports<'a>(issued: &'a [RevisionKey], standing: &'a Rows<ReportRow>) -> Vec<Report<'a>> {
+fn reports<'a>(
+    issued: &'a [RevisionKey],
+    standing: &'a Rows<ReportRow>,
+    reader: &Reader,
+) -> Result<Vec<Report<'a>>, LedgerError> {
     let mut reports: BTreeMap<(&str, &str), (u32, Option<&ReportRow>)> = BTreeMap::new();
     for key in issued {
         let (revision, _) = reports.entry((&key.study_uid, &key.pipeline)).or_default();
@@ -56,17 +63,27 @@ fn reports<'a>(issued: &'a [RevisionKey], standing: &'a Rows<ReportRow>) -> Vec<
     for row in standing.iter() {
         reports.entry((&row.study_uid, &row.pipeline)).or_default().1 = Some(row);
     }
-    let report = |((study_uid, pipeline), (revision, row))| Report { study_uid, pipeline, revision, row };
+    let report = |((study_uid, pipeline), (revision, row)): ((&'a str, &'a str), (u32, Option<&'a ReportRow>))| {
+        let withdrawn_because = match row.map(|row| &row.status) {
+            Some(ReportStatus::Withdrawn(reason)) if reason == ABSENT => {
+                let key = RevisionKey { study_uid: study_uid.to_owned(), pipeline: pipeline.to_owned(), revision };
+                Some(Withdrawal::of(&reader.entries_about(study_uid, usize::MAX)?, &key, Seq::MAX).words())
+            }
+            Some(ReportStatus::Withdrawn(reason)) => Some(reason.clone()),
+            Some(ReportStatus::Final) | None => None,
+        };
+        Ok(Report { study_uid, pipeline, revision, row, withdrawn_because })
+    };
     reports.into_iter().map(report).collect()
 }
 
 impl Report<'_> {
     /// What a person is told of it.
     fn says(&self) -> String {
-        let says = match self.row.map(|row| &row.status) {
-            None => "held, since more of the study may come; what was issued stands".to_owned(),
-            Some(ReportStatus::Final) => "final".to_owned(),
-            Some(ReportStatus::Withdrawn(reason)) => format!("withdrawn: {reason}"),
+        let says = match (self.row, &self.withdrawn_because) {
+            (None, _) => "held, since more of the study may come; what was issued stands".to_owned(),
+            (Some(_), None) => "final".to_owned(),
+            (Some(_), Some(reason)) => format!("withdrawn: {reason}"),
         };
         format!("{} by {}, revision {}: {says}", self.study_uid, self.pipeline, self.revision)
     }
@@ -101,7 +118,7 @@ impl Status {
                     completeness: standing.completeness.iter().find(|row| row.series_uid == series.series_uid),
                 })
                 .collect(),
-            reports: reports(&issued, &standing.reports),
+            reports: reports(&issued, &standing.reports, tail.reader()).map_err(CommandError::plain)?,
             runs_to_do: standing.runs.iter().collect(),
             deliveries_to_do: standing.deliveries.iter().collect(),
             faults: standing.faults.iter().collect(),
@@ -118,8 +135,8 @@ impl Status {
 impl Picture<'_> {
     fn print(&self) {
         println!(
-            "{} events; {} series of open studies; sealed studies: {}",
-            self.ledger,
+            "{}; {} series of open studies; sealed studies: {}",
+            counted(self.ledger, "event"),
             self.series.len(),
             self.sealed
         );
@@ -140,18 +157,49 @@ impl Picture<'_> {
         table.print();
         println!("reports: {}", self.reports.len());
         self.reports.iter().for_each(|report| println!("  {}", report.says()));
-        println!("{} runs to do, {} deliveries to do", self.runs_to_do.len(), self.deliveries_to_do.len());
-        for delivery in &self.deliveries_to_do {
-            println!(
-                "  revision {} of {} to {}, attempt {}",
-                delivery.row.revision, delivery.row.study_uid, delivery.row.destination, delivery.attempt
-            );
-        }
+        let (runs, deliveries) = (self.runs_to_do.len(), self.deliveries_to_do.len());
+        println!("{} to do, {} to do", counted(runs, "run"), counted(deliveries, "delivery"));
+        waiting(&self.deliveries_to_do).iter().for_each(|line| println!("  {line}"));
         println!("faults: {}", self.faults.len());
-        for fault in &self.faults {
-            println!("  {}: {}: {}\n    {}", fault.stage, fault.key, fault.reason, fault.hint);
-        }
+        told(&self.faults).iter().for_each(|line| println!("  {line}"));
     }
+}
+
+/// What waits for each destination, in a line each.
+fn waiting(deliveries: &[&DeliveryToDo]) -> Vec<String> {
+    let mut of: BTreeMap<&str, (usize, BTreeSet<&str>, u32)> = BTreeMap::new();
+    for delivery in deliveries {
+        let (count, studies, attempt) = of.entry(&delivery.row.destination).or_default();
+        *count += 1;
+        studies.insert(&delivery.row.study_uid);
+        *attempt = delivery.attempt.max(*attempt);
+    }
+    let line = |(destination, (count, studies, attempt)): (&str, (usize, BTreeSet<&str>, u32))| {
+        let (objects, studies) = (counted(count, "object"), counted(studies.len(), "study"));
+        format!("to {destination}: {objects} of {studies}, attempt {attempt}")
+    };
+    of.into_iter().map(line).collect()
+}
+
+/// Faults as a person reads them. Of objects that fail alike on their way to a destination, which may be many, one line
+/// tells.
+fn told(faults: &[&Fault]) -> Vec<String> {
+    let mut alike: BTreeMap<(&str, &str, &str, &str), Vec<&str>> = BTreeMap::new();
+    for fault in faults {
+        let destination = fault.key.split_once(" to ").filter(|_| fault.stage == "deliveries");
+        let about = destination.map_or(fault.key.as_str(), |(_, destination)| destination);
+        alike.entry((&fault.stage, about, &fault.reason, &fault.hint)).or_default().push(&fault.key);
+    }
+    let line = |((stage, about, reason, hint), keys): ((&str, &str, &str, &str), Vec<&str>)| match keys.as_slice() {
+        [] | [_] => format!("{stage}: {}: {reason}\n    {hint}", keys.concat()),
+        many => {
+            let objects = counted(many.len(), "object");
+            format!(
+                "{stage}: {objects} to {about}: {reason}\n    {hint}; `sulcus outbox --destination {about}` names them"
+            )
+        }
+    };
+    alike.into_iter().map(line).collect()
 }
 
 fn word(verdict: Verdict) -> &'static str {
@@ -159,5 +207,33 @@ fn word(verdict: Verdict) -> &'static str {
         Verdict::Complete => "complete",
         Verdict::Waiting => "waiting",
         Verdict::Stalled => "stalled",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(stage: &str, key: &str, reason: &str) -> Fault {
+        Fault { stage: stage.into(), key: key.into(), reason: reason.into(), hint: "cure it".into() }
+    }
+
+    #[test]
+    fn a_destination_that_is_down_is_told_of_in_one_line() {
+        let faults = [
+            fault("deliveries", "2.25.1 to pacs", "cannot connect"),
+            fault("deliveries", "2.25.2 to pacs", "cannot connect"),
+            fault("deliveries", "2.25.3 to ehr", "cannot connect"),
+            fault("series", "1.2", "cannot connect"),
+        ];
+        let told = told(&faults.iter().collect::<Vec<_>>());
+        assert_eq!(
+            told,
+            [
+                "deliveries: 2.25.3 to ehr: cannot connect\n    cure it",
+                "deliveries: 2 objects to pacs: cannot connect\n    cure it; `sulcus outbox --destination pacs` names them",
+                "series: 1.2: cannot connect\n    cure it",
+            ]
+        );
     }
 }

@@ -1,5 +1,10 @@
 //! Plain tables for terminals: columns padded to their widest cell.
 
+use super::words::shortened;
+
+/// How wide a terminal is taken to be.
+const WIDTH: usize = 120;
+
 /// A table with a header row.
 pub(super) struct Table {
     rows: Vec<Vec<String>>,
@@ -22,18 +27,35 @@ impl Table {
         self.rows.push(cells);
     }
 
+    /// A line of its own above the rows that follow.
+    pub(super) fn heading(&mut self, words: &str) {
+        self.rows.push(vec![words.to_owned()]);
+    }
+
     /// Prints the table, or nothing where it has no rows beside its header.
     pub(super) fn print(&self) {
-        if self.rows.len() < 2 {
-            return;
+        if self.rows.len() > 1 {
+            self.lines().iter().for_each(|line| println!("{line}"));
         }
-        let columns = self.rows[0].len();
+    }
+
+    /// The same, no line longer than a terminal is wide: cells of the last column are cut.
+    pub(super) fn print_narrow(&self) {
+        if self.rows.len() > 1 {
+            self.lines().iter().for_each(|line| println!("{}", shortened(line, WIDTH)));
+        }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let columns = self.rows.first().map_or(0, Vec::len);
+        let cells = || self.rows.iter().filter(|row| row.len() == columns);
         let widths: Vec<usize> = (0..columns)
-            .map(|column| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+            .map(|column| cells().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0))
             .collect();
-        for row in &self.rows {
+        let padded = |row: &Vec<String>| {
             let line: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-            println!("  {}", line.join("  ").trim_end());
-        }
+            format!("  {}", line.join("  ").trim_end())
+        };
+        self.rows.iter().map(|row| if row.len() == columns { padded(row) } else { row.concat() }).collect()
     }
 }

@@ -8,12 +8,12 @@ use sulcus_operators::rows::{LesionRow, LesionVerdict, Role, RunOutcome};
 
 use super::{CommandError, SiteFile};
 use crate::{
-    dispatch::open_reader,
     ledger::{
         event::{Entry, Event},
         read::Reader,
     },
     receiver::client::Client,
+    standing::open_reader,
 };
 
 /// Longest name of a reader, and longest new label (DICOM LO), in characters.

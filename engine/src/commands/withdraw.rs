@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 
-use super::{CommandError, SiteFile};
+use super::{CommandError, SiteFile, words::counted};
 use crate::{
-    dispatch::open_reader,
-    ledger::event::{Entry, Event, Scope},
+    ledger::event::{Because, Entry, Event, Scope},
     receiver::client::Client,
+    standing::open_reader,
 };
 
 #[derive(Args)]
@@ -21,6 +21,9 @@ pub(super) struct Withdraw {
     /// Why, for the ledger.
     #[arg(long)]
     reason: String,
+    /// What kind of reason it is: the report says it, and the rejection note has its title by it.
+    #[arg(long, value_name = "KIND")]
+    because: Option<Because>,
 }
 
 #[derive(Args)]
@@ -51,13 +54,13 @@ impl Withdraw {
         }
         let entries = open_reader(&site.site.data)?.entries_after(0, usize::MAX >> 1).map_err(CommandError::plain)?;
         let instances = Held::of(&entries).count(&scope)?;
-        let seqs = Client::new(&site.site.data).withdraw(scope, &self.reason).map_err(|error| {
+        let seqs = Client::new(&site.site.data).withdraw(scope, &self.reason, self.because).map_err(|error| {
             CommandError::work(
                 format!("nothing was withdrawn: {error}"),
                 "start `sulcus serve` with the same configuration; it alone writes the ledger",
             )
         })?;
-        println!("{instances} instances withdrawn by event {}", seqs.last().copied().unwrap_or_default());
+        println!("{} withdrawn by event {}", counted(instances, "instance"), seqs.last().copied().unwrap_or_default());
         Ok(())
     }
 }

@@ -24,6 +24,10 @@ use super::{
 };
 use crate::ledger::event::{RevisionKey, Rules};
 
+/// Why a report is withdrawn of whose study the pipeline takes no series; which of the two, the ledger tells
+/// (`lanes/withdrawal.rs`).
+pub const ABSENT: &str = "its series was withdrawn, or the rule does not take it any more";
+
 /// A report as it should stand.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Wanted {
@@ -107,7 +111,7 @@ fn wanted(key: &ReportKey, rows: &[&Row]) -> Option<Wanted> {
         }
         None => {
             newest?;
-            withdrawn("its series was withdrawn, or the rule does not take it any more".to_owned(), &[])
+            withdrawn(ABSENT.to_owned(), &[])
         }
     };
     row.content = content(&row);

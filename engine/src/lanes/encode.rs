@@ -1,6 +1,8 @@
 //! The encode lane: has the objects of a revision made and checked by a worker process, and records them.
 
-use sulcus_operators::rows::{PatientKey, Seq};
+use std::collections::BTreeMap;
+
+use sulcus_operators::rows::{Millis, PatientKey, ReportStatus, Seq};
 
 use super::{
     child::Worker,
@@ -8,10 +10,14 @@ use super::{
     models::Models,
     order::{Cause, EncodeOrder, Failure, Order, Reply, StoredObject},
     port::{Port, Stopping},
+    withdrawal::Withdrawal,
 };
 use crate::{
-    graph::ObjectToEncode,
-    ledger::{event::Event, read::Reader},
+    graph::{ObjectToEncode, reports::ABSENT},
+    ledger::{
+        event::{Entry, Event, RevisionKey},
+        read::Reader,
+    },
 };
 
 /// Makes one object. Returns the sequence number of its last event.
@@ -56,27 +62,43 @@ fn order(job: &ObjectToEncode, models: &Models, reader: &Reader) -> Result<Encod
     };
     let mut of_members = received.clone().filter(|(seq, _)| members.contains(seq));
     let patient = of_members.next_back().map(|(_, facts)| facts.patient.clone());
+    let issued_at: BTreeMap<&RevisionKey, Millis> = of_study.iter().filter_map(issue).collect();
     let objects = of_study.iter().filter_map(|entry| match &entry.event {
         Event::ObjectEncoded { object, key, role, bytes, .. }
             if key.study_uid == job.key.study_uid && key.pipeline == job.key.pipeline =>
         {
-            Some(StoredObject { revision: key.revision, role: *role, object: *object, bytes: *bytes })
+            let at = issued_at.get(key).copied().unwrap_or(entry.at);
+            Some(StoredObject { revision: key.revision, at, role: *role, object: *object, bytes: *bytes })
         }
         _ => None,
     });
+    let withdrawal = Withdrawal::of(&of_study, &job.key, issued);
+    let mut row = job.row.clone();
+    if row.status == ReportStatus::Withdrawn(ABSENT.to_owned()) {
+        row.status = ReportStatus::Withdrawn(withdrawal.words());
+    }
     Ok(EncodeOrder {
         key: job.key.clone(),
         role: job.role,
-        row: job.row.clone(),
+        row,
         outcome,
         at: job.at,
         objects: objects.collect(),
         several_patients: PatientKey::count(received.map(|(_, facts)| &facts.patient)) > 1,
+        because: withdrawal.because,
         patient: patient
             .ok_or_else(|| Failure::input("the ledger holds no instance of the study", "run `sulcus ledger verify`"))?,
         model,
         instances: sources(reader, &members)?,
     })
+}
+
+/// The revision that an event issues, and the time that its objects carry.
+fn issue(entry: &Entry) -> Option<(&RevisionKey, Millis)> {
+    match &entry.event {
+        Event::RevisionIssued { key, at, .. } => Some((key, *at)),
+        _ => None,
+    }
 }
 
 fn failed(job: &ObjectToEncode, failure: Failure) -> Event {

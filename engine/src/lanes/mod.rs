@@ -19,6 +19,7 @@ pub mod models;
 pub mod order;
 pub mod port;
 pub mod visits;
+pub mod withdrawal;
 
 use std::{
     sync::{

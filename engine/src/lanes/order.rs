@@ -10,7 +10,7 @@ use sulcus_operators::{
     rows::{Millis, PatientKey, ReportRow, Role, RunOrder, RunOutcome},
 };
 
-use crate::ledger::event::{RevisionKey, SpoolPlace};
+use crate::ledger::event::{Because, RevisionKey, SpoolPlace};
 
 /// One instance that an order works on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -83,6 +83,8 @@ pub struct EncodeOrder {
     pub objects: Vec<StoredObject>,
     /// True where the study was received under more than one patient.
     pub several_patients: bool,
+    /// The weightiest kind of reason for which a series was withdrawn that an earlier revision was made from.
+    pub because: Option<Because>,
     /// Whose study.
     pub patient: PatientKey,
     /// Name and version of the run's model; empty when withdrawn.
@@ -96,6 +98,8 @@ pub struct EncodeOrder {
 pub struct StoredObject {
     /// Revision of the report.
     pub revision: u32,
+    /// When that was issued.
+    pub at: Millis,
     /// What it is.
     pub role: Role,
     /// ObjectKey; its `uid()` is the SOPInstanceUID.

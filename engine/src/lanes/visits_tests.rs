@@ -113,7 +113,8 @@ fn only_what_stands_of_the_same_patient_and_pipeline_is_a_visit() {
     site.report(4, "lesions", false);
     site.report(5, "lesions", true);
     site.report(6, "lesions", true);
-    let withdrawn = Event::InstanceWithdrawn { scope: Scope::Series("1.2.3.6".into()), reason: "test".into() };
+    let withdrawn =
+        Event::InstanceWithdrawn { scope: Scope::Series("1.2.3.6".into()), reason: "test".into(), because: None };
     site.ledger.append(&[revision(5, "lesions", 2, None), withdrawn], 1).unwrap();
     let new = site.receive(9, "P1", "20260102");
     assert_eq!(
@@ -122,7 +123,8 @@ fn only_what_stands_of_the_same_patient_and_pipeline_is_a_visit() {
         "another patient's, another pipeline's, one without lesions, taken back"
     );
 
-    let corrected = Event::InstanceWithdrawn { scope: Scope::Study("1.9.1".into()), reason: "test".into() };
+    let corrected =
+        Event::InstanceWithdrawn { scope: Scope::Study("1.9.1".into()), reason: "test".into(), because: None };
     site.ledger.append(&[corrected], 1).unwrap();
     site.receive(1, "P2", "20260101");
     assert_eq!(site.visits_of(9, new), Vec::<String>::new(), "its id was corrected");

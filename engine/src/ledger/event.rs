@@ -37,6 +37,32 @@ pub enum Scope {
     Study(String),
 }
 
+/// What kind of reason a withdrawal has, by what follows for objects made of the instances (titles of rejection notes,
+/// PS3.16 CID 7010); what weighs more is greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
+pub enum Because {
+    /// They are kept no longer.
+    Retention,
+    /// They are too poor to be used.
+    Quality,
+    /// A wrong worklist entry was chosen for them at the scanner.
+    WrongWorklistEntry,
+    /// They are of another patient than they say.
+    WrongPatient,
+}
+
+impl Because {
+    /// It in words, said of a series.
+    pub fn words(self) -> &'static str {
+        match self {
+            Because::Retention => "it is kept no longer",
+            Because::Quality => "it is too poor to be used",
+            Because::WrongWorklistEntry => "a wrong worklist entry was chosen for it",
+            Because::WrongPatient => "it is of another patient",
+        }
+    }
+}
+
 /// What a series waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum TimerKind {
@@ -142,6 +168,9 @@ pub enum Event {
         scope: Scope,
         /// Why, in the words of whoever did it.
         reason: String,
+        /// What kind of reason that is, where it was said.
+        #[serde(default)]
+        because: Option<Because>,
     },
     /// The association (or folder pass) that brought these series ended.
     AssociationReleased {

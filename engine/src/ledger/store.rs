@@ -144,7 +144,7 @@ impl Batch<'_> {
         let mut held = self.held(uid)?;
         if let (Standing::Replaces, Some(_)) = (standing, held) {
             let reason = "the stored bytes no longer verify; the same object came again".to_owned();
-            self.event(&Event::InstanceWithdrawn { scope: Scope::Instance(uid.clone()), reason })?;
+            self.event(&Event::InstanceWithdrawn { scope: Scope::Instance(uid.clone()), reason, because: None })?;
             held = None;
         }
         let arrival = match held {

@@ -182,7 +182,8 @@ fn arrivals_are_told_apart_and_a_withdrawn_instance_comes_again_as_new() {
         facts.data_set_digest = Digest::of(b"other");
     }
     commit(&mut ledger, &[(other, at, end)]);
-    let withdrawn = Event::InstanceWithdrawn { scope: Scope::Series("1.2.3.1".into()), reason: "test".into() };
+    let withdrawn =
+        Event::InstanceWithdrawn { scope: Scope::Series("1.2.3.1".into()), reason: "test".into(), because: None };
     ledger.append(&[withdrawn], 1).unwrap();
     commit(&mut ledger, &records);
     let entries = Reader::open(&place.ledger()).unwrap().entries_after(0, 10).unwrap();
@@ -270,7 +271,8 @@ fn a_start_reads_the_open_studies_and_what_is_of_the_site() {
     assert_eq!(reader.sealed_after(0, 9).unwrap().len(), 1);
     assert_eq!((reader.sealed_after(6, 9).unwrap().len(), reader.sealed_count().unwrap()), (0, 1));
 
-    let withdrawn = Event::InstanceWithdrawn { scope: Scope::Series("1.2.3.1".into()), reason: "test".into() };
+    let withdrawn =
+        Event::InstanceWithdrawn { scope: Scope::Series("1.2.3.1".into()), reason: "test".into(), because: None };
     ledger.append(&[withdrawn, sealed(3)], 1).unwrap();
     assert_eq!(reader.open_work().unwrap().studies, ["1.2.3"]);
     assert_eq!(reader.sealed_count().unwrap(), 0, "a seal that saw less than there was is void");
@@ -294,7 +296,8 @@ fn is_migrated(version: i64, downgrade: &str) {
     let place = Place::new();
     let mut ledger = Ledger::create_or_open(&place.ledger()).unwrap();
     commit(&mut ledger, &place.spool_some(0..3));
-    let withdrawn = Event::InstanceWithdrawn { scope: Scope::Instance("1.2.3.1.2".into()), reason: "test".into() };
+    let withdrawn =
+        Event::InstanceWithdrawn { scope: Scope::Instance("1.2.3.1.2".into()), reason: "test".into(), because: None };
     ledger.append(&[withdrawn, Event::RulesChanged(Rules::default())], 1).unwrap();
     drop(ledger);
     let before = Reader::open(&place.ledger()).unwrap().entries_after(0, 9).unwrap();

@@ -14,7 +14,7 @@ use super::{
     protocol::{Reply, Request, Status, read_line, write_line},
     socket_path,
 };
-use crate::ledger::event::{Event, Scope};
+use crate::ledger::event::{Because, Event, Scope};
 
 /// How long an answer may take before the connection counts as broken.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -62,8 +62,8 @@ impl Client {
     }
 
     /// Takes instances back.
-    pub fn withdraw(&mut self, scope: Scope, reason: &str) -> Result<Vec<Seq>, ClientError> {
-        self.append(vec![Event::InstanceWithdrawn { scope, reason: reason.to_owned() }])
+    pub fn withdraw(&mut self, scope: Scope, reason: &str, because: Option<Because>) -> Result<Vec<Seq>, ClientError> {
+        self.append(vec![Event::InstanceWithdrawn { scope, reason: reason.to_owned(), because }])
     }
 
     /// How the receiver is.

@@ -175,7 +175,7 @@ fn the_engine_appends_over_the_socket_and_is_told_of_every_advance() {
     assert_eq!(told.next().unwrap().unwrap(), 2);
     receiver.store(incoming(1, 1, b"pixels"));
     assert_eq!(told.next().unwrap().unwrap(), 3);
-    assert_eq!(client.withdraw(Scope::Instance("1.2.3.1.1".into()), "a test").unwrap(), [4]);
+    assert_eq!(client.withdraw(Scope::Instance("1.2.3.1.1".into()), "a test", None).unwrap(), [4]);
     assert_eq!(receiver.store(incoming(1, 1, b"pixels")), kept(), "withdrawn, it is new again");
     let status = client.status().unwrap();
     assert_eq!((status.trouble, status.faults_at_start), (None, 0));

@@ -25,7 +25,9 @@ use sulcus_operators::{
 };
 
 use super::{
-    Worker, data_sets, encoded,
+    Worker, data_sets,
+    encode::{LOST, unreadable},
+    encoded,
     identity::{Before, keep_identities},
 };
 use crate::{
@@ -213,7 +215,7 @@ fn load(
     digest: &Digest,
     width: usize,
 ) -> Result<Vec<u8>, Failure> {
-    let bytes = results.get(digest).map_err(|error| lost(what, outcome, &error))?;
+    let bytes = results.get(digest).map_err(|error| unreadable(&named(what, outcome), &error))?;
     let expected = outcome.size.iter().fold(width, |bytes, extent| bytes.saturating_mul(*extent as usize));
     let mut raw = Vec::new();
     GzDecoder::new(bytes.as_slice())
@@ -229,10 +231,11 @@ fn shaped<T>(what: &str, outcome: &RunOutcome, voxels: Vec<T>) -> Result<Array3<
 }
 
 fn lost(what: &str, outcome: &RunOutcome, error: &dyn std::fmt::Display) -> Failure {
-    Failure::input(
-        format!("the {what} of run {} cannot be read: {error}", outcome.run_key.short()),
-        "restore the results store",
-    )
+    Failure::input(format!("{} cannot be read: {error}", named(what, outcome)), LOST)
+}
+
+fn named(what: &str, outcome: &RunOutcome) -> String {
+    format!("the {what} of run {}", outcome.run_key.short())
 }
 
 #[cfg(test)]
@@ -242,6 +245,23 @@ mod tests {
 
     use super::*;
     use crate::lanes::order::Cause;
+
+    #[test]
+    fn lost_bytes_are_a_fault_that_says_what_to_do_and_a_failing_disk_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let results = ResultsStore::open(folder.path()).unwrap();
+        let outcome: RunOutcome = serde_json::from_value(serde_json::json!({
+            "run_key": Digest([1; 32]), "mask": Digest([2; 32]), "size": [1, 1, 1], "spacing_um": [1, 1, 1],
+            "intensity_scale": "", "notes": [], "lesions": []
+        }))
+        .unwrap();
+        let gone = load_labels(&results, &outcome).unwrap_err();
+        assert_eq!(gone.cause, Cause::Input);
+        assert!(gone.hint.contains("backup") && gone.hint.contains("sulcus verdict"), "{gone:?}");
+        // A folder in the file's place can be opened and not be read.
+        std::fs::create_dir_all(results.path(&outcome.mask)).unwrap();
+        assert_eq!(load_labels(&results, &outcome).unwrap_err().cause, Cause::Surroundings);
+    }
 
     #[test]
     fn a_blank_image_is_refused_and_never_said_to_be_without_lesions() {

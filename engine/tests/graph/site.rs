@@ -218,7 +218,7 @@ impl Site {
             Scope::Series(named) => series != named,
             Scope::Study(named) => study != named,
         });
-        self.event(Event::InstanceWithdrawn { scope, reason: "wrong".into() });
+        self.event(Event::InstanceWithdrawn { scope, reason: "wrong".into(), because: None });
     }
 
     pub fn release(&mut self, series_uids: Vec<String>, orderly: bool) {

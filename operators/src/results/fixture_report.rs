@@ -14,8 +14,8 @@ pub(super) fn verdict(label: u32, verdict: LesionVerdict, comment: &str) -> Find
     Finding { tracking_uid: format!("2.25.{}", 100 + label), verdict, reader: "Dr A".into(), comment: comment.into() }
 }
 
-/// Revision 2 of the sample's report.
-pub(super) fn report(sample: &Sample, status: ReportStatus, verdicts: Vec<Finding>) -> Report {
+/// What the revision says.
+pub(super) fn row(status: ReportStatus, verdicts: Vec<Finding>) -> ReportRow {
     let run = RunOrder {
         run_key: Digest([1; 32]),
         study_uid: "1.2.3".into(),
@@ -24,7 +24,7 @@ pub(super) fn report(sample: &Sample, status: ReportStatus, verdicts: Vec<Findin
         model: Digest([5; 32]),
         members: vec![1],
     };
-    let row = ReportRow {
+    ReportRow {
         study_uid: "1.2.3".into(),
         pipeline: "cortical-lesions".into(),
         run: (status == ReportStatus::Final).then_some(run),
@@ -35,8 +35,12 @@ pub(super) fn report(sample: &Sample, status: ReportStatus, verdicts: Vec<Findin
         verdicts,
         visits: Vec::new(),
         content: Digest([3; 32]),
-    };
-    let outcome = RunOutcome {
+    }
+}
+
+/// What the run gave.
+pub(super) fn outcome(sample: &Sample) -> RunOutcome {
+    RunOutcome {
         run_key: Digest([1; 32]),
         mask: Digest([4; 32]),
         probability: None,
@@ -48,10 +52,14 @@ pub(super) fn report(sample: &Sample, status: ReportStatus, verdicts: Vec<Findin
         notes: vec!["a <single> slice".into()],
         lesions: sample.lesions.clone(),
         alignments: Vec::new(),
-    };
+    }
+}
+
+/// Revision 2 of the sample's report.
+pub(super) fn report(sample: &Sample, status: ReportStatus, verdicts: Vec<Finding>) -> Report {
     Report::new(&ReportInput {
-        row: &row,
-        outcome: Some(&outcome),
+        row: &row(status, verdicts),
+        outcome: Some(&outcome(sample)),
         patient: &PatientKey { issuer: "hospital".into(), id: "P1".into() },
         uid: "2.25.7",
         revision: 2,

@@ -21,7 +21,10 @@ use super::{
     report::{Lesion, Report, Status},
     typeface::{Typefaces, Weight},
 };
-use crate::volume::Volume;
+use crate::{
+    prescan::{Limits, prescan},
+    volume::{Encoded, Volume},
+};
 
 /// What the object is made from.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +78,8 @@ const GREY: [u8; 3] = [170; 3];
 /// # Errors
 /// [`KeyImagesError`].
 pub fn encode(input: &KeyImagesInput<'_>) -> Result<Object, KeyImagesError> {
-    let sheet = sheet(input.report, input.volume, input.labels)?;
+    let series = series_number(input.header.source)?;
+    let sheet = sheet(input.report, input.volume, input.labels, series)?;
     let mut notes = Vec::new();
     let kind = Kind {
         sop_class_uid: uids::SECONDARY_CAPTURE_IMAGE_STORAGE,
@@ -125,11 +129,16 @@ pub fn encode(input: &KeyImagesInput<'_>) -> Result<Object, KeyImagesError> {
 }
 
 /// Draws the sheet: for each of the largest lesions a row of three views with a detail; without lesions one row through
-/// the middle of the head.
+/// the middle of the head. `series` is the SeriesNumber of what is shown, where it has one.
 ///
 /// # Errors
 /// [`KeyImagesError::Withdrawn`] and [`KeyImagesError::Planes`].
-pub fn sheet(report: &Report, volume: &Volume, labels: ArrayView3<'_, u16>) -> Result<Sheet, KeyImagesError> {
+pub fn sheet(
+    report: &Report,
+    volume: &Volume,
+    labels: ArrayView3<'_, u16>,
+    series: Option<i32>,
+) -> Result<Sheet, KeyImagesError> {
     if report.status == Status::Withdrawn {
         return Err(KeyImagesError::Withdrawn);
     }
@@ -140,7 +149,9 @@ pub fn sheet(report: &Report, volume: &Volume, labels: ArrayView3<'_, u16>) -> R
     let size = [3 * SIDE + 4 * GAP, 2 * WORDS + spots.len() * (SIDE + WORDS) + GAP];
     let mut raster = Raster::new(size);
     let head = (Weight::Bold, 20.0);
-    raster.text(&faces, [GAP as f32 + 2.0, 25.0], head, WHITE, "Key images");
+    let of_series = series.map(|number| format!(" of series {number}")).unwrap_or_default();
+    let title = format!("Key images{of_series}, report revision {}", report.revision);
+    raster.text(&faces, [GAP as f32 + 2.0, 25.0], head, WHITE, &title);
     let (right, left) = (size[0] as f32 - GAP as f32 - 2.0, GAP as f32 + 2.0);
     let width = faces.width(Weight::Bold, RESEARCH_USE) * 20.0;
     raster.text(&faces, [right - width, 25.0], head, CONTOUR, RESEARCH_USE);
@@ -161,6 +172,12 @@ pub fn sheet(report: &Report, volume: &Volume, labels: ArrayView3<'_, u16>) -> R
     let width = faces.width(Weight::Bold, RESEARCH_USE) * 20.0;
     raster.text(&faces, [right - width, baseline], head, CONTOUR, RESEARCH_USE);
     Ok(Sheet { size, rgb: raster.samples })
+}
+
+/// SeriesNumber of an instance; a UID would tell whose images they are after both were made anonymous.
+fn series_number(source: Encoded<'_>) -> Result<Option<i32>, ObjectError> {
+    let scan = prescan(source, &Limits::default()).map_err(|error| ObjectError::Source(error.to_string()))?;
+    Ok(scan.text(tags::SERIES_NUMBER).trim().parse().ok())
 }
 
 fn caption(lesion: Option<&Lesion>) -> String {
@@ -204,10 +221,8 @@ fn picture(raster: &mut Raster, faces: &Typefaces<'_>, corner: [usize; 2], scale
         on_dark(raster, faces, at, bold, words);
     }
     let regular = (Weight::Regular, 15.0);
-    on_dark(raster, faces, [x + 5.0, y + 17.0], regular, plane.cut.view.name());
-    if plane.cut.tilt >= 1.0 {
-        let tilt = format!("oblique {:.0}\u{b0}", plane.cut.tilt);
-        on_dark(raster, faces, [x + 5.0, y + 36.0], regular, &tilt);
+    for (line, words) in plane.words().iter().enumerate() {
+        on_dark(raster, faces, [x + 5.0, y + 17.0 + 19.0 * line as f32], regular, words);
     }
 }
 

@@ -75,7 +75,7 @@ fn contours_stand_at_the_lesions_place_on_the_sheet_for_every_acquisition() {
     let views = [(x, y), (x, down(z)), (y, down(z))];
     for orientation in [Orientation::Axial, Orientation::Sagittal, Orientation::Coronal] {
         let (volume, labels) = ball(orientation);
-        let sheet = sheet(&report(1), &volume, labels.view()).unwrap();
+        let sheet = sheet(&report(1), &volume, labels.view(), None).unwrap();
         // The head is the ball with its margin: about the centre, so a square's middle is the origin.
         let scene = Scene::new(&volume, labels.view(), &report(1).lesions).unwrap();
         for (column, (across, downwards)) in views.iter().enumerate() {
@@ -109,7 +109,7 @@ fn contours_stand_at_the_lesions_place_on_the_sheet_for_every_acquisition() {
 #[test]
 fn a_report_without_lesions_shows_the_head_without_contours() {
     let (volume, labels) = ball(Orientation::Axial);
-    let sheet = sheet(&report(0), &volume, labels.view()).unwrap();
+    let sheet = sheet(&report(0), &volume, labels.view(), None).unwrap();
     let pictures = |test: fn(&Sheet, usize, usize) -> bool| {
         (2 * WORDS..2 * WORDS + SIDE).any(|y| (0..sheet.size[0]).any(|x| test(&sheet, x, y)))
     };
@@ -125,7 +125,7 @@ fn the_object_holds_the_sheet_and_says_what_it_is() {
     let input = KeyImagesInput { header: sample.header(), report: &report, volume: &volume, labels: labels.view() };
     let object = encode(&input).unwrap();
     assert_eq!(object.bytes, encode(&input).unwrap().bytes);
-    let sheet = sheet(&report, &volume, labels.view()).unwrap();
+    let sheet = sheet(&report, &volume, labels.view(), None).unwrap();
     assert_eq!(sheet.rgb.len(), sheet.size[0] * sheet.size[1] * 3);
     assert_eq!(sheet.rgb.len() % 2, 0);
     let read = dicom_object::from_reader(object.bytes.as_slice()).unwrap();
@@ -133,12 +133,16 @@ fn the_object_holds_the_sheet_and_says_what_it_is() {
     let text = |tag| read.element(tag).unwrap().to_str().unwrap().trim().to_owned();
     assert_eq!(text(tags::BURNED_IN_ANNOTATION), "NO");
     assert_eq!(text(tags::IMAGE_COMMENTS), RESEARCH_USE);
-    assert!(text(tags::SERIES_DESCRIPTION).contains("research use only"));
+    assert_eq!(text(tags::SERIES_DESCRIPTION), "Sulcus key images; revision 2; research use only");
+    let first = KeyImagesInput { header: Header { revision: 1, ..sample.header() }, ..input };
+    let first = dicom_object::from_reader(encode(&first).unwrap().bytes.as_slice()).unwrap();
+    let first = first.element(tags::SERIES_DESCRIPTION).unwrap().to_str().unwrap().into_owned();
+    assert_eq!(first.trim(), "Sulcus key images; research use only, not for diagnosis");
 }
 
 #[test]
 fn a_withdrawn_report_has_no_key_images() {
     let (volume, labels) = ball(Orientation::Axial);
     let withdrawn = Report { status: Status::Withdrawn, ..report(0) };
-    assert_eq!(sheet(&withdrawn, &volume, labels.view()), Err(KeyImagesError::Withdrawn));
+    assert_eq!(sheet(&withdrawn, &volume, labels.view(), None), Err(KeyImagesError::Withdrawn));
 }

@@ -17,6 +17,8 @@ use super::dicom::{
 
 const QUALITY: Code = Code("113001", "DCM", "Rejected for Quality Reasons");
 const PATIENT_SAFETY: Code = Code("113037", "DCM", "Rejected for Patient Safety Reasons");
+const WORKLIST: Code = Code("113038", "DCM", "Incorrect Modality Worklist Entry");
+const RETENTION: Code = Code("113039", "DCM", "Data Retention Policy Expired");
 const TITLE_MODIFIER: Code = Code("113011", "DCM", "Document Title Modifier");
 const DESCRIPTION: Code = Code("113012", "DCM", "Key Object Description");
 /// CID 7011 is extensible; what it lists are faults of acquisition and processing.
@@ -36,7 +38,7 @@ pub struct KosInput<'a> {
     pub objects: &'a [Reference<'a>],
 }
 
-/// Why objects are rejected.
+/// Why objects are rejected: titles of CID 7010.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// A later revision says it better: rejected for quality reasons, which lets an archive still show them on demand.
@@ -45,6 +47,10 @@ pub enum Reason {
     Withdrawn,
     /// They are under the wrong patient, or would mislead: for patient safety, after which nobody may see them.
     PatientSafety,
+    /// What they were made from was acquired under a wrong worklist entry.
+    WrongWorklistEntry,
+    /// They are kept no longer.
+    Retention,
 }
 
 /// Why no note was written.
@@ -93,7 +99,10 @@ pub fn encode(input: &KosInput<'_>) -> Result<Object, KosError> {
     let (title, modifier) = match input.reason {
         Reason::Superseded => (QUALITY, Some(SUPERSEDED)),
         Reason::Withdrawn => (QUALITY, Some(WITHDRAWN)),
+        // TID 2010 has a modifier for reasons of quality alone.
         Reason::PatientSafety => (PATIENT_SAFETY, None),
+        Reason::WrongWorklistEntry => (WORKLIST, None),
+        Reason::Retention => (RETENTION, None),
     };
     let mut items = context(&input.header.equipment);
     items.extend(modifier.map(|modifier| code(Relation::ConceptMod, TITLE_MODIFIER, modifier)));
@@ -151,6 +160,8 @@ mod tests {
         assert_eq!(titled(Reason::Superseded), "113001");
         assert_eq!(titled(Reason::Withdrawn), "113001");
         assert_eq!(titled(Reason::PatientSafety), "113037");
+        assert_eq!(titled(Reason::WrongWorklistEntry), "113038");
+        assert_eq!(titled(Reason::Retention), "113039");
     }
 
     #[test]

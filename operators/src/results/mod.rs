@@ -29,5 +29,7 @@ pub mod typeface;
 pub mod uid;
 pub(crate) mod wording;
 
+pub use dicom::text::iso_8601;
+
 /// What every object says of itself until a site's own configuration says otherwise.
 pub const RESEARCH_USE: &str = "Research use only, not for diagnosis";

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::{
     RESEARCH_USE,
-    dicom::text::date_time,
+    dicom::text::iso_8601,
     judged::{finding, is_rejected},
 };
 use crate::{
@@ -379,20 +379,6 @@ fn sentence(status: Status, lesions: usize, rejected: usize, doubtful: bool) -> 
         1 => format!("{found}; 1 was rejected by a reader."),
         count => format!("{found}; {count} were rejected by a reader."),
     }
-}
-
-fn iso_8601(at: Millis) -> String {
-    let (date, time) = date_time(at, 0);
-    let part = |text: &str, range: std::ops::Range<usize>| text.get(range).unwrap_or_default().to_owned();
-    format!(
-        "{}-{}-{}T{}:{}:{}Z",
-        part(&date, 0..4),
-        part(&date, 4..6),
-        part(&date, 6..8),
-        part(&time, 0..2),
-        part(&time, 2..4),
-        part(&time, 4..10)
-    )
 }
 
 #[cfg(test)]

@@ -4,33 +4,13 @@
 use std::path::Path;
 
 use super::*;
-use crate::{results::fixture::Sample, rows::RunOrder};
+use crate::results::{
+    fixture::Sample,
+    fixture_report::{self, outcome, row},
+};
 
 fn schema_file() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/report.schema.json")
-}
-
-fn row(status: ReportStatus) -> ReportRow {
-    let run = RunOrder {
-        run_key: Digest([1; 32]),
-        study_uid: "1.2.3".into(),
-        series_uid: "1.2.3.4".into(),
-        stack: "M".into(),
-        model: Digest([5; 32]),
-        members: vec![1],
-    };
-    ReportRow {
-        study_uid: "1.2.3".into(),
-        pipeline: "cortical-lesions".into(),
-        run: (status == ReportStatus::Final).then_some(run),
-        status,
-        demographics_digest: Digest([2; 32]),
-        not_used: vec![("1.2.9".into(), "the same acquisition with prescan normalise".into())],
-        doubts: Vec::new(),
-        verdicts: Vec::new(),
-        visits: Vec::new(),
-        content: Digest([3; 32]),
-    }
 }
 
 fn report(status: ReportStatus, lesions: Vec<LesionRow>) -> Report {
@@ -38,31 +18,7 @@ fn report(status: ReportStatus, lesions: Vec<LesionRow>) -> Report {
 }
 
 fn judged(status: ReportStatus, lesions: Vec<LesionRow>, verdicts: Vec<Finding>) -> Report {
-    let outcome = RunOutcome {
-        run_key: Digest([1; 32]),
-        mask: Digest([4; 32]),
-        probability: None,
-        size: [7, 5, 6],
-        spacing_um: [700, 900, 1100],
-        affine_nm: None,
-        frame_of_reference_uid: String::new(),
-        intensity_scale: "stored values".into(),
-        notes: vec!["a single slice".into()],
-        lesions,
-        alignments: Vec::new(),
-    };
-    Report::new(&ReportInput {
-        row: &ReportRow { verdicts, ..row(status) },
-        outcome: Some(&outcome),
-        patient: &PatientKey { issuer: "source:mr".into(), id: "P1".into() },
-        uid: "2.25.7",
-        revision: 2,
-        supersedes: Some("2.25.6"),
-        created: 1_709_164_799_999,
-        model: ("blob-filter", "1"),
-        segmentation: Some("2.25.8"),
-    })
-    .unwrap()
+    fixture_report::report(&Sample { lesions, ..Sample::new([7, 5, 6], &[]) }, status, verdicts)
 }
 
 fn check(report: &Report) -> serde_json::Value {
@@ -151,7 +107,7 @@ fn what_the_schema_does_not_know_is_refused_by_it() {
 
 #[test]
 fn an_outcome_of_another_run_is_refused() {
-    let row = row(ReportStatus::Final);
+    let row = row(ReportStatus::Final, Vec::new());
     let patient = PatientKey { issuer: String::new(), id: String::new() };
     let input = ReportInput {
         row: &row,
@@ -165,19 +121,7 @@ fn an_outcome_of_another_run_is_refused() {
         segmentation: None,
     };
     assert_eq!(Report::new(&input).err(), Some(ReportError::NoOutcome));
-    let other = RunOutcome {
-        run_key: Digest([9; 32]),
-        mask: Digest([4; 32]),
-        probability: None,
-        size: [1; 3],
-        spacing_um: [1; 3],
-        affine_nm: None,
-        frame_of_reference_uid: String::new(),
-        intensity_scale: String::new(),
-        notes: Vec::new(),
-        lesions: Vec::new(),
-        alignments: Vec::new(),
-    };
+    let other = RunOutcome { run_key: Digest([9; 32]), ..outcome(&Sample::new([1; 3], &[])) };
     let refused = Report::new(&ReportInput { outcome: Some(&other), ..input }).err();
     assert_eq!(refused, Some(ReportError::OtherRun { found: Digest([9; 32]), expected: Digest([1; 32]) }));
 }

@@ -220,16 +220,52 @@ fn extended(bytes: &[u8], first: &str) -> Option<String> {
 fn stretch(bytes: &[u8], low: Code, high: &str) -> Option<String> {
     match low {
         _ if bytes.is_empty() => Some(String::new()),
-        Code::Pairs(escape) => by_code("ISO_IR 87", &[escape, bytes].concat()),
+        Code::Pairs(escape) => {
+            let (before, after) = bytes.split_at(end_of_pairs(bytes, escape));
+            Some(pairs(before, escape)? + &stretch(after, Code::Plain(""), high)?)
+        }
         Code::Plain(_) if bytes.is_ascii() => Some(String::from_utf8_lossy(bytes).into_owned()),
         Code::Plain(_) => by_code(high, bytes),
     }
+}
+
+/// None where a byte is left over or stands for nothing; the decoder escapes those.
+fn pairs(bytes: &[u8], escape: &[u8]) -> Option<String> {
+    by_code("ISO_IR 87", &[escape, bytes].concat()).filter(|text| !text.contains(['\\', '\u{fffd}']))
+}
+
+/// Where pairs end. The delimiters of a person name end them (PS3.5 6.1.2.5.3), also where the escape sequence that has
+/// to stand before one is missing. Both may be the first byte of a pair too, `=` of common ones.
+fn end_of_pairs(bytes: &[u8], escape: &[u8]) -> usize {
+    let carets = bytes.iter().rev().take_while(|byte| **byte == b'^').count();
+    let end = (bytes.len() - carets).next_multiple_of(2).min(bytes.len());
+    let before = bytes.get(..end).unwrap_or_default();
+    if pairs(before, escape).is_some() {
+        return end;
+    }
+    let is = |delimiter: u8| move |at: &usize| bytes.get(*at) == Some(&delimiter);
+    let mut starts = (0..before.len()).step_by(2);
+    starts.clone().find(is(b'^')).or_else(|| starts.rfind(is(b'='))).unwrap_or(end)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    /// Senders that do not return to ASCII before a delimiter.
+    #[test]
+    fn a_delimiter_ends_japanese_pairs_without_an_escape_sequence() {
+        let kanji = |bytes: &[u8]| decoded("\\ISO 2022 IR 87", bytes);
+        let full = b"Yamada^Tarou=\x1b$B;3ED^\x1b$BB@O:=\x1b$B$d$^$@^\x1b$B$?$m$&";
+        assert_eq!(kanji(full).unwrap(), "Yamada^Tarou=山田^太郎=やまだ^たろう");
+        assert_eq!(kanji(b"\x1b$B;3ED^^^\x1b$BB@O:").unwrap(), "山田^^^太郎");
+        assert_eq!(kanji(b"\x1b$B;3ED^^").unwrap(), "山田^^");
+        assert_eq!(kanji(b"\x1b$B=U;3^Haru").unwrap(), "春山^Haru");
+        assert_eq!(kanji(b"\x1b$B=U;3=Haru ").unwrap(), "春山=Haru ");
+        assert_eq!(kanji(b"\x1b$B=U;3\x1b(B").unwrap(), "春山", "both bytes are of a character");
+        assert_eq!(kanji(b"\x1b$B;3E"), None, "half a character is none");
+    }
 
     fn decoded(charset: &str, bytes: &[u8]) -> Option<String> {
         let codes: Vec<String> = charset.split('\\').map(str::to_owned).collect();

@@ -17,6 +17,7 @@ use sulcus_operators::{
 use super::{Identity, key_of, refused, report};
 use crate::{
     lanes::order::{EncodeOrder, Failure, StoredObject},
+    ledger::event::Because,
     worker::Worker,
 };
 
@@ -81,13 +82,7 @@ impl Worker {
         for object in order.objects.iter().filter(|object| object.revision < order.key.revision).filter(rejected) {
             named.extend(self.named(object)?);
         }
-        let (reason, why) = match &order.row.status {
-            _ if order.several_patients => {
-                (Reason::PatientSafety, "The study was received under more than one patient".to_owned())
-            }
-            ReportStatus::Final => (Reason::Superseded, format!("Superseded by revision {}", order.key.revision)),
-            ReportStatus::Withdrawn(reason) => (Reason::Withdrawn, reason.clone()),
-        };
+        let (reason, why) = rejected_for(order);
         let (instance, data_set) = self.source(order)?;
         let source = Encoded { transfer_syntax: &instance.transfer_syntax, data_set: &data_set };
         let identity = Identity::of(order);
@@ -120,6 +115,29 @@ impl Worker {
             .as_ref()
             .map(|(instance, data_set)| Encoded { transfer_syntax: &instance.transfer_syntax, data_set });
         fhir::bundle(&FhirInput { report: &report, source, earlier: &earlier }).map_err(refused)
+    }
+}
+
+/// Why earlier objects are rejected. What was made from a series of a wrong patient or worklist entry is so rejected
+/// whatever took its place; a series that is merely too poor or too old says nothing against what a better one gave.
+fn rejected_for(order: &EncodeOrder) -> (Reason, String) {
+    let why = match &order.row.status {
+        ReportStatus::Final => format!("Superseded by revision {}", order.key.revision),
+        ReportStatus::Withdrawn(reason) => reason.clone(),
+    };
+    let said = |because: Because| match order.row.status {
+        ReportStatus::Final => format!("{why}; a series that was used before was withdrawn: {}", because.words()),
+        ReportStatus::Withdrawn(_) => why.clone(),
+    };
+    match (order.because, &order.row.status) {
+        _ if order.several_patients => {
+            (Reason::PatientSafety, "The study was received under more than one patient".to_owned())
+        }
+        (Some(because @ Because::WrongPatient), _) => (Reason::PatientSafety, said(because)),
+        (Some(because @ Because::WrongWorklistEntry), _) => (Reason::WrongWorklistEntry, said(because)),
+        (_, ReportStatus::Final) => (Reason::Superseded, why),
+        (Some(Because::Retention), ReportStatus::Withdrawn(_)) => (Reason::Retention, why),
+        (Some(Because::Quality) | None, ReportStatus::Withdrawn(_)) => (Reason::Withdrawn, why),
     }
 }
 

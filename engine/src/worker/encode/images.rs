@@ -132,12 +132,14 @@ impl Worker {
     pub(super) fn page(&mut self, order: &EncodeOrder) -> Result<Vec<u8>, Failure> {
         let report = report(order)?;
         let earlier = earlier(order);
+        let supersedes = order.earlier(Role::Report).last().map(|before| (before.revision, before.at));
         let fonts = self.fonts.get_or_insert_with(|| installed().into_iter().collect()).clone();
         if order.row.run.is_none() {
             let (instance, data_set) = self.source(order)?;
             let source = Encoded { transfer_syntax: &instance.transfer_syntax, data_set: &data_set };
             let input = PageInput {
                 report: &report,
+                supersedes,
                 source,
                 images: None,
                 earlier: &earlier,
@@ -150,6 +152,7 @@ impl Worker {
         let (_, labels) = scene.kept(order)?;
         let page = page::render(&PageInput {
             report: &report,
+            supersedes,
             source: scene.source(),
             images: Some((&scene.volume, labels.view())),
             earlier: &earlier,

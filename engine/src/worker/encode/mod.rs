@@ -6,6 +6,8 @@
 mod documents;
 mod images;
 
+use std::io::ErrorKind;
+
 use sulcus_operators::{
     digest::Digest,
     results::{
@@ -20,14 +22,21 @@ use sulcus_operators::{
 
 pub(super) use self::images::Scene;
 use super::Worker;
-use crate::lanes::order::{EncodeOrder, Failure, Reply, SourceInstance};
+use crate::{
+    lanes::order::{EncodeOrder, Failure, Reply, SourceInstance},
+    results_store::ResultsError,
+};
 
 /// SeriesNumber of our first series: beyond what a scanner counts to. Each role has a number of its own.
 const SERIES_NUMBER: u32 = 9000;
 /// Version of this software, as objects say it.
 const SOFTWARE: &str = env!("CARGO_PKG_VERSION");
 /// What to do about an object that its builder refuses.
-const HINT: &str = "the source header or the run's result does not allow a valid object; report this with both";
+const HINT: &str = "correct what is named at the sender, withdraw the series and send it again; \
+                    where its header is right, report this with the header";
+/// What to do about bytes of ours that are gone.
+pub(in crate::worker) const LOST: &str = "put the results store (`results` in the data folder) back from a backup, then \
+    give the report a next revision: `sulcus verdict` on one of its lesions makes one, and the how-to says what else does";
 
 impl Worker {
     pub(super) fn encode(&mut self, order: &EncodeOrder) -> Result<Reply, Failure> {
@@ -60,11 +69,9 @@ impl Worker {
 
     /// The files of an object that was encoded before.
     fn stored(&self, bytes: &Digest) -> Result<Vec<Vec<u8>>, Failure> {
-        let lost = |error: &dyn std::fmt::Display| {
-            Failure::input(format!("an object of before cannot be read: {error}"), "restore the results store")
-        };
-        let blob = self.results.get(bytes).map_err(|error| lost(&error))?;
-        let parts = parts::split(&blob).ok_or_else(|| lost(&"it ends within a part"))?;
+        let blob = self.results.get(bytes).map_err(|error| unreadable("an object of before", &error))?;
+        let parts = parts::split(&blob)
+            .ok_or_else(|| Failure::input("an object of before cannot be read: it ends within a part", LOST))?;
         Ok(parts.into_iter().map(<[u8]>::to_vec).collect())
     }
 }
@@ -141,6 +148,18 @@ fn run_of(order: &EncodeOrder) -> Result<(&RunOrder, &RunOutcome), Failure> {
 
 fn none_left() -> Failure {
     Failure::input("no instance is left to take patient and study from", "withdraw the series and send it again")
+}
+
+/// Bytes of ours that cannot be read. What is not there, or is not what it was, stays so; any other failure of a disk
+/// says nothing of them.
+pub(in crate::worker) fn unreadable(what: &str, error: &ResultsError) -> Failure {
+    let reason = format!("{what} cannot be read: {error}");
+    match error {
+        ResultsError::Io { source, .. } if source.kind() != ErrorKind::NotFound => {
+            Failure::surroundings(reason, "check the disk of the data folder")
+        }
+        _ => Failure::input(reason, LOST),
+    }
 }
 
 /// What a builder refuses.

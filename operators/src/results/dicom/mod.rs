@@ -133,7 +133,11 @@ pub(crate) fn begin(
     let mut inherited = patient::inherit(header.source, notes)?;
     let mut object = InMemDicomObject::from_element_iter(std::mem::take(&mut inherited.elements));
     let (date, time) = text::date_time(header.created, inherited.offset_minutes);
-    let description = format!("{}; {}", kind.series_description, RESEARCH_USE.to_lowercase());
+    // An archive lists the series of all revisions. Beside the revision, 64 characters have room for half the warning.
+    let description = match header.revision {
+        ..=1 => format!("{}; {}", kind.series_description, RESEARCH_USE.to_lowercase()),
+        later => text::ascii(&format!("{}; revision {later}; research use only", kind.series_description), 64),
+    };
     for (tag, vr, value) in [
         (tags::INSTANCE_CREATION_DATE, VR::DA, date.clone()),
         (tags::INSTANCE_CREATION_TIME, VR::TM, time.clone()),

@@ -27,7 +27,9 @@ pub(super) const GREY: Ink = Ink([0.38, 0.42, 0.46]);
 pub(super) const LINE: Ink = Ink([0.82, 0.85, 0.87]);
 /// The one accent.
 pub(super) const ACCENT: Ink = Ink([0.0, 0.38, 0.47]);
-/// A tint of it, for areas behind text.
+/// What nobody may overlook.
+pub(super) const ALARM: Ink = Ink([0.75, 0.07, 0.10]);
+/// A tint of the accent, for areas behind text.
 pub(super) const TINT: Ink = Ink([0.92, 0.96, 0.97]);
 /// Paper.
 pub(super) const WHITE: Ink = Ink([1.0; 3]);

@@ -2,9 +2,12 @@
 
 use super::{
     LEFT, RIGHT,
-    canvas::{ACCENT, BLACK, Canvas, GREY, LINE, PAGE, TINT, WHITE, bold, regular},
+    canvas::{ACCENT, ALARM, BLACK, Canvas, GREY, LINE, PAGE, TINT, WHITE, bold, regular},
 };
-use crate::results::{RESEARCH_USE, report::Report, typeface::NOT_SHOWN, wording::Wording};
+use crate::{
+    results::{RESEARCH_USE, iso_8601, report::Report, typeface::NOT_SHOWN, wording::Wording},
+    rows::Millis,
+};
 
 /// Height of the bands at top and bottom, mm.
 const BAND: f32 = 7.0;
@@ -22,22 +25,25 @@ pub(super) fn bands(canvas: &mut Canvas<'_, '_>) {
 }
 
 /// Title, revision and what it supersedes.
-pub(super) fn title(canvas: &mut Canvas<'_, '_>, report: &Report) {
+pub(super) fn title(canvas: &mut Canvas<'_, '_>, report: &Report, supersedes: Option<(u32, Millis)>) {
     canvas.text([LEFT, 19.5], bold(20.0, BLACK), "Lesion report");
     let pipeline = canvas.fitted(regular(8.5, GREY), &report.pipeline, 80.0);
     canvas.text([LEFT, 24.3], regular(8.5, GREY), &pipeline);
-    let created = report.created.replace('T', " ");
-    let created = created.split('.').next().unwrap_or_default().trim_end_matches('Z').to_owned();
     let revision = format!("Revision {}", report.revision);
     canvas.text_to([RIGHT, 16.0], bold(9.0, BLACK), &revision);
-    canvas.text_to([RIGHT, 20.3], regular(8.0, GREY), &format!("created {created} UTC"));
-    let supersedes = match &report.supersedes {
-        Some(uid) => format!("supersedes report {uid}"),
+    canvas.text_to([RIGHT, 20.3], regular(8.0, GREY), &format!("created {}", to_the_second(&report.created)));
+    let supersedes = match supersedes {
+        Some((revision, at)) => format!("supersedes revision {revision} of {}", to_the_second(&iso_8601(at))),
         None => "supersedes none".to_owned(),
     };
-    let supersedes = canvas.fitted(regular(6.5, GREY), &supersedes, 95.0);
-    canvas.text_to([RIGHT, 24.3], regular(6.5, GREY), &supersedes);
+    canvas.text_to([RIGHT, 24.3], regular(8.0, GREY), &supersedes);
     canvas.lines(&[[LEFT, 27.5], [RIGHT, 27.5]], 0.35, ACCENT);
+}
+
+/// A time of ISO 8601 in UTC, for people.
+fn to_the_second(time: &str) -> String {
+    let time = time.split('.').next().unwrap_or_default().trim_end_matches('Z');
+    format!("{} UTC", time.replace('T', " "))
 }
 
 /// Patient and study, scanner and protocol; gives where they end.
@@ -88,8 +94,12 @@ fn column(canvas: &mut Canvas<'_, '_>, [x, top]: [f32; 2], width: f32, heading: 
             value => (value, style),
         };
         canvas.text([x, y], regular(8.0, GREY), label);
-        // A long name takes a second line before it is cut.
-        let most = if matches!(*label, "Name" | "") { 2 } else { 1 };
+        // What tells one person or one volume from another takes further lines before it is cut.
+        let most = match *label {
+            "Name" | "" => 2,
+            "Volume" => 3,
+            _ => 1,
+        };
         for line in canvas.wrapped(style, value, width - LABEL, most) {
             canvas.text([x + LABEL, y], style, &line);
             y += STEP;
@@ -134,25 +144,28 @@ pub(super) fn result(canvas: &mut Canvas<'_, '_>, top: f32, report: &Report) -> 
     top + 14.0 + 6.0
 }
 
-/// That the report was withdrawn, and why; gives where it ends.
+/// That the report was withdrawn, and why, so that nobody overlooks it; gives where it ends.
 pub(super) fn withdrawn(canvas: &mut Canvas<'_, '_>, top: f32, report: &Report) -> f32 {
+    const BANNER: f32 = 34.0;
+    let top = top + 2.0;
     let why = match report.withdrawn_because.as_deref().map(str::trim) {
-        Some(reason) if !reason.is_empty() => format!("Why: {reason}"),
+        Some(reason) if !reason.is_empty() => format!("Why: {reason}."),
         _ => "No reason is known.".to_owned(),
     };
-    let lines = canvas.wrapped(regular(10.0, BLACK), &why, RIGHT - LEFT - 12.0, 12);
-    let height = 22.0 + 5.0 * lines.len() as f32;
-    canvas.area([LEFT, top, RIGHT - LEFT, height], TINT);
-    canvas.area([LEFT, top, 1.2, height], ACCENT);
-    canvas.text([LEFT + 5.0, top + 9.5], bold(16.0, BLACK), "This report was withdrawn");
-    let mut y = top + 17.0;
+    let (style, step, width) = (bold(12.0, BLACK), 6.0, RIGHT - LEFT - 12.0);
+    let lines = canvas.wrapped(style, &why, width, 12);
+    let advice = "This report gives no result. Do not use earlier revisions of it either.";
+    let height = BANNER + 9.0 + step * (lines.len() + 1) as f32;
+    canvas.area([LEFT, top, RIGHT - LEFT, BANNER], ALARM);
+    canvas.text_about([(LEFT + RIGHT) / 2.0, top + 24.0], bold(60.0, WHITE), "WITHDRAWN");
+    canvas.frame([LEFT, top, RIGHT - LEFT, height], 0.8, ALARM);
+    let mut y = top + BANNER + 8.5;
     for line in lines {
-        canvas.text([LEFT + 5.0, y], regular(10.0, BLACK), &line);
-        y += 5.0;
+        canvas.text([LEFT + 6.0, y], style, &line);
+        y += step;
     }
-    let advice = "It gives no result. Do not use earlier revisions of it either.";
-    canvas.text([LEFT + 5.0, y], regular(9.0, GREY), advice);
-    top + height + 7.0
+    canvas.text([LEFT + 6.0, y], regular(11.0, BLACK), advice);
+    top + height + 8.0
 }
 
 /// Model, versions and identities, above the lower band.

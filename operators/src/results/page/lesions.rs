@@ -16,7 +16,7 @@ const NAMES: [&str; 4] = ["below 10", "10 to 50", "50 to 250", "250 and above"];
 /// Distance of rows, mm.
 const STEP: f32 = 4.1;
 /// Lines of what readers rejected.
-const REJECTED: usize = 3;
+const REJECTED: usize = 4;
 
 /// The tables between top and bottom; gives where they end.
 pub(super) fn tables(canvas: &mut Canvas<'_, '_>, [top, bottom]: [f32; 2], report: &Report) -> f32 {
@@ -140,25 +140,41 @@ fn said(lesion: &Lesion) -> String {
     }
 }
 
-/// What readers rejected, in few lines.
+/// What readers rejected, who did and why, in few lines. Lesions of which the same is said stand together.
 fn rejected(canvas: &Canvas<'_, '_>, report: &Report) -> Vec<String> {
     let all = &report.lesions_rejected;
     let style = regular(7.5, BLACK);
     let words = |shown: usize| {
-        let mut list: Vec<String> = by_size(all)
-            .iter()
-            .take(shown)
-            .map(|lesion| format!("No.\u{a0}{} ({}\u{a0}mm\u{b3})", lesion.label, number(lesion.volume_mm3)))
-            .collect();
+        let mut said: Vec<(String, Vec<String>)> = Vec::new();
+        for lesion in by_size(all).into_iter().take(shown) {
+            let number = format!("No.\u{a0}{} ({}\u{a0}mm\u{b3})", lesion.label, number(lesion.volume_mm3));
+            let who = reader(lesion);
+            match said.iter_mut().find(|(known, _)| *known == who) {
+                Some((_, numbers)) => numbers.push(number),
+                None => said.push((who, vec![number])),
+            }
+        }
+        let mut list: Vec<String> =
+            said.into_iter().map(|(who, numbers)| format!("{}{who}", numbers.join(", "))).collect();
         if shown < all.len() {
             list.push(format!("and {} more", all.len() - shown));
         }
-        list.join(", ")
+        list.join("; ")
     };
     let fits = |shown: &usize| {
         let lines = canvas.wrapped(style, &words(*shown), TABLE, REJECTED + 1);
         lines.len() <= REJECTED
     };
-    let shown = (0..=all.len().min(12)).rev().find(fits).unwrap_or(0);
+    // Of one lesion that does not fit, the comment is cut, not the lesion.
+    let shown = (1..=all.len().min(12)).rev().find(fits).unwrap_or(1);
     canvas.wrapped(style, &words(shown), TABLE, REJECTED)
+}
+
+/// Who judged a lesion, and what was added.
+fn reader(lesion: &Lesion) -> String {
+    let Some(verdict) = &lesion.verdict else { return String::new() };
+    match &verdict.comment {
+        Some(comment) => format!(" by {}: {comment}", verdict.reader),
+        None => format!(" by {}", verdict.reader),
+    }
 }

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     prescan::Refusal,
+    rows::Millis,
     volume::{Encoded, Volume},
 };
 
@@ -34,6 +35,8 @@ use crate::{
 pub struct PageInput<'a> {
     /// The revision's report.
     pub report: &'a Report,
+    /// The revision that this one supersedes, and when it was issued; none for the first.
+    pub supersedes: Option<(u32, Millis)>,
     /// One instance of the series that was used, as stored; of a withdrawn report, any of the study.
     pub source: Encoded<'a>,
     /// The volume and its lesion labels, axes (slice, row, column); none for a withdrawn report.
@@ -109,7 +112,7 @@ pub fn render(input: &PageInput<'_>) -> Result<Vec<u8>, PageError> {
     let faces = Typefaces::new(input.fonts);
     let mut canvas = Canvas::new(&faces);
     heading::bands(&mut canvas);
-    heading::title(&mut canvas, input.report);
+    heading::title(&mut canvas, input.report, input.supersedes);
     let top = heading::facts(&mut canvas, &words, input.report);
     match input.report.status {
         Status::Withdrawn => {

@@ -87,25 +87,28 @@ fn picture(canvas: &mut Canvas<'_, '_>, [x, y, side]: [f32; 3], scale: f32, plan
     letters(canvas, [x + side - 2.2, y + side / 2.0], right);
     letters(canvas, [x + side / 2.0, y + 1.9], top);
     letters(canvas, [x + side / 2.0, y + side - 1.9], bottom);
-    named(canvas, [x, y], plane.cut.view.name());
-    if plane.cut.tilt >= 1.0 {
-        named(canvas, [x, y + 2.3], &format!("oblique {:.0}\u{b0}", plane.cut.tilt));
-    }
+    named(canvas, [x, y], &plane.words());
 }
 
-/// Words in the upper left corner of a picture, on a dark ground.
-fn named(canvas: &mut Canvas<'_, '_>, [x, y]: [f32; 2], words: &str) {
+/// Lines of words in the upper left corner of a picture, on a dark ground.
+fn named(canvas: &mut Canvas<'_, '_>, [x, y]: [f32; 2], lines: &[String]) {
     let style = regular(5.5, WHITE);
-    let width = canvas.width(style, words);
-    canvas.area([x, y, width + 1.6, 3.2], DARK);
-    canvas.text([x + 0.8, y + 2.4], style, words);
+    let top = |line: usize| y + 2.3 * line as f32;
+    for (line, words) in lines.iter().enumerate() {
+        let width = canvas.width(style, words);
+        canvas.area([x, top(line), width + 1.6, 3.2], DARK);
+    }
+    // After all grounds, which would cut what hangs below a line.
+    for (line, words) in lines.iter().enumerate() {
+        canvas.text([x + 0.8, top(line) + 2.4], style, words);
+    }
 }
 
 /// The axial view around a lesion that is the only one, in a square of its own.
 fn detail(canvas: &mut Canvas<'_, '_>, [x, y, side]: [f32; 3], axial: &Plane) {
     let words = format!("{}, detail", axial.cut.view.name());
     draw(canvas, [x, y, side, side], axial.around_spot(1.5 * DETAIL_MM), (axial, &axial.contours()), 0.35);
-    named(canvas, [x, y], &words);
+    named(canvas, [x, y], &[words]);
 }
 
 /// Letters about a point, on a dark ground, since skulls are white.

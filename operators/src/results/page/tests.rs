@@ -11,10 +11,9 @@ use super::{
     *,
 };
 use crate::{
-    digest::Digest,
     header,
-    results::{fixture::Sample, report::ReportInput},
-    rows::{PatientKey, ReportRow, ReportStatus, RunOrder, RunOutcome},
+    results::{fixture::Sample, fixture_report},
+    rows::ReportStatus,
 };
 
 /// A small study with its report.
@@ -39,51 +38,7 @@ impl Study {
             intensity_scale: String::new(),
             notes: Vec::new(),
         };
-        let run = RunOrder {
-            run_key: Digest([1; 32]),
-            study_uid: "1.2.3".into(),
-            series_uid: "1.2.3.4".into(),
-            stack: "M".into(),
-            model: Digest([5; 32]),
-            members: vec![1],
-        };
-        let row = ReportRow {
-            visits: Vec::new(),
-            study_uid: "1.2.3".into(),
-            pipeline: "cortical-lesions".into(),
-            run: (status == ReportStatus::Final).then_some(run),
-            status,
-            demographics_digest: Digest([2; 32]),
-            not_used: Vec::new(),
-            doubts: Vec::new(),
-            verdicts: Vec::new(),
-            content: Digest([3; 32]),
-        };
-        let outcome = RunOutcome {
-            probability: None,
-            alignments: Vec::new(),
-            run_key: Digest([1; 32]),
-            mask: Digest([4; 32]),
-            size: size.map(|extent| extent as u32),
-            spacing_um: [700, 900, 1100],
-            affine_nm: None,
-            frame_of_reference_uid: String::new(),
-            intensity_scale: "stored values".into(),
-            notes: Vec::new(),
-            lesions: sample.lesions.clone(),
-        };
-        let report = Report::new(&ReportInput {
-            row: &row,
-            outcome: Some(&outcome),
-            patient: &PatientKey { issuer: "source:mr".into(), id: "P1".into() },
-            uid: "2.25.7",
-            revision: 1,
-            supersedes: None,
-            created: 1_709_164_799_999,
-            model: ("blob-filter", "1"),
-            segmentation: None,
-        })
-        .unwrap();
+        let report = fixture_report::report(&sample, status, Vec::new());
         let source = sample.instances[0].1.clone();
         Self { sample, volume, report, source }
     }
@@ -91,6 +46,7 @@ impl Study {
     fn input(&self) -> PageInput<'_> {
         PageInput {
             report: &self.report,
+            supersedes: None,
             source: Encoded { transfer_syntax: "1.2.840.10008.1.2.1", data_set: &self.source },
             images: Some((&self.volume, self.sample.labels.view())),
             earlier: &[],
@@ -133,7 +89,7 @@ fn equal_input_gives_equal_bytes_and_one_page() {
     assert!(is_one_page(&pdf));
     assert_eq!(pdf, render(&study.input()).unwrap());
     let mut other = self::study();
-    other.report.revision = 2;
+    other.report.revision = 3;
     assert_ne!(pdf, render(&other.input()).unwrap());
 }
 

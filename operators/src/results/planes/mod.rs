@@ -76,6 +76,8 @@ pub(crate) struct Spot {
 pub(crate) struct Plane {
     /// How it lies on the grid.
     pub(crate) cut: Cut,
+    /// Which slice of the volume it is, from 1, and of how many; none where it cuts through the slices.
+    pub(crate) slice: Option<[usize; 2]>,
     /// Pixels across and down.
     pub(crate) size: [usize; 2],
     /// Size of a pixel across and down, mm.
@@ -180,6 +182,7 @@ impl<'a> Scene<'a> {
         };
         let ([left, right], [top, bottom]) = (edges(cut.right), edges(cut.down));
         Plane {
+            slice: (cut.through == 2).then(|| [spot.centre[2] + 1, self.volume.grid.size[2]]),
             cut: cut.clone(),
             size,
             step: [spacing[cut.right.axis] as f32, spacing[cut.down.axis] as f32],
@@ -201,6 +204,13 @@ impl<'a> Scene<'a> {
 }
 
 impl Plane {
+    /// What is written on it, line by line.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let slice = self.slice.map(|[number, of]| format!("slice {number} of {of}"));
+        let tilt = (self.cut.tilt >= 1.0).then(|| format!("oblique {:.0}\u{b0}", self.cut.tilt));
+        [Some(self.cut.view.name().to_owned()), slice, tilt].into_iter().flatten().collect()
+    }
+
     /// Its extent across and down, mm.
     pub(crate) fn extent(&self) -> [f32; 2] {
         [self.size[0] as f32 * self.step[0], self.size[1] as f32 * self.step[1]]
