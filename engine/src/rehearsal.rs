@@ -211,5 +211,6 @@ fn outcome(run_key: Digest) -> RunOutcome {
         notes: Vec::new(),
         lesions: Vec::new(),
         alignments: Vec::new(),
+        domain: None,
     }
 }

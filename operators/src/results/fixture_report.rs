@@ -48,6 +48,7 @@ pub(super) fn report(sample: &Sample, status: ReportStatus, verdicts: Vec<Findin
         notes: vec!["a <single> slice".into()],
         lesions: sample.lesions.clone(),
         alignments: Vec::new(),
+        domain: None,
     };
     Report::new(&ReportInput {
         row: &row,

@@ -50,6 +50,7 @@ fn judged(status: ReportStatus, lesions: Vec<LesionRow>, verdicts: Vec<Finding>)
         notes: vec!["a single slice".into()],
         lesions,
         alignments: Vec::new(),
+        domain: None,
     };
     Report::new(&ReportInput {
         row: &ReportRow { verdicts, ..row(status) },
@@ -177,6 +178,7 @@ fn an_outcome_of_another_run_is_refused() {
         notes: Vec::new(),
         lesions: Vec::new(),
         alignments: Vec::new(),
+        domain: None,
     };
     let refused = Report::new(&ReportInput { outcome: Some(&other), ..input }).err();
     assert_eq!(refused, Some(ReportError::OtherRun { found: Digest([9; 32]), expected: Digest([1; 32]) }));

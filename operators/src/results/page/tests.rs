@@ -62,6 +62,7 @@ impl Study {
         let outcome = RunOutcome {
             probability: None,
             alignments: Vec::new(),
+            domain: None,
             run_key: Digest([1; 32]),
             mask: Digest([4; 32]),
             size: size.map(|extent| extent as u32),

@@ -57,6 +57,7 @@ fn report(sample: &Sample, status: ReportStatus) -> Report {
     let outcome = RunOutcome {
         probability: None,
         alignments: Vec::new(),
+        domain: None,
         run_key,
         mask: run_key,
         size: sample.grid.size.map(|extent| extent as u32),
