@@ -61,8 +61,8 @@ impl ToldDistance {
                  others ({distance:.1} times the usual distance): read the results with care"
             ),
             false => format!(
-                "this scan is about as far from the model's training scans as they are from each other (farther than \
-                 {farther_than} of {scans})"
+                "this scan is no farther from the model's training scans than some of these are from the others (farther \
+                 than {farther_than} of {scans})"
             ),
         }
     }

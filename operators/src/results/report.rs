@@ -8,11 +8,12 @@ use thiserror::Error;
 
 use super::{
     RESEARCH_USE,
-    dicom::text::date_time,
+    dicom::text::iso_8601,
     judged::{finding, is_rejected},
 };
 use crate::{
     digest::Digest,
+    domain::ToldDistance,
     rows::{
         Finding, LesionRow, LesionVerdict, Millis, PatientKey, ReportRow, ReportStatus, RunOutcome, VisitChange,
         VisitRow,
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// Version of the layout of `report.json`; it grows with every change that a reader would notice.
-pub const SCHEMA_VERSION: u32 = 3;
+pub const SCHEMA_VERSION: u32 = 4;
 
 /// What a report is made from.
 #[derive(Clone, Copy, Debug)]
@@ -153,6 +154,9 @@ pub struct Run {
     pub spacing_mm: [f64; 3],
     /// Which scale intensities are in.
     pub intensity_scale: String,
+    /// How far the scan is from those that the model learned from; none where it cannot tell.
+    #[serde(default)]
+    pub domain: Option<ToldDistance>,
 }
 
 /// A series that was not used.
@@ -263,8 +267,10 @@ impl Report {
                     size: outcome.size,
                     spacing_mm: outcome.spacing_um.map(thousandths),
                     intensity_scale: outcome.intensity_scale.clone(),
+                    domain: outcome.domain.as_ref().map(ToldDistance::new),
                 };
-                let notes = row.doubts.iter().chain(&outcome.notes).cloned().collect();
+                let far = run.domain.filter(|domain| domain.beyond).map(|domain| domain.note());
+                let notes = row.doubts.iter().chain(&outcome.notes).cloned().chain(far).collect();
                 (Some(run), outcome.lesions.as_slice(), notes)
             }
         };
@@ -379,20 +385,6 @@ fn sentence(status: Status, lesions: usize, rejected: usize, doubtful: bool) -> 
         1 => format!("{found}; 1 was rejected by a reader."),
         count => format!("{found}; {count} were rejected by a reader."),
     }
-}
-
-fn iso_8601(at: Millis) -> String {
-    let (date, time) = date_time(at, 0);
-    let part = |text: &str, range: std::ops::Range<usize>| text.get(range).unwrap_or_default().to_owned();
-    format!(
-        "{}-{}-{}T{}:{}:{}Z",
-        part(&date, 0..4),
-        part(&date, 4..6),
-        part(&date, 6..8),
-        part(&time, 0..2),
-        part(&time, 2..4),
-        part(&time, 4..10)
-    )
 }
 
 #[cfg(test)]

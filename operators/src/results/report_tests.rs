@@ -4,7 +4,10 @@
 use std::path::Path;
 
 use super::*;
-use crate::{results::fixture::Sample, rows::RunOrder};
+use crate::{
+    results::fixture::Sample,
+    rows::{DomainDistance, RunOrder},
+};
 
 fn schema_file() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/report.schema.json")
@@ -38,6 +41,15 @@ fn report(status: ReportStatus, lesions: Vec<LesionRow>) -> Report {
 }
 
 fn judged(status: ReportStatus, lesions: Vec<LesionRow>, verdicts: Vec<Finding>) -> Report {
+    told(status, lesions, verdicts, None)
+}
+
+fn told(
+    status: ReportStatus,
+    lesions: Vec<LesionRow>,
+    verdicts: Vec<Finding>,
+    domain: Option<DomainDistance>,
+) -> Report {
     let outcome = RunOutcome {
         run_key: Digest([1; 32]),
         mask: Digest([4; 32]),
@@ -50,7 +62,7 @@ fn judged(status: ReportStatus, lesions: Vec<LesionRow>, verdicts: Vec<Finding>)
         notes: vec!["a single slice".into()],
         lesions,
         alignments: Vec::new(),
-        domain: None,
+        domain,
     };
     Report::new(&ReportInput {
         row: &ReportRow { verdicts, ..row(status) },
@@ -182,6 +194,31 @@ fn an_outcome_of_another_run_is_refused() {
     };
     let refused = Report::new(&ReportInput { outcome: Some(&other), ..input }).err();
     assert_eq!(refused, Some(ReportError::OtherRun { found: Digest([9; 32]), expected: Digest([1; 32]) }));
+}
+
+#[test]
+fn a_report_tells_how_far_the_scan_is_and_warns_of_one_beyond_the_training_scans() {
+    let of = |farther_than| {
+        let domain = Some(DomainDistance { distance_milli: 3250, farther_than, scans: 64 });
+        told(ReportStatus::Final, Vec::new(), Vec::new(), domain)
+    };
+    let value = check(&of(64));
+    let wanted = serde_json::json!({"distance": 3.25, "farther_than": 64, "training_scans": 64, "beyond": true});
+    assert_eq!(value["run"]["domain"], wanted);
+    assert!(value["notes"][1].as_str().unwrap().contains("read the results with care"));
+    let value = check(&of(63));
+    assert_eq!(value["run"]["domain"]["beyond"], false);
+    assert_eq!(value["notes"], serde_json::json!(["a single slice"]));
+    let unknown = check(&report(ReportStatus::Final, Vec::new()));
+    assert_eq!(unknown["run"]["domain"], serde_json::Value::Null);
+}
+
+#[test]
+fn a_report_of_before_distances_were_told_is_read_as_one_that_tells_none() {
+    let now = report(ReportStatus::Final, Vec::new());
+    let mut value: serde_json::Value = serde_json::from_slice(&now.to_json().unwrap()).unwrap();
+    assert!(value["run"].as_object_mut().unwrap().remove("domain").is_some());
+    assert_eq!(serde_json::from_value::<Report>(value).unwrap(), now);
 }
 
 #[test]

@@ -252,6 +252,21 @@ pub(crate) fn date_time(at: Millis, offset: i64) -> (String, String) {
     )
 }
 
+/// A time in UTC, `YYYY-MM-DDThh:mm:ss.fffZ`, as far as DICOM tells it.
+pub(crate) fn iso_8601(at: Millis) -> String {
+    let (date, time) = date_time(at, 0);
+    let part = |text: &str, range: std::ops::Range<usize>| text.get(range).unwrap_or_default().to_owned();
+    format!(
+        "{}-{}-{}T{}:{}:{}Z",
+        part(&date, 0..4),
+        part(&date, 4..6),
+        part(&date, 6..8),
+        part(&time, 0..2),
+        part(&time, 2..4),
+        part(&time, 4..10)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
