@@ -34,7 +34,12 @@ fn of(reported: &Reported, report: &Report, earlier: &[&Report]) -> Vec<u8> {
     let earlier: Vec<Earlier<'_>> = earlier
         .iter()
         .zip(&tracking)
-        .map(|(report, uids)| Earlier { uid: &report.uid, patient: Some(&report.patient), tracking_uids: uids })
+        .map(|(report, uids)| Earlier {
+            uid: &report.uid,
+            patient: Some(&report.patient),
+            tracking_uids: uids,
+            has_distance: report.run.as_ref().is_some_and(|run| run.domain.is_some()),
+        })
         .collect();
     let source = (report.status == Status::Final).then(|| reported.source());
     bundle(&FhirInput { report, source, earlier: &earlier }).unwrap()

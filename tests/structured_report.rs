@@ -104,7 +104,10 @@ fn compare(read: &Value, scan: &Scan, report: &Report) {
     assert!(named(items, "121071").iter().any(|item| item["value"] == json!(report.result)));
     assert_eq!(named(items, "use")[0]["value"], "Research use only, not for diagnosis");
     let notes: Vec<_> = named(items, "note").iter().map(|item| item["value"].clone()).collect();
-    assert_eq!(notes, ["slices may be missing", "the images are noisy"]);
+    let domain = report.run.as_ref().unwrap().domain.unwrap();
+    assert_eq!(notes, ["slices may be missing", "the images are noisy", &domain.note()]);
+    let numbers = ["domain-distance", "farther-than", "training-scans"].map(|code| &named(items, code)[0]["value"]);
+    assert_eq!(numbers, [&json!(3.25), &json!(64.0), &json!(64.0)]);
 
     let groups = read["groups"].as_array().unwrap();
     assert_eq!(read["group_count"], report.lesions.len());

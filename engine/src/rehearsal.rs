@@ -212,5 +212,6 @@ fn outcome(run_key: Digest) -> RunOutcome {
         notes: Vec::new(),
         lesions: Vec::new(),
         alignments: Vec::new(),
+        domain: None,
     }
 }

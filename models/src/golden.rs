@@ -79,8 +79,7 @@ fn kept(session: &mut Session) -> Result<Vec<f32>, SessionError> {
     let package = session.package().clone();
     let [z, y, x] = package.plans().patch_size;
     let tile = Array5::from_shape_simple_fn((1, package.manifest().channels.len(), z, y, x), noise());
-    let logits = session.run(0, tile)?;
-    Ok(thinned(logits.iter()))
+    Ok(thinned(session.run(0, tile)?.logits.iter()))
 }
 
 /// Numbers from -1 to 1 that are far from smooth and the same everywhere (Numerical Recipes' generator).

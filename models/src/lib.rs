@@ -4,8 +4,10 @@
 
 pub mod brain;
 pub mod device;
+pub mod embedding;
 pub mod golden;
 pub mod import;
+mod manifest;
 pub mod onnx;
 pub mod package;
 pub mod plans;
@@ -14,3 +16,4 @@ pub mod reorient;
 pub mod runtime;
 pub mod session;
 mod sliding;
+mod spread;

@@ -5,16 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use sulcus_operators::digest::Digest;
 use thiserror::Error;
 
+use crate::embedding::{Embedding, EmbeddingError};
+pub use crate::manifest::Manifest;
 use crate::onnx::external;
 use crate::plans::{Plans, PlansError};
-use crate::reorient::{AxisCodes, AxisCodesError};
+use crate::reorient::AxisCodes;
 
 /// The version of the package format that is read and written here.
 pub const FORMAT: u32 = 1;
@@ -29,12 +30,14 @@ pub const MODEL: &str = "model.onnx";
 
 /// Name of the golden outputs in a package.
 pub const GOLDEN: &str = "golden.bin";
+/// Name of the training embedding in a package.
+pub const EMBEDDING: &str = "embedding.bin";
 
-/// nnU-Net trains five.
-const MOST_FOLDS: usize = 16;
 const LARGEST_MANIFEST: u64 = 64 << 10;
 const LARGEST_PLANS: u64 = 4 << 20;
 const LARGEST_GOLDEN: u64 = 1 << 20;
+/// 4,096 scans of 1,024 features.
+const LARGEST_EMBEDDING: u64 = (16 << 20) + 64;
 /// ONNX is one protobuf message, which ends at 2 GiB.
 const LARGEST_MODEL: u64 = (2 << 30) - 1;
 
@@ -94,116 +97,22 @@ pub enum PackageError {
         /// Why.
         source: PlansError,
     },
-}
-
-/// What `manifest.toml` says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Manifest {
-    /// Version of the package format: 1.
-    pub format: u32,
-    /// Name of the model, as reports give it.
-    pub name: String,
-    /// Version of the model.
-    pub version: String,
-    /// What it does, in a sentence or two.
-    pub description: String,
-    /// What kind of thing it is and where it comes from: how it was made, of what, by whom.
-    pub provenance: String,
-    /// The label that every result carries.
-    pub research_use: String,
-    /// Directions in which x, y and z grow in the arrays that the network sees, e.g. `LPS`.
-    pub orientation: String,
-    /// Which configuration of the plans the network belongs to, e.g. `3d_fullres`.
-    pub configuration: String,
-    /// Input channels, in order, e.g. `T1w`.
-    pub channels: Vec<String>,
-    /// Names of the labels, background first. The place is the value, or `regions_class_order` has it.
-    pub labels: Vec<String>,
-    /// nnU-Net's `regions_class_order`, where outputs are regions that may overlap: the value that each paints.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub regions_class_order: Vec<u8>,
-    /// The value that counts as a lesion.
-    pub lesion_label: u8,
-    /// Axes (0 is the first of the network's spatial axes) that may be mirrored at inference; nnU-Net's
-    /// `inference_allowed_mirroring_axes`.
-    pub mirror_axes: Vec<usize>,
-    /// BLAKE3 digests of `plans.json` and of each network: `model.onnx`, or `fold_N.onnx` for each fold.
-    pub files: BTreeMap<String, Digest>,
-}
-
-impl Manifest {
-    /// Outputs of the network.
-    pub fn outputs(&self) -> usize {
-        self.labels.len() - usize::from(!self.regions_class_order.is_empty())
-    }
-
-    /// The output whose probability is that of a lesion.
-    pub fn lesion_output(&self) -> usize {
-        let painted = self.regions_class_order.iter().position(|value| *value == self.lesion_label);
-        painted.unwrap_or(usize::from(self.lesion_label))
-    }
-
-    /// Checks that it does not contradict itself; gives the orientation.
-    pub(crate) fn check(&self) -> Result<AxisCodes, String> {
-        let manifest = self;
-        if manifest.format != FORMAT {
-            return Err(format!("format {} is not {FORMAT}; use a version of Sulcus that knows it", manifest.format));
-        }
-        let known = |name: &str| [PLANS, DATASET, GOLDEN].contains(&name) || fold(name).is_some();
-        if let Some(name) = manifest.files.keys().find(|name| !known(name)) {
-            return Err(format!(
-                "it lists {name}, which is no part of a package; {PLANS}, {DATASET}, {MODEL}, fold_N.onnx and {GOLDEN} \
-                 are"
-            ));
-        }
-        let networks = manifest.networks();
-        if networks.is_empty() || networks.len() > MOST_FOLDS || (networks.len() > 1 && networks.contains(&MODEL)) {
-            return Err(format!(
-                "give the digest of {MODEL}, or of 1 to {MOST_FOLDS} files fold_N.onnx, under [files]"
-            ));
-        }
-        if manifest.channels.is_empty() || manifest.channels.len() > 16 {
-            return Err("it names no input channel, or more than 16; list what the network reads".to_owned());
-        }
-        if !(2..=256).contains(&manifest.labels.len()) {
-            return Err("labels must be background and 1 to 255 others".to_owned());
-        }
-        let painted = &manifest.regions_class_order;
-        if !painted.is_empty() {
-            if painted.len() + 1 != manifest.labels.len() || !painted.contains(&manifest.lesion_label) {
-                return Err("regions_class_order must have one value a region, and lesion_label among them".to_owned());
-            }
-        } else if manifest.lesion_label == 0 || usize::from(manifest.lesion_label) >= manifest.labels.len() {
-            let last = manifest.labels.len() - 1;
-            return Err(format!("lesion_label {} is not a label; use 1 to {last}", manifest.lesion_label));
-        }
-        let mut axes = manifest.mirror_axes.clone();
-        axes.sort_unstable();
-        axes.dedup();
-        if axes.len() != manifest.mirror_axes.len() || axes.iter().any(|axis| *axis > 2) {
-            return Err("mirror_axes must be different axes among 0, 1 and 2".to_owned());
-        }
-        AxisCodes::parse(&manifest.orientation).map_err(|AxisCodesError(reason)| reason)
-    }
-
-    /// Files of the networks, in the order of folds.
-    pub fn networks(&self) -> Vec<&str> {
-        let mut names: Vec<(u32, &str)> =
-            self.files.keys().filter_map(|name| Some((fold(name)?, name.as_str()))).collect();
-        names.sort_unstable();
-        names.into_iter().map(|(_, name)| name).collect()
-    }
-}
-
-/// The fold that a network's file is of; the only network counts as fold 0.
-fn fold(name: &str) -> Option<u32> {
-    if name == MODEL {
-        return Some(0);
-    }
-    let digits = name.strip_prefix("fold_")?.strip_suffix(".onnx")?;
-    // One spelling a fold.
-    digits.parse().ok().filter(|fold: &u32| fold.to_string() == digits)
+    /// The training embedding cannot be used.
+    #[error("cannot use {path}: {source}")]
+    Embedding {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: EmbeddingError,
+    },
+    /// A file of the package could not be written.
+    #[error("cannot write {path}: {reason}; check the folder and the free space")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
 }
 
 /// nnU-Net's own files, which its other programs want beside predictions.
@@ -224,6 +133,7 @@ pub struct Package {
     orientation: AxisCodes,
     networks: Vec<Vec<u8>>,
     golden: Option<Vec<u8>>,
+    embedding: Option<Embedding>,
     described: Described,
     digest: Digest,
 }
@@ -246,6 +156,8 @@ impl Package {
         let networks = manifest.networks().into_iter().map(verified).collect::<Result<Vec<_>, _>>()?;
         let optional = |name: &str| manifest.files.contains_key(name).then(|| verified(name)).transpose();
         let (golden, dataset) = (optional(GOLDEN)?, optional(DATASET)?);
+        let embedding = optional(EMBEDDING)?.map(|bytes| Embedding::parse(&bytes)).transpose();
+        let embedding = embedding.map_err(|source| PackageError::Embedding { path: folder.join(EMBEDDING), source })?;
         let plans = Plans::parse(&plans_bytes, &manifest.configuration, manifest.channels.len())
             .map_err(|source| PackageError::Plans { path: folder.join(PLANS), source })?;
         let orientation =
@@ -260,9 +172,23 @@ impl Package {
             orientation,
             networks,
             golden,
+            embedding,
             described: Described { plans: plans_bytes, dataset },
             digest,
         })
+    }
+
+    /// Writes where the training scans lie into the package of a folder, in place of what it held of them. Wherever that
+    /// is broken off, a whole package is left.
+    pub fn embed(folder: &Path, embedding: &Embedding) -> Result<Self, PackageError> {
+        let mut manifest = Package::open(folder)?.manifest;
+        manifest.files.remove(EMBEDDING);
+        replace(folder, MANIFEST, manifest.text()?.as_bytes())?;
+        let bytes = embedding.to_bytes();
+        replace(folder, EMBEDDING, &bytes)?;
+        manifest.files.insert(EMBEDDING.to_owned(), Digest::of(&bytes));
+        replace(folder, MANIFEST, manifest.text()?.as_bytes())?;
+        Package::open(folder)
     }
 
     /// The same with only some of its networks, by their place; all where none is named.
@@ -275,6 +201,8 @@ impl Package {
             return Err(format!("{} has {count} folds, and no fold {fold}", self.manifest.name));
         }
         let mut place = 0..;
+        // What it holds of the training scans is what the first network saw in them.
+        self.embedding = self.embedding.filter(|_| folds.is_empty() || folds.contains(&0));
         self.networks.retain(|_| folds.is_empty() || place.next().is_some_and(|place| folds.contains(&place)));
         Ok(self)
     }
@@ -314,6 +242,11 @@ impl Package {
         self.golden.as_deref()
     }
 
+    /// Where the training scans lie, if the package holds it.
+    pub fn embedding(&self) -> Option<&Embedding> {
+        self.embedding.as_ref()
+    }
+
     /// Digest over manifest, plans and network: what a run's key and `RunOrder::model` hold.
     pub fn digest(&self) -> Digest {
         self.digest
@@ -335,6 +268,7 @@ pub(crate) fn verified(
     let limit = match name {
         PLANS | DATASET => LARGEST_PLANS,
         GOLDEN => LARGEST_GOLDEN,
+        EMBEDDING => LARGEST_EMBEDDING,
         _ => LARGEST_MODEL,
     };
     let bytes = read(&path, limit)?;
@@ -347,6 +281,14 @@ pub(crate) fn verified(
         return Err(PackageError::Wrong { name: model.to_owned(), reason });
     }
     Ok(bytes)
+}
+
+/// Puts a file in the place of another, whole or not at all.
+fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), PackageError> {
+    let (path, partial) = (folder.join(name), folder.join(format!(".{name}.partial")));
+    let written = File::create(&partial).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
+    let placed = written.and_then(|()| std::fs::rename(&partial, &path));
+    placed.map_err(|error| PackageError::Write { path, reason: error.to_string() })
 }
 
 /// The text of a manifest.

@@ -85,3 +85,51 @@ proptest! {
         prop_assert!(!matches!(crate::brain::BrainPackage::open(folder.path()), Ok(Some(_))));
     }
 }
+
+fn embedding(scans: u8) -> Embedding {
+    let scan = |number: u8| (0..3).map(|feature| f64::from(number * number % 7 + feature * number)).collect();
+    Embedding::of(&(0..scans).map(scan).collect::<Vec<Vec<f64>>>()).unwrap()
+}
+
+#[test]
+fn an_embedding_changes_the_digest_and_nothing_else_and_takes_the_place_of_an_earlier_one() {
+    let folder = written();
+    let before = Package::open(folder.path()).unwrap();
+    assert!(before.embedding().is_none());
+    let once = Package::embed(folder.path(), &embedding(9)).unwrap();
+    assert_eq!(once.embedding().map(|embedding| (embedding.scans(), embedding.features())), Some((9, 3)));
+    assert_ne!(once.digest(), before.digest());
+    assert_eq!(once.networks(), before.networks());
+    let again = Package::embed(folder.path(), &embedding(10)).unwrap();
+    assert_eq!(again.embedding().map(Embedding::scans), Some(10));
+    let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().flatten().map(|file| file.file_name()).collect();
+    assert_eq!(files.len(), 4, "{files:?}");
+}
+
+#[test]
+fn an_embedding_that_is_damaged_or_none_is_refused() {
+    let folder = written();
+    Package::embed(folder.path(), &embedding(9)).unwrap();
+    let path = folder.path().join(EMBEDDING);
+    std::fs::write(&path, b"other").unwrap();
+    assert!(matches!(Package::open(folder.path()), Err(PackageError::Changed { .. })));
+    let manifest = folder.path().join(MANIFEST);
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let named = text.replace(&Digest::of(&embedding(9).to_bytes()).to_string(), &Digest::of(b"other").to_string());
+    std::fs::write(&manifest, named).unwrap();
+    assert!(matches!(Package::open(folder.path()), Err(PackageError::Embedding { .. })));
+    std::fs::write(&path, vec![0; LARGEST_EMBEDDING as usize + 1]).unwrap();
+    assert!(matches!(Package::open(folder.path()), Err(PackageError::TooLarge { .. })));
+}
+
+#[test]
+fn without_its_first_fold_a_package_tells_no_distance() {
+    let folder = written();
+    let package = Package::embed(folder.path(), &embedding(9)).unwrap();
+    assert!(package.clone().with_folds(&[0]).unwrap().embedding().is_some());
+    assert!(package.clone().with_folds(&[]).unwrap().embedding().is_some());
+    // This package has one fold; of two, the other would be looked at so.
+    let mut two = package;
+    two.networks.push(Vec::new());
+    assert!(two.with_folds(&[1]).unwrap().embedding().is_none());
+}

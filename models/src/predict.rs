@@ -15,14 +15,14 @@ use sulcus_operators::nnunet::export::{
 use sulcus_operators::nnunet::normalise::normalise;
 use sulcus_operators::nnunet::resample::{new_shape, resample, separate_axis};
 use sulcus_operators::nnunet::tiles::{self, Precision, TileError};
-use sulcus_operators::rows::LesionRow;
+use sulcus_operators::rows::{DomainDistance, LesionRow};
 use sulcus_operators::volume::Volume;
 use thiserror::Error;
 
 use crate::package::Package;
 use crate::reorient::Reorientation;
 use crate::session::{Session, SessionError};
-use crate::sliding::{self, Tiles};
+use crate::sliding::{self, Summed, Tiles};
 
 /// Most voxels that an image may have at the network's spacing (a cube of 645).
 pub const MAX_VOXELS: usize = 1 << 28;
@@ -97,6 +97,8 @@ pub struct Found {
     pub lesions: Vec<LesionRow>,
     /// Probability that a voxel is part of a lesion.
     pub probability: Array3<f32>,
+    /// How far the volume is from those that the network learned from; none where the package does not hold them.
+    pub domain: Option<DomainDistance>,
 }
 
 /// Predicts a volume and finds the lesions in it. `run_key` becomes part of their tracking UIDs; `progress` is told
@@ -108,11 +110,13 @@ pub fn find_lesions(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Found, PredictError> {
     let lesion = session.package().manifest().lesion_label;
-    let Labels { labels, probability } = predict(session, volume, progress)?;
+    let (Labels { labels, probability }, features) = predict_turned(session, volume, progress)?;
+    let embedding = session.package().embedding();
+    let domain = embedding.zip(features).and_then(|(embedding, features)| embedding.distance(&features));
     let mask = labels.mapv(|label| label == lesion);
     let (labels, _) = components::label(mask.view(), Connectivity::TwentySix)?;
     let lesions = measure::lesions(labels.view(), volume, probability.view(), run_key)?;
-    Ok(Found { labels, lesions, probability })
+    Ok(Found { labels, lesions, probability, domain })
 }
 
 /// Labels of a volume, and the probability of a lesion, on the volume's own grid; axes (slice, row, column). The volume
@@ -122,6 +126,15 @@ pub fn predict(
     volume: &Volume,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Labels, PredictError> {
+    Ok(predict_turned(session, volume, progress)?.0)
+}
+
+/// The same with the volume's features.
+fn predict_turned(
+    session: &mut Session,
+    volume: &Volume,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<(Labels, Option<Vec<f64>>), PredictError> {
     let orientation = session.package().orientation();
     let way = check(volume).and_then(|()| {
         let no_space = || "its affine does not span space".to_owned();
@@ -132,7 +145,8 @@ pub fn predict(
     let image = way.forward(volume.voxels.view()).insert_axis(Axis(0));
     let predicted = predict_image(session, image, way.by_axis([z, y, x]), &Options::default(), progress)?;
     let Labels { labels, probability } = predicted.labels()?;
-    Ok(Labels { labels: way.backward(labels.view()), probability: way.backward(probability.view()) })
+    let labels = Labels { labels: way.backward(labels.view()), probability: way.backward(probability.view()) };
+    Ok((labels, predicted.features))
 }
 
 /// Logits of an image, and the way back to its grid.
@@ -147,6 +161,9 @@ pub struct Predicted {
     pub bounds: CropBox,
     /// Shape of the image, axes in the network's order.
     pub full: [usize; 3],
+    /// Mean of the first fold's bottleneck features over the tiles that hold more than zeros; none where the network
+    /// tells of none.
+    pub features: Option<Vec<f64>>,
 }
 
 /// Runs a package's networks over an image (channels, z, y, x) of the given spacing (z, y, x; mm) as nnU-Net does
@@ -169,9 +186,9 @@ pub fn predict_image(
         outputs: manifest.outputs(),
         precision: options.precision,
     };
-    let logits = sliding::logits(session, image, &tiles, progress)?;
+    let Summed { logits, features } = sliding::run(session, image, &tiles, progress)?;
     let separate = separate_axis(plans.target(spacing), spacing, plans.force_separate_z_logits);
-    Ok(Predicted { package, logits, separate, precision: options.precision, bounds, full })
+    Ok(Predicted { package, logits, separate, precision: options.precision, bounds, full, features })
 }
 
 impl Predicted {

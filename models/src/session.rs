@@ -5,14 +5,15 @@
 
 use std::sync::Arc;
 
-use ndarray::{Array5, Axis, Slice};
+use ndarray::{Array2, Array5, Axis, Slice};
 use ort::session::IoBinding;
-use ort::value::Tensor;
+use ort::value::{Tensor, TensorElementType};
 use thiserror::Error;
 
 use crate::device::{Device, Provider, out_of_memory};
+use crate::import::unet::FEATURES;
 use crate::onnx::{BATCH, steady};
-use crate::package::Package;
+use crate::package::{EMBEDDING, Package};
 use crate::runtime::{Runtime, RuntimeError};
 
 /// Why a network does not run.
@@ -70,6 +71,17 @@ struct Network {
     /// Holds input and output between runs, on the device where it has memory of its own.
     binding: IoBinding,
     input: String,
+    /// How many features the network tells of beside its logits.
+    features: Option<usize>,
+}
+
+/// What a network gives for some tiles.
+#[derive(Debug)]
+pub struct Outputs {
+    /// Logits (tile, outputs, z, y, x).
+    pub logits: Array5<f32>,
+    /// Means of the bottleneck's features (tile, feature), where the network has that output.
+    pub features: Option<Array2<f32>>,
 }
 
 /// The loaded networks of a package, one a fold.
@@ -111,14 +123,25 @@ impl Session {
         let mut networks = Vec::with_capacity(package.networks().len());
         for bytes in package.networks() {
             let session = network(runtime, bytes, device, batch).map_err(failed)?;
-            let Fitting { input, output, alone } = fitting(&session, package)?;
+            let Fitting { input, output, features, alone } = fitting(&session, package)?;
             if alone {
                 batch = 1;
             }
             let mut binding = session.create_binding().map_err(failed)?;
             let memory = provider.outputs().map_err(failed)?;
             binding.bind_output_to_device(output, &memory).map_err(failed)?;
-            networks.push(Network { session, binding, input });
+            // A scan's features are those of the first fold.
+            let features = features.filter(|_| networks.is_empty());
+            if features.is_some() {
+                binding.bind_output_to_device(FEATURES, &memory).map_err(failed)?;
+            }
+            networks.push(Network { session, binding, input, features });
+        }
+        let found = networks.first().and_then(|network| network.features);
+        if let Some(embedding) = package.embedding().filter(|embedding| Some(embedding.features()) != found) {
+            let found = found.map_or("tells of none".to_owned(), |features| format!("tells of {features}"));
+            let reason = format!("its {EMBEDDING} is of {} features, its first network {found}", embedding.features());
+            return Err(SessionError::Shape { model: package.manifest().name.clone(), reason });
         }
         Ok(Session { networks, provider, package: package.clone(), batch })
     }
@@ -133,6 +156,12 @@ impl Session {
         self.batch
     }
 
+    /// Runs another number of tiles together, from the first run on.
+    #[cfg(test)]
+    pub(crate) fn set_batch(&mut self, batch: usize) {
+        self.batch = batch;
+    }
+
     /// The provider in use.
     pub fn provider(&self) -> Provider {
         self.provider
@@ -143,9 +172,14 @@ impl Session {
         &self.package
     }
 
-    /// Logits (tile, outputs, z, y, x) that a fold's network gives for up to [`batch`](Self::batch) tiles (tile,
-    /// channels, z, y, x) of the plans' patch size.
-    pub fn run(&mut self, fold: usize, tiles: Array5<f32>) -> Result<Array5<f32>, SessionError> {
+    /// Whether the first fold's network tells of its bottleneck's features.
+    pub fn has_features(&self) -> bool {
+        self.networks.first().is_some_and(|network| network.features.is_some())
+    }
+
+    /// What a fold's network gives for up to [`batch`](Self::batch) tiles (tile, channels, z, y, x) of the plans' patch
+    /// size.
+    pub fn run(&mut self, fold: usize, tiles: Array5<f32>) -> Result<Outputs, SessionError> {
         let Session { networks, provider, package, batch } = self;
         let manifest = package.manifest();
         let failed = |error: &dyn std::fmt::Display| {
@@ -180,7 +214,17 @@ impl Session {
         let logits = Array5::from_shape_vec((filled, manifest.outputs(), z, y, x), values.to_vec());
         let mut logits = logits.map_err(|error| wrong(error.to_string()))?;
         logits.slice_axis_inplace(Axis(0), Slice::from(..count));
-        Ok(logits)
+        let features = match (network.features, outputs.get(FEATURES)) {
+            (Some(length), Some(output)) => {
+                let (_, values) = output.try_extract_tensor::<f32>().map_err(|error| failed(&error))?;
+                let features = Array2::from_shape_vec((filled, length), values.to_vec());
+                let mut features = features.map_err(|error| wrong(format!("of its features, {error}")))?;
+                features.slice_axis_inplace(Axis(0), Slice::from(..count));
+                Some(features)
+            }
+            _ => None,
+        };
+        Ok(Outputs { logits, features })
     }
 }
 
@@ -230,10 +274,11 @@ impl Shapes {
     }
 }
 
-/// Names of a network's input and first output, and whether it takes one tile alone.
+/// Names of a network's input and first output, the length of its features, and whether it takes one tile alone.
 struct Fitting {
     input: String,
     output: String,
+    features: Option<usize>,
     alone: bool,
 }
 
@@ -260,5 +305,13 @@ fn fitting(session: &ort::session::Session, package: &Package) -> Result<Fitting
         }
         alone |= found[0] == 1;
     }
-    Ok(Fitting { input: input.name().to_owned(), output: output.name().to_owned(), alone })
+    // Another program's output of that name may be anything: what is not (batch, feature) is left alone.
+    let length = |shape: &[i64]| match shape {
+        [_, length] => usize::try_from(*length).ok().filter(|length| *length > 0),
+        _ => None,
+    };
+    let named = session.outputs().iter().skip(1).find(|output| output.name() == FEATURES);
+    let float = |output: &&ort::value::Outlet| output.dtype().tensor_type() == Some(TensorElementType::Float32);
+    let features = named.filter(float).and_then(|output| length(output.dtype().tensor_shape()?));
+    Ok(Fitting { input: input.name().to_owned(), output: output.name().to_owned(), features, alone })
 }

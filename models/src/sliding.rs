@@ -5,11 +5,11 @@
 
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use ndarray::{ArcArray, Array4, Array5, ArrayView4, Axis, Ix4, s};
+use ndarray::{ArcArray, Array4, Array5, ArrayView1, ArrayView4, Axis, Ix4, s};
 use sulcus_operators::nnunet::tiles::{self, Accumulator, Precision, TileError};
 
 use crate::predict::PredictError;
-use crate::session::Session;
+use crate::session::{Outputs, Session};
 
 /// Which tiles are looked at, and how.
 pub(crate) struct Tiles {
@@ -20,13 +20,22 @@ pub(crate) struct Tiles {
     pub(crate) precision: Precision,
 }
 
-/// Logits (outputs, z, y, x) of a prepared image: the mean over folds of tiles under Gaussian weights.
-pub(crate) fn logits(
+/// What the networks give for a prepared image.
+pub(crate) struct Summed {
+    /// Logits (outputs, z, y, x): the mean over folds of tiles under Gaussian weights.
+    pub(crate) logits: Array4<f32>,
+    /// Mean of the first fold's features over all tiles, in every mirroring, that hold more than zeros; none where it
+    /// tells of none, or there is no such tile.
+    pub(crate) features: Option<Vec<f64>>,
+}
+
+/// Runs all tiles of a prepared image.
+pub(crate) fn run(
     session: &mut Session,
     prepared: Array4<f32>,
     tiles: &Tiles,
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<Array4<f32>, PredictError> {
+) -> Result<Summed, PredictError> {
     let dim = prepared.raw_dim();
     let (image, front) = tiles::pad_to_patch(prepared, tiles.patch);
     let padded = [image.dim().1, image.dim().2, image.dim().3];
@@ -37,9 +46,10 @@ pub(crate) fn logits(
     let (folds, count) = (session.folds(), places.len());
     progress(0, folds * count);
     let mut sum: Option<Array4<f32>> = None;
+    let mut pool = Pool::default();
     for fold in 0..folds {
         let mut done = |done| progress(fold * count + done, folds * count);
-        let logits = fold_logits(session, fold, image.view(), tiles, &places, &mut done)?;
+        let logits = fold_logits(session, fold, image.view(), tiles, &places, &mut pool, &mut done)?;
         match &mut sum {
             None => sum = Some(logits),
             Some(sum) => sum.zip_mut_with(&logits, |sum, logit| *sum = tiles.precision.round(*sum + logit)),
@@ -50,7 +60,27 @@ pub(crate) fn logits(
         logits.mapv_inplace(|sum| tiles.precision.round(sum / folds as f32));
     }
     let [z, y, x] = [0, 1, 2].map(|axis| front[axis]..front[axis] + dim[axis + 1]);
-    Ok(logits.slice_move(s![.., z, y, x]))
+    Ok(Summed { logits: logits.slice_move(s![.., z, y, x]), features: pool.mean() })
+}
+
+/// Adds up features, in the order of tiles and mirrorings whatever the batch.
+#[derive(Default)]
+struct Pool {
+    sums: Vec<f64>,
+    count: usize,
+}
+
+impl Pool {
+    fn add(&mut self, features: ArrayView1<'_, f32>) {
+        self.sums.resize(features.len(), 0.0);
+        self.sums.iter_mut().zip(features).for_each(|(sum, feature)| *sum += f64::from(*feature));
+        self.count += 1;
+    }
+
+    fn mean(self) -> Option<Vec<f64>> {
+        let count = self.count as f64;
+        (self.count > 0).then(|| self.sums.into_iter().map(|sum| sum / count).collect())
+    }
 }
 
 /// Where a tile lies.
@@ -73,6 +103,7 @@ fn fold_logits(
     image: ArrayView4<'_, f32>,
     tiles: &Tiles,
     places: &[Place],
+    pool: &mut Pool,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Array4<f32>, PredictError> {
     let first_empty = places.iter().position(|place| place.empty);
@@ -91,7 +122,10 @@ fn fold_logits(
             for ((at, axes), mut into) in batch.iter().zip(together.outer_iter_mut()) {
                 into.assign(&tiles::mirrored(window(image, places[*at].start, tiles), axes));
             }
-            let logits = session.run(fold, together)?.into_shared();
+            let Outputs { logits, features } = session.run(fold, together)?;
+            let rows = features.iter().flat_map(|features| features.outer_iter()).zip(batch);
+            rows.filter(|(_, (at, _))| !places[*at].empty).for_each(|(row, _)| pool.add(row));
+            let logits = logits.into_shared();
             // Where the other side is gone, it says below why.
             let sent = (0..batch.len()).try_for_each(|at| send.send(logits.clone().index_axis_move(Axis(0), at)));
             if sent.is_err() {
@@ -149,3 +183,7 @@ fn add_up(
     }
     Ok(sums.finish())
 }
+
+#[cfg(test)]
+#[path = "sliding_tests.rs"]
+mod tests;

@@ -7,6 +7,7 @@ use sulcus_operators::nifti_image;
 use sulcus_operators::phantom::{Field, Orientation, Phantom, PhantomSpec, Sequence, Tracing};
 
 /// A scanner with its protocol.
+#[derive(Clone, Copy)]
 pub struct Site {
     pub name: &'static str,
     pub field: Field,

@@ -4,6 +4,7 @@
 
 pub mod convert;
 pub mod digest;
+pub mod domain;
 pub mod geometry;
 pub mod header;
 pub mod lesions;

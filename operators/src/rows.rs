@@ -11,6 +11,7 @@ pub use sulcus_config::Role;
 
 use crate::digest::Digest;
 pub use crate::{
+    domain::DomainDistance,
     registration::{Alignment, RigidRow},
     visits::{VisitChange, VisitRow},
 };
@@ -307,6 +308,10 @@ pub struct RunOutcome {
     /// The visits of the patient before that the lesions were compared with, in this order.
     #[serde(default)]
     pub alignments: Vec<Alignment>,
+    /// How far the scan is from those that the model learned from; none where the model cannot tell, and in outcomes of
+    /// before it was recorded.
+    #[serde(default)]
+    pub domain: Option<DomainDistance>,
 }
 
 /// Whether a report stands or was taken back.

@@ -126,6 +126,7 @@ impl Reported {
             notes: self.volume.notes.clone(),
             lesions: self.lesions.clone(),
             alignments: Vec::new(),
+            domain: None,
         };
         let input = ReportInput {
             row: &row,

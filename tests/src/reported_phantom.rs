@@ -128,6 +128,7 @@ impl ReportedPhantom {
             notes: Vec::new(),
             lesions,
             alignments: Vec::new(),
+            domain: None,
         };
         let row = ReportRow {
             study_uid: "1.2.840.99999.1.20260105.1".to_owned(),

@@ -20,6 +20,8 @@ use crate::scans::associate;
 pub struct SiteSpec {
     /// CEL expression of its one pipeline.
     pub when: String,
+    /// Its model package, from the repository's root.
+    pub model: &'static str,
     /// Its settle window, in seconds.
     pub settle_seconds: f64,
     /// Its idle timer, in seconds.
@@ -48,6 +50,7 @@ impl Default for SiteSpec {
     fn default() -> Self {
         SiteSpec {
             when: "Modality == \"MR\"".to_owned(),
+            model: "tests/blob-filter",
             settle_seconds: 0.3,
             idle_seconds: 20.0,
             seal_after_seconds: 3600.0,
@@ -109,7 +112,7 @@ impl Serving {
         let names = listed(destinations.iter().map(|(name, _)| name.as_str()));
         let table = |(name, lines): &(String, String)| format!("[[destination]]\nname = \"{name}\"\n{lines}");
         let destinations: String = destinations.iter().map(table).collect();
-        let model = root().join("tests/blob-filter");
+        let model = root().join(spec.model);
         fs::write(
             folder.join("site.toml"),
             format!(

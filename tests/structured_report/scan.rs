@@ -19,7 +19,7 @@ use sulcus_operators::{
         report::{Report, ReportInput},
         sr::{SrInput, encode},
     },
-    rows::{Finding, LesionVerdict, PatientKey, ReportRow, ReportStatus, RunOrder, RunOutcome},
+    rows::{DomainDistance, Finding, LesionVerdict, PatientKey, ReportRow, ReportStatus, RunOrder, RunOutcome},
     volume::{Encoded, Volume},
 };
 use sulcus_tests::slices::{Slices, write_series};
@@ -154,6 +154,7 @@ impl Scan {
         let outcome = RunOutcome {
             probability: None,
             alignments: Vec::new(),
+            domain: Some(DomainDistance { distance_milli: 3250, farther_than: 64, scans: 64 }),
             run_key,
             mask: Digest::default(),
             size: grid.size.map(|extent| extent as u32),

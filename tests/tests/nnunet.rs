@@ -108,7 +108,7 @@ impl Case {
             wanted.insert_axis_inplace(Axis(1));
         }
         let tile = tile.insert_axis(Axis(0)).into_dimensionality::<Ix5>().unwrap();
-        difference(session.run(0, tile).unwrap().iter(), wanted.iter())
+        difference(session.run(0, tile).unwrap().logits.iter(), wanted.iter())
     }
 
     fn labels(&self, session: &mut Session, precision: Precision) -> Array3<u8> {

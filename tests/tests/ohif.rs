@@ -87,6 +87,7 @@ impl Scan {
         let outcome = RunOutcome {
             probability: None,
             alignments: Vec::new(),
+            domain: None,
             run_key,
             mask: Digest::default(),
             size: grid.size.map(|extent| extent as u32),

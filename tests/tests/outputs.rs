@@ -235,3 +235,45 @@ fn walk(folder: &Path) -> Vec<String> {
     }
     names
 }
+
+/// The shipped model, which holds its training scans, and a series that is no head: every output says that it is far.
+#[test]
+fn every_output_tells_how_far_a_scan_is_from_those_that_the_model_learned_from() {
+    let work = tempfile::tempdir().unwrap();
+    let outputs = vec![Role::Segmentation, Role::StructuredReport, Role::Report, Role::Page, Role::Fhir];
+    let spec = SiteSpec { model: "models/demo", folder_outputs: outputs.clone(), ..SiteSpec::default() };
+    let mut serving = Serving::start(work.path(), spec).unwrap();
+    let slices = series_with_lesions(&work.path().join("in"), 32, &[[8, 20, 6]]).unwrap();
+    send(serving.address(), &slices).unwrap();
+    wait(&mut serving, "no revision", 1, &[("folder", &outputs)]);
+    valid(&serving, 1);
+    let (folder, report) = reports(&serving.results()).pop().unwrap();
+    let domain = report.run.unwrap().domain.unwrap();
+    println!("{domain:?}");
+    assert_eq!((domain.farther_than, domain.training_scans, domain.beyond), (64, 64, true));
+    assert!(report.notes.contains(&domain.note()), "{:?}", report.notes);
+    let fhir: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("fhir.json")).unwrap()).unwrap();
+    let values = fhir["entry"].as_array().unwrap().iter().map(|entry| &entry["resource"]["valueQuantity"]["value"]);
+    assert_eq!(values.filter(|value| value.as_f64() == Some(domain.distance)).count(), 1);
+    let object = open_file(file(&serving, 1, "structured-report.dcm")).unwrap();
+    assert_eq!(measured(&object, "domain-distance"), [domain.distance]);
+    assert_eq!(measured(&object, "training-scans"), [64.0]);
+}
+
+/// The numbers under a concept, wherever they are.
+fn measured(object: &InMemDicomObject, code: &str) -> Vec<f64> {
+    let items = |object: &InMemDicomObject, tag| -> Vec<InMemDicomObject> {
+        object.element_opt(tag).unwrap().and_then(|element| element.items()).unwrap_or_default().to_vec()
+    };
+    let text = |object: &InMemDicomObject, tag| object.element(tag).unwrap().to_str().unwrap().trim_end().to_owned();
+    let mut found = Vec::new();
+    for item in items(object, tags::CONTENT_SEQUENCE) {
+        let name = items(&item, tags::CONCEPT_NAME_CODE_SEQUENCE);
+        if name.first().is_some_and(|name| text(name, tags::CODE_VALUE) == code) {
+            let value = items(&item, tags::MEASURED_VALUE_SEQUENCE).remove(0);
+            found.push(text(&value, tags::NUMERIC_VALUE).parse().unwrap());
+        }
+        found.extend(measured(&item, code));
+    }
+    found
+}

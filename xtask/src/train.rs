@@ -1,5 +1,5 @@
-//! `cargo xtask train [EPOCHS]`: the demonstration model from nothing: phantoms, nnU-Net's own training, a package, its
-//! scores.
+//! `cargo xtask train [EPOCHS]`: the demonstration model from nothing: phantoms, nnU-Net's own training, a package with
+//! where its training scans lie, its scores, and how far other scans are.
 //!
 //! Everything lies in `train` of the target folder, and a step whose result is there is not done again. What becomes
 //! of the package is for people to decide: `models/demo` is a copy of one.
@@ -61,9 +61,20 @@ pub fn run(arguments: &[&str]) -> Result<(), Failure> {
             succeed(import.arg(results.trim()), "see the message above")
         })?;
     }
+    if !package.join("embedding.bin").is_file() {
+        step("where the training scans lie", || {
+            let mut embed = ready.command(&release.join("sulcus").to_string_lossy());
+            embed.args(["model", "embed"]).arg(&package).arg("--images").arg(raw.join("imagesTr"));
+            succeed(&mut embed, "see the message above")
+        })?;
+    }
     step("scores on heads that the network never saw", || {
         let mut score = ready.command(&phantoms.to_string_lossy());
         succeed(score.arg("score").arg(&templates).arg(HEADS[1]).arg(&package), "see the message above")
+    })?;
+    step("distances of other scans from those of the training", || {
+        let mut distances = ready.command(&phantoms.to_string_lossy());
+        succeed(distances.arg("distances").arg(&templates).arg(HEADS[1]).arg(&package), "see the message above")
     })?;
     println!("package: {}", package.display());
     Ok(())

@@ -2,11 +2,13 @@
 //!
 //! Exit codes: 0 done, 1 the work failed, 2 wrong usage or configuration.
 
+mod cases;
 mod cohort;
 mod config;
 mod convert;
 mod demo;
 mod direct;
+mod embed;
 mod ledger;
 mod model;
 mod network;

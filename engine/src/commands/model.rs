@@ -9,6 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use sulcus_models::{
     brain::BrainPackage,
     device::{Device, Provider},
+    embedding::Embedding,
     golden::{self, Agreement},
     import::{self, Order, Which, architecture::Architecture, synthstrip, unet},
     package::Package,
@@ -17,7 +18,7 @@ use sulcus_models::{
     session::Session,
 };
 
-use super::CommandError;
+use super::{CommandError, embed::Embed};
 
 #[derive(Subcommand)]
 pub(super) enum Model {
@@ -27,6 +28,8 @@ pub(super) enum Model {
     Inspect(Inspect),
     /// Run a package's self-test on a device.
     Check(Check),
+    /// Tell a package what its network learned from, so that reports say how far a scan is from that.
+    Embed(Embed),
 }
 
 #[derive(Args)]
@@ -93,6 +96,7 @@ impl Model {
             Model::Import(command) => command.execute(),
             Model::Inspect(command) => command.execute(),
             Model::Check(command) => command.execute(),
+            Model::Embed(command) => command.execute(),
         }
     }
 }
@@ -177,7 +181,13 @@ impl Inspect {
             });
             println!(
                 "{:#}",
-                serde_json::json!({"manifest": manifest, "digest": package.digest(), "network_bytes": bytes, "cost": cost})
+                serde_json::json!({
+                    "manifest": manifest,
+                    "digest": package.digest(),
+                    "network_bytes": bytes,
+                    "cost": cost,
+                    "training_scans": package.embedding().map(Embedding::scans),
+                })
             );
             return Ok(());
         }
@@ -207,6 +217,10 @@ impl Inspect {
             );
         }
         println!("  networks      {} of {:.1} MB in all", package.networks().len(), bytes as f64 / 1e6);
+        match package.embedding() {
+            Some(embedding) => println!("  distances     from {} training scans", embedding.scans()),
+            None => println!("  distances     unknown: it does not hold its training scans' features"),
+        }
         println!("  digest        {}", package.digest());
         Ok(())
     }

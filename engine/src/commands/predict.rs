@@ -2,16 +2,11 @@
 //!
 //! Owns naming and order: one case is read, one is inferred and one is written at a time, side by side.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 
 use clap::Args;
 use crossbeam::channel::bounded;
-use ndarray::{Array4, Axis};
+use ndarray::Axis;
 use sulcus_models::{
     device::{Device, Provider},
     package::{DATASET, Described, PLANS, Package},
@@ -25,7 +20,12 @@ use sulcus_operators::{
     nnunet::tiles::Precision,
 };
 
-use super::{CommandError, chain, model, probabilities, progress::Progress};
+use super::{
+    CommandError,
+    cases::{Cases, Turned, cases, read, turned},
+    chain, model, probabilities,
+    progress::Progress,
+};
 
 #[derive(Args)]
 pub(super) struct Predict {
@@ -70,9 +70,6 @@ pub(super) struct Predict {
 /// Smaller steps make more tiles than anyone waits for.
 const SMALLEST_STEP: f64 = 0.05;
 
-/// The files of one case, a channel each.
-type Cases = BTreeMap<String, Vec<PathBuf>>;
-
 /// A case that was read, or why not.
 struct Read {
     case: String,
@@ -99,7 +96,12 @@ impl Predict {
         let package = model::open(&self.model)?.with_folds(&self.folds);
         let package =
             Arc::new(package.map_err(|reason| CommandError::usage(reason, "choose folds that the package has"))?);
-        let cases = self.cases(package.manifest().channels.len())?;
+        let mut cases = cases(&self.input, package.manifest().channels.len())?;
+        let done = |case: &str| {
+            let there = |ending: &str| self.output.join(format!("{case}{ending}")).is_file();
+            self.continue_prediction && there(".nii.gz") && (!self.save_probabilities || there(".npz"))
+        };
+        cases.retain(|case, _| !done(case));
         std::fs::create_dir_all(&self.output).map_err(|error| {
             CommandError::usage(format!("{} cannot be made: {error}", self.output.display()), "choose another folder")
         })?;
@@ -133,59 +135,16 @@ impl Predict {
         Ok(())
     }
 
-    /// Cases by name, each with one file a channel, as nnU-Net names them.
-    fn cases(&self, channels: usize) -> Result<Cases, CommandError> {
-        let unreadable = |error: std::io::Error| {
-            CommandError::usage(format!("{} cannot be read: {error}", self.input.display()), "name a folder of images")
-        };
-        let mut names = BTreeSet::new();
-        for entry in std::fs::read_dir(&self.input).map_err(unreadable)? {
-            let name = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
-            for ending in [".nii.gz", ".nii"] {
-                if let Some(case) = name.strip_suffix(ending).and_then(|stem| stem.strip_suffix("_0000")) {
-                    names.insert((case.to_owned(), ending));
-                }
-            }
-        }
-        let twice = names.iter().zip(names.iter().skip(1)).find(|(one, next)| one.0 == next.0);
-        if let Some(((case, _), _)) = twice {
-            return Err(CommandError::usage(
-                format!("case {case} is there twice, as {case}_0000.nii and as {case}_0000.nii.gz"),
-                "remove the one that is not meant",
-            ));
-        }
-        if names.is_empty() {
-            return Err(CommandError::usage(
-                format!("{} holds no file named CASE_0000.nii.gz or CASE_0000.nii", self.input.display()),
-                "name images as nnU-Net does, the channel behind the last underscore",
-            ));
-        }
-        let done = |case: &str| {
-            let there = |ending: &str| self.output.join(format!("{case}{ending}")).is_file();
-            self.continue_prediction && there(".nii.gz") && (!self.save_probabilities || there(".npz"))
-        };
-        let files = |case: &str, ending: &str| {
-            (0..channels).map(|channel| self.input.join(format!("{case}_{channel:04}{ending}"))).collect()
-        };
-        Ok(names
-            .iter()
-            .filter(|(case, _)| !done(case))
-            .map(|(case, ending)| (case.clone(), files(case, ending)))
-            .collect())
-    }
-
     /// Reads, infers and writes all cases; gives seconds by case, and why others failed.
     fn work(&self, session: &mut Session, cases: Cases) -> (BTreeMap<String, f64>, BTreeMap<String, String>) {
         // One case waits on each side, so that memory holds three at most.
-        let (to_infer, read) = bounded::<Read>(0);
+        let (to_infer, to_be_inferred) = bounded::<Read>(0);
         let (to_write, inferred) = bounded::<Inferred>(0);
         let mut failed = BTreeMap::new();
         let done = std::thread::scope(|scope| {
             scope.spawn(move || {
                 for (case, files) in cases {
-                    let images = files.iter().map(|file| nifti_image::read(file)).collect::<Result<_, _>>();
-                    let images = images.map_err(|error| chain(&error));
-                    if to_infer.send(Read { case, images }).is_err() {
+                    if to_infer.send(Read { case, images: read(&files) }).is_err() {
                         break;
                     }
                 }
@@ -193,7 +152,7 @@ impl Predict {
             let writer = scope.spawn(|| {
                 inferred.iter().map(|inferred| (inferred.case.clone(), self.write(inferred))).collect::<Vec<_>>()
             });
-            for Read { case, images } in read {
+            for Read { case, images } in to_be_inferred {
                 match images.and_then(|images| self.infer(session, &case, images)) {
                     Ok(inferred) => drop(to_write.send(inferred)),
                     Err(reason) => drop(failed.insert(case, reason)),
@@ -214,28 +173,7 @@ impl Predict {
 
     fn infer(&self, session: &mut Session, case: &str, images: Vec<Image>) -> Result<Inferred, String> {
         let begun = Instant::now();
-        let mut images = images.into_iter();
-        let first = images.next().ok_or("it has no image")?;
-        let plans = session.package().plans();
-        let way = Reorientation::of_reader(&plans.reader, &first.grid)?;
-        let turned = |image: &Image| match way {
-            None => image.voxels.clone(),
-            Some(way) => way.forward(image.voxels.view()),
-        };
-        let voxels = turned(&first);
-        let mut channels = Array4::zeros((0, voxels.dim().0, voxels.dim().1, voxels.dim().2));
-        let mut push =
-            |voxels: ndarray::Array3<f32>| channels.push(Axis(0), voxels.view()).map_err(|error| error.to_string());
-        push(voxels)?;
-        for image in images {
-            if image.voxels.dim() != first.voxels.dim() || !together(&image, &first) {
-                let reason = "its channels differ in shape, spacing, orientation or place; resample them to one grid";
-                return Err(reason.to_owned());
-            }
-            push(turned(&image))?;
-        }
-        let [x, y, z] = first.spacing;
-        let spacing = way.map_or([z, y, x], |way| way.by_axis([z, y, x]));
+        let Turned { channels, spacing, first, way } = turned(session.package(), images)?;
         let precision = if self.parity { Precision::Half } else { Precision::Single };
         let options = Options { step: self.step_size, mirror: !self.disable_tta, precision };
         let mut progress = Progress::new(case);
@@ -270,17 +208,4 @@ impl Predict {
         nifti_image::write_labels(labels.view(), &first, &path(".nii.gz")).map_err(|error| chain(&error))?;
         Ok(begun.elapsed().as_secs_f64())
     }
-}
-
-/// Whether two images of one shape lie on one grid: no corner is off by more than a quarter of the smallest voxel.
-fn together(image: &Image, first: &Image) -> bool {
-    let most = 0.25 * first.spacing.iter().copied().fold(f64::INFINITY, f64::min);
-    let ends = first.grid.size.map(|length| [0.0, length.saturating_sub(1) as f64]);
-    let corners = (0..8).map(|corner| std::array::from_fn(|axis| ends[axis][corner >> axis & 1]));
-    let apart = |index: [f64; 3]| {
-        let (a, b) = (image.grid.point(index), first.grid.point(index));
-        (0..3).map(|axis| (a[axis] - b[axis]).abs()).fold(0.0, f64::max)
-    };
-    image.spacing.iter().zip(first.spacing).all(|(a, b)| (a - b).abs() <= 1e-3 * b)
-        && corners.map(apart).all(|distance| distance <= most)
 }

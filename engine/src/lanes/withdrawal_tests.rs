@@ -16,7 +16,7 @@ fn received(series: u32) -> Event {
 fn issued(pipeline: &str, revision: u32, series: Option<u32>) -> Event {
     let key = RevisionKey { study_uid: "1.2.3".into(), pipeline: pipeline.into(), revision };
     let run = series.map(|n| ReportedRun { run_key: Digest([1; 32]), series_uid: format!("1.2.3.{n}") });
-    Event::RevisionIssued { key, content: Digest([2; 32]), at: 0, run }
+    Event::RevisionIssued { key, content: Digest([2; 32]), at: 0, run, counted: None }
 }
 
 fn withdrawn(scope: Scope, because: Option<Because>) -> Event {

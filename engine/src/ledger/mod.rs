@@ -85,4 +85,6 @@ impl LedgerError {
 pub const FILE: &str = "ledger.sqlite";
 
 #[cfg(test)]
+mod migration_tests;
+#[cfg(test)]
 mod tests;

@@ -59,6 +59,7 @@ fn only_a_run_in_the_same_patient_space_gives_its_identities() {
         notes: Vec::new(),
         lesions: vec![lesion("2.25.1")],
         alignments: Vec::new(),
+        domain: None,
     };
     let kept = |volume: &Volume, outcome: &RunOutcome, same_series| {
         let earlier = [EarlierRun { outcome: outcome.clone(), same_series }];
@@ -99,6 +100,7 @@ fn visit(results: &ResultsStore, run: u32, phantom: &Phantom) -> (Volume, RunOut
         notes: Vec::new(),
         lesions: phantom.lesions.iter().map(row).collect(),
         alignments: Vec::new(),
+        domain: None,
     };
     (volume, outcome)
 }

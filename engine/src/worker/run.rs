@@ -127,6 +127,7 @@ impl Worker {
             notes,
             lesions: kept.lesions,
             alignments: kept.alignments,
+            domain: found.domain,
         }))
     }
 }

@@ -36,5 +36,6 @@ pub fn outcome_of(run_key: Digest, lesions: u32) -> RunOutcome {
         notes: Vec::new(),
         lesions: (1..=lesions).map(lesion).collect(),
         alignments: Vec::new(),
+        domain: None,
     }
 }

@@ -52,14 +52,20 @@ pub(super) fn outcome(sample: &Sample) -> RunOutcome {
         notes: vec!["a <single> slice".into()],
         lesions: sample.lesions.clone(),
         alignments: Vec::new(),
+        domain: None,
     }
 }
 
 /// Revision 2 of the sample's report.
 pub(super) fn report(sample: &Sample, status: ReportStatus, verdicts: Vec<Finding>) -> Report {
+    of(&outcome(sample), status, verdicts)
+}
+
+/// Revision 2 of a report on an outcome.
+pub(super) fn of(outcome: &RunOutcome, status: ReportStatus, verdicts: Vec<Finding>) -> Report {
     Report::new(&ReportInput {
         row: &row(status, verdicts),
-        outcome: Some(&outcome(sample)),
+        outcome: Some(outcome),
         patient: &PatientKey { issuer: "hospital".into(), id: "P1".into() },
         uid: "2.25.7",
         revision: 2,

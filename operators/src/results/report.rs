@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     digest::Digest,
+    domain::ToldDistance,
     rows::{
         Finding, LesionRow, LesionVerdict, Millis, PatientKey, ReportRow, ReportStatus, RunOutcome, VisitChange,
         VisitRow,
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// Version of the layout of `report.json`; it grows with every change that a reader would notice.
-pub const SCHEMA_VERSION: u32 = 3;
+pub const SCHEMA_VERSION: u32 = 4;
 
 /// What a report is made from.
 #[derive(Clone, Copy, Debug)]
@@ -153,6 +154,9 @@ pub struct Run {
     pub spacing_mm: [f64; 3],
     /// Which scale intensities are in.
     pub intensity_scale: String,
+    /// How far the scan is from those that the model learned from; none where it cannot tell.
+    #[serde(default)]
+    pub domain: Option<ToldDistance>,
 }
 
 /// A series that was not used.
@@ -263,8 +267,10 @@ impl Report {
                     size: outcome.size,
                     spacing_mm: outcome.spacing_um.map(thousandths),
                     intensity_scale: outcome.intensity_scale.clone(),
+                    domain: outcome.domain.as_ref().map(ToldDistance::new),
                 };
-                let notes = row.doubts.iter().chain(&outcome.notes).cloned().collect();
+                let far = run.domain.filter(|domain| domain.beyond).map(|domain| domain.note());
+                let notes = row.doubts.iter().chain(&outcome.notes).cloned().chain(far).collect();
                 (Some(run), outcome.lesions.as_slice(), notes)
             }
         };

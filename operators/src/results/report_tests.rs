@@ -4,9 +4,12 @@
 use std::path::Path;
 
 use super::*;
-use crate::results::{
-    fixture::Sample,
-    fixture_report::{self, outcome, row},
+use crate::{
+    results::{
+        fixture::Sample,
+        fixture_report::{self, outcome, row},
+    },
+    rows::DomainDistance,
 };
 
 fn schema_file() -> std::path::PathBuf {
@@ -124,6 +127,32 @@ fn an_outcome_of_another_run_is_refused() {
     let other = RunOutcome { run_key: Digest([9; 32]), ..outcome(&Sample::new([1; 3], &[])) };
     let refused = Report::new(&ReportInput { outcome: Some(&other), ..input }).err();
     assert_eq!(refused, Some(ReportError::OtherRun { found: Digest([9; 32]), expected: Digest([1; 32]) }));
+}
+
+#[test]
+fn a_report_tells_how_far_the_scan_is_and_warns_of_one_beyond_the_training_scans() {
+    let of = |farther_than| {
+        let domain = Some(DomainDistance { distance_milli: 3250, farther_than, scans: 64 });
+        let outcome = RunOutcome { domain, ..outcome(&Sample::new([7, 5, 6], &[])) };
+        fixture_report::of(&outcome, ReportStatus::Final, Vec::new())
+    };
+    let value = check(&of(64));
+    let wanted = serde_json::json!({"distance": 3.25, "farther_than": 64, "training_scans": 64, "beyond": true});
+    assert_eq!(value["run"]["domain"], wanted);
+    assert!(value["notes"][1].as_str().unwrap().contains("read the results with care"));
+    let value = check(&of(63));
+    assert_eq!(value["run"]["domain"]["beyond"], false);
+    assert_eq!(value["notes"], serde_json::json!(["a <single> slice"]));
+    let unknown = check(&report(ReportStatus::Final, Vec::new()));
+    assert_eq!(unknown["run"]["domain"], serde_json::Value::Null);
+}
+
+#[test]
+fn a_report_of_before_distances_were_told_is_read_as_one_that_tells_none() {
+    let now = report(ReportStatus::Final, Vec::new());
+    let mut value: serde_json::Value = serde_json::from_slice(&now.to_json().unwrap()).unwrap();
+    assert!(value["run"].as_object_mut().unwrap().remove("domain").is_some());
+    assert_eq!(serde_json::from_value::<Report>(value).unwrap(), now);
 }
 
 #[test]

@@ -181,6 +181,7 @@ fn outcome(run_key: Digest) -> RunOutcome {
         notes: Vec::new(),
         lesions: (1..=5).map(lesion).collect(),
         alignments: Vec::new(),
+        domain: None,
     }
 }
 

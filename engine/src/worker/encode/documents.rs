@@ -108,7 +108,12 @@ impl Worker {
         let earlier: Vec<Earlier<'_>> = before
             .iter()
             .zip(&lesions)
-            .map(|(report, tracking_uids)| Earlier { uid: &report.uid, patient: Some(&report.patient), tracking_uids })
+            .map(|(report, tracking_uids)| Earlier {
+                uid: &report.uid,
+                patient: Some(&report.patient),
+                tracking_uids,
+                has_distance: report.run.as_ref().is_some_and(|run| run.domain.is_some()),
+            })
             .collect();
         let source = order.row.run.as_ref().map(|_| self.source(order)).transpose()?;
         let source = source

@@ -58,6 +58,8 @@ pub struct Earlier<'a> {
     pub patient: Option<&'a Patient>,
     /// Tracking UIDs of `Report::lesions`.
     pub tracking_uids: &'a [&'a str],
+    /// Whether it told of a distance from the training scans.
+    pub has_distance: bool,
 }
 
 /// Why no bundle was made.

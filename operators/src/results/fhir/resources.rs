@@ -18,6 +18,7 @@ use crate::results::{
 const SNOMED: &str = "http://snomed.info/sct";
 const UCUM: &str = "http://unitsofmeasure.org";
 const VOLUME: Code = Code("118565006", "SCT", "Volume");
+const DISTANCE: &str = "Distance of the scan from the model's training scans (1: as those from each other)";
 const REPLACES: &str = "http://hl7.org/fhir/StructureDefinition/diagnosticReport-replaces";
 
 /// All entries of the transaction.
@@ -81,11 +82,20 @@ fn observations(report: &Report, shared: &Value) -> Result<Vec<Entry>, FhirError
     count["valueInteger"] = json!(report.lesions.len());
     let mut volume = observation(shared, status, coded(VOLUME, "Total lesion volume"));
     volume["valueQuantity"] = quantity(report.lesion_volume_mm3, "mm3");
-    let [count_id, volume_id] = totals(&report.uid);
+    let [count_id, volume_id, distance_id] = totals(&report.uid);
     let mut entries = vec![
         Entry::new("Observation", Request::Create, count_id, &[], count),
         Entry::new("Observation", Request::Create, volume_id, &[], volume),
     ];
+    if let Some(domain) = report.run.as_ref().and_then(|run| run.domain) {
+        // Nothing that a reader says of lesions changes it.
+        let mut distance = observation(shared, "final", json!({ "text": DISTANCE }));
+        distance["valueQuantity"] = quantity(domain.distance, "1");
+        if let Some(notes) = distance["note"].as_array_mut() {
+            notes.push(json!({ "text": prose("what is said of the distance", &domain.note())? }));
+        }
+        entries.push(Entry::new("Observation", Request::Create, distance_id, &[], distance));
+    }
     let scale = report.run.as_ref().map_or("", |run| run.intensity_scale.as_str());
     for found in &report.lesions {
         let tracking = Identifier::dicom(checked("tracking UID", &found.tracking_uid)?);
@@ -96,9 +106,9 @@ fn observations(report: &Report, shared: &Value) -> Result<Vec<Entry>, FhirError
     Ok(entries)
 }
 
-/// Identities of lesion count and total volume of a report.
-fn totals(report_uid: &str) -> [Identifier; 2] {
-    ["lesion count", "lesion volume"].map(|kind| Identifier::derived(kind, &[report_uid]))
+/// Identities of lesion count, total volume and distance from the training scans of a report.
+fn totals(report_uid: &str) -> [Identifier; 3] {
+    ["lesion count", "lesion volume", "domain distance"].map(|kind| Identifier::derived(kind, &[report_uid]))
 }
 
 /// Identity of a lesion's Observation in one revision; its tracking UID is a second identifier, the same in all.
@@ -220,9 +230,12 @@ fn supersede(report: &Report, earlier: &Earlier<'_>, entries: &mut Vec<Entry>) -
         resource["note"] = json!([{ "text": because }]);
         entries.push(Entry::new("Observation", Request::Update, identifier, others, resource));
     };
-    let [count, volume] = totals(uid);
+    let [count, volume, distance] = totals(uid);
     marked(count, &[], json!({ "text": "Number of lesions" }));
     marked(volume, &[], coded(VOLUME, "Total lesion volume"));
+    if earlier.has_distance {
+        marked(distance, &[], json!({ "text": DISTANCE }));
+    }
     for tracking_uid in earlier.tracking_uids {
         let tracking = Identifier::dicom(checked("tracking UID", tracking_uid)?);
         marked(of_lesion(uid, tracking_uid), &[tracking], coded(LESION, LESION.2));

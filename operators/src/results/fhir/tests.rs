@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    domain::ToldDistance,
     results::{
         fixture::Sample,
         fixture_report::{report, verdict},
@@ -133,7 +134,12 @@ fn what_readers_said_is_status_and_note() {
 #[test]
 fn a_revision_marks_what_the_one_before_left_and_no_identity_comes_twice() {
     let whose = Patient { id: "P0".into(), issuer: "1.2.3.9".into() };
-    let earlier = [Earlier { uid: "2.25.6", patient: Some(&whose), tracking_uids: &["2.25.101", "2.25.102"] }];
+    let earlier = [Earlier {
+        uid: "2.25.6",
+        patient: Some(&whose),
+        tracking_uids: &["2.25.101", "2.25.102"],
+        has_distance: false,
+    }];
     let bundle = made(&report(&sample(), ReportStatus::Final, Vec::new()), &earlier);
     let entries = bundle["entry"].as_array().unwrap();
     let updates: Vec<_> = entries.iter().filter(|entry| entry["request"]["method"] == "PUT").collect();
@@ -170,7 +176,7 @@ fn bundle_error(input: &FhirInput<'_>) -> FhirError {
 #[test]
 fn a_withdrawn_report_says_so_and_why() {
     let report = report(&sample(), ReportStatus::Withdrawn("the wrong patient".into()), Vec::new());
-    let bundle = made(&report, &[Earlier { uid: "2.25.6", patient: None, tracking_uids: &[] }]);
+    let bundle = made(&report, &[Earlier { uid: "2.25.6", patient: None, tracking_uids: &[], has_distance: false }]);
     let own = all(&bundle, "DiagnosticReport")[0];
     assert_eq!(own["status"], "entered-in-error");
     assert!(own["conclusion"].as_str().unwrap().contains("Reason: the wrong patient."));
@@ -225,4 +231,26 @@ fn what_has_no_place_in_fhir_is_refused() {
     let long = "1".repeat(65);
     assert!(matches!(changed(&|r| r.uid = long.clone()), FhirError::Uid { .. }));
     assert!(matches!(changed(&|r| r.lesions[0].tracking_uid = long.clone()), FhirError::Uid { .. }));
+}
+
+#[test]
+fn a_distance_is_an_observation_of_its_own_and_superseded_with_its_report() {
+    let mut report = report(&sample(), ReportStatus::Final, Vec::new());
+    let domain = ToldDistance { distance: 3.25, farther_than: 64, training_scans: 64, beyond: true };
+    report.run.as_mut().unwrap().domain = Some(domain);
+    let earlier = Earlier { uid: "2.25.6", patient: None, tracking_uids: &[], has_distance: true };
+    let bundle = made(&report, &[earlier]);
+    let of = |status: &str| -> Vec<&Value> {
+        let told = |found: &&Value| {
+            found["status"] == status && found["code"]["text"].as_str().unwrap().starts_with("Distance of the scan")
+        };
+        all(&bundle, "Observation").into_iter().filter(told).collect()
+    };
+    let ([told], [former]) = (&of("final")[..], &of("entered-in-error")[..]) else { panic!("one of each") };
+    assert_eq!(told["valueQuantity"]["value"], 3.25);
+    assert!(told["note"][1]["text"].as_str().unwrap().contains("with care"));
+    let first = Report { uid: "2.25.6".into(), ..report.clone() };
+    let before = made(&first, &[]);
+    let known: Vec<&Value> = all(&before, "Observation").iter().map(|found| &found["identifier"][0]).collect();
+    assert!(known.contains(&&former["identifier"][0]));
 }

@@ -22,7 +22,10 @@ pub(super) fn remarks(canvas: &mut Canvas<'_, '_>, top: f32, report: &Report) ->
         .map(|series| format!("{} (series {})", series.reason, ending(&series.series_instance_uid)))
         .collect();
     let width = middle - LEFT - 5.0;
-    let notes = column(canvas, [LEFT, top], width, "Notes on the images", &report.notes, "none");
+    // What is beyond is among the notes by itself.
+    let usual = report.run.as_ref().and_then(|run| run.domain).filter(|domain| !domain.beyond);
+    let notes: Vec<String> = report.notes.iter().cloned().chain(usual.map(|domain| domain.note())).collect();
+    let notes = column(canvas, [LEFT, top], width, "Notes on the images", &notes, "none");
     let series = column(canvas, [middle, top], width, "Series not used", &not_used, "none");
     notes.max(series) + 4.0
 }

@@ -11,9 +11,10 @@ use super::{
     *,
 };
 use crate::{
+    domain::ToldDistance,
     header,
     results::{fixture::Sample, fixture_report},
-    rows::ReportStatus,
+    rows::{DomainDistance, ReportStatus},
 };
 
 /// A small study with its report.
@@ -169,4 +170,16 @@ fn text_is_cut_where_it_says_so_and_broken_between_words() {
     let word = canvas.wrapped(style, &"x".repeat(60), 20.0, 9);
     assert_eq!(word.concat(), "x".repeat(60));
     assert_eq!(canvas.fitted(style, "fits", 20.0), "fits");
+}
+
+#[test]
+fn a_page_tells_a_distance_that_is_usual_and_one_that_is_not() {
+    let page = |farther_than| {
+        let mut study = study();
+        let told = DomainDistance { distance_milli: 1200, farther_than, scans: 64 };
+        study.report.run.as_mut().unwrap().domain = Some(ToldDistance::new(&told));
+        render(&study.input()).unwrap()
+    };
+    assert!(is_one_page(&page(3)) && page(3) != page(4), "it stands on the page");
+    assert_ne!(page(3), render(&study().input()).unwrap());
 }

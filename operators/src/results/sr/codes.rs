@@ -41,6 +41,13 @@ pub(super) const PROBABILITY: Code = Code("probability", PRIVATE_SCHEME, "Foregr
 pub(super) const ENTROPY: Code =
     Code("entropy", PRIVATE_SCHEME, "Uncertainty: entropy of the mean foreground probability");
 
+/// In units of the median distance of a training scan from the others.
+pub(super) const DOMAIN_DISTANCE: Code =
+    Code("domain-distance", PRIVATE_SCHEME, "Distance of the scan from the model's training scans");
+pub(super) const FARTHER_THAN: Code =
+    Code("farther-than", PRIVATE_SCHEME, "Training scans that are nearer to the other training scans");
+pub(super) const TRAINING_SCANS: Code = Code("training-scans", PRIVATE_SCHEME, "Training scans of the model");
+
 pub(super) const CUBIC_MILLIMETRE: Code = Code("mm3", "UCUM", "cubic millimeter");
 pub(super) const MILLIMETRE: Code = Code("mm", "UCUM", "millimeter");
 pub(super) const NO_UNITS: Code = Code("1", "UCUM", "no units");

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 
 use dicom_core::VR;
 use dicom_dictionary_std::{tags, uids};
+use dicom_object::InMemDicomObject;
 use ndarray::ArrayView3;
 use thiserror::Error;
 
@@ -37,7 +38,10 @@ use super::{
     },
     report::{Lesion, Report, Run, Status},
 };
-use crate::volume::{FrameRef, Grid};
+use crate::{
+    domain::ToldDistance,
+    volume::{FrameRef, Grid},
+};
 
 /// Everything that a structured report says.
 #[derive(Clone, Copy, Debug)]
@@ -214,6 +218,7 @@ fn evaluations(report: &Report, run: &Run, words: &mut Words<'_>) -> Items {
         let mut of_result = lesion::algorithm(run);
         let volume = number(Relation::Properties, VOLUME, report.lesion_volume_mm3, CUBIC_MILLIMETRE);
         of_result.push(with(volume, vec![code(Relation::ConceptMod, DERIVATION, TOTAL)]));
+        of_result.extend(run.domain.as_ref().map(distance));
         items.push(with(result, of_result));
     }
     items.extend(said("The permitted use", PERMITTED_USE, &report.research_use));
@@ -225,6 +230,16 @@ fn evaluations(report: &Report, run: &Run, words: &mut Words<'_>) -> Items {
     }));
     items.extend(report.lesions_rejected.iter().filter_map(|lesion| lesion::rejected(lesion, words)));
     items
+}
+
+/// How far the scan is from the training scans, and what that is by comparison with theirs from each other.
+fn distance(domain: &ToldDistance) -> InMemDicomObject {
+    let said = |name, value| number(Relation::Properties, name, value, NO_UNITS);
+    let compared = vec![
+        said(FARTHER_THAN, f64::from(domain.farther_than)),
+        said(TRAINING_SCANS, f64::from(domain.training_scans)),
+    ];
+    with(said(DOMAIN_DISTANCE, domain.distance), compared)
 }
 
 fn verify(input: &SrInput<'_>, run: &Run) -> Result<(), SrError> {
@@ -258,7 +273,8 @@ fn verify(input: &SrInput<'_>, run: &Run) -> Result<(), SrError> {
     if input.report.lesions.len() > usize::from(u16::MAX) {
         return Err(SrError::TooManyLesions(input.report.lesions.len()));
     }
-    if !input.report.lesion_volume_mm3.is_finite() {
+    let distance = run.domain.as_ref().map_or(0.0, |domain| domain.distance);
+    if !(input.report.lesion_volume_mm3 + distance).is_finite() {
         return Err(SrError::NotFinite(0));
     }
     for lesion in input.report.lesions.iter().chain(&input.report.lesions_rejected) {

@@ -57,6 +57,7 @@ fn report(sample: &Sample, status: ReportStatus) -> Report {
     let outcome = RunOutcome {
         probability: None,
         alignments: Vec::new(),
+        domain: None,
         run_key,
         mask: run_key,
         size: sample.grid.size.map(|extent| extent as u32),
@@ -281,4 +282,25 @@ fn what_cannot_be_a_valid_report_is_refused() {
         report.lesions = vec![one; 65_536];
     };
     assert_eq!(changed(many), SrError::TooManyLesions(65_536));
+}
+
+#[test]
+fn the_distance_from_the_training_scans_is_a_property_of_the_result() {
+    let sample = two();
+    let mut report = report(&sample, ReportStatus::Final);
+    let written = |report: &Report| read(&encode(&input(&sample, report)).unwrap());
+    assert!(named(&written(&report), "domain-distance").is_empty(), "where it is unknown, nothing is said");
+    let run = report.run.as_mut().unwrap();
+    run.domain = Some(ToldDistance { distance: 3.25, farther_than: 64, training_scans: 66, beyond: false });
+    let object = written(&report);
+    let result = named(&object, "121071").into_iter().find(|item| string(item, tags::VALUE_TYPE) == "TEXT").unwrap();
+    let value = |item: &InMemDicomObject, code: &str| {
+        let [found] = named(item, code)[..] else { panic!("{code} once") };
+        assert_eq!(string(found, tags::RELATIONSHIP_TYPE), "HAS PROPERTIES");
+        string(&items(found, tags::MEASURED_VALUE_SEQUENCE)[0], tags::NUMERIC_VALUE).parse::<f64>().unwrap()
+    };
+    let numbers = ["domain-distance", "farther-than", "training-scans"].map(|code| value(result, code));
+    assert_eq!(numbers, [3.25, 64.0, 66.0]);
+    report.run.as_mut().unwrap().domain.as_mut().unwrap().distance = f64::NAN;
+    assert_eq!(encode(&input(&sample, &report)).unwrap_err(), SrError::NotFinite(0));
 }
