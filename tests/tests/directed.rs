@@ -97,7 +97,7 @@ fn what_cannot_be_meant_is_refused_with_a_hint() {
     let said = say(&serving, &["close", "--series", &series, "--reason", "it is all", "--by", "me"], true);
     assert!(said.contains("it still cannot be used: the series holds a single slice"), "{said}");
     let said = say(&serving, &["withdraw", "--series", &series, "--reason", "a slip"], true);
-    assert!(said.contains("1 instances withdrawn"), "{said}");
+    assert!(said.contains("1 instance withdrawn"), "{said}");
     let said = say(&serving, &["hold", "--series", &series, "--reason", "why not", "--by", "me"], false);
     assert!(said.contains("holds nothing of series"), "{said}");
     serving.kill_all();
