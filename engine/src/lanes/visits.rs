@@ -2,7 +2,8 @@
 //! same pipeline, nearest in StudyDate first.
 //!
 //! Whichever visit is run second takes over the first one's identities, whatever their dates. A patient without an id
-//! has no other visits. A report that was taken back, and a study whose id was corrected since, give none.
+//! has no other visits, nor has a study that is one too many to be one (`ledger::patients`). A report that was taken back,
+//! and a study whose id was corrected since, give none.
 
 use std::collections::BTreeSet;
 
@@ -33,6 +34,10 @@ pub fn visits(reader: &Reader, job: &RunToDo) -> Result<Vec<EarlierVisit>, Failu
     };
     let own: BTreeSet<&str> = job.wanted_by.iter().map(|(study_uid, _)| study_uid.as_str()).collect();
     let mut studies = reader.studies_of(&facts.patient).map_err(unreadable)?;
+    if !studies.iter().any(|study| study.study_uid == facts.study_uid) {
+        // It is one too many to be a visit.
+        return Ok(Vec::new());
+    }
     studies.retain(|study| study.study_uid != facts.study_uid && !own.contains(study.study_uid.as_str()));
     let date = date_of(&facts);
     studies.sort_by_cached_key(|study| (days_between(&study.study_date, date), study.study_uid.clone()));

@@ -10,6 +10,7 @@ use super::*;
 use crate::{
     ledger::{
         event::{Event, ReportedRun, RevisionKey, Scope, SpoolPlace},
+        patients::MOST_STUDIES,
         store::Ledger,
     },
     spool::{
@@ -133,6 +134,21 @@ fn only_what_stands_of_the_same_patient_and_pipeline_is_a_visit() {
     site.report(10, "lesions", true);
     let nobody = site.receive(11, "", "20260102");
     assert_eq!(site.visits_of(11, nobody), Vec::<String>::new(), "without an id nobody has visits");
+}
+
+#[test]
+fn a_study_that_is_one_too_many_to_be_a_visit_is_compared_with_none() {
+    let mut site = Site::new();
+    site.receive(1, "P1", "20260101");
+    site.report(1, "lesions", true);
+    let most = MOST_STUDIES as u32;
+    for study in 2..most {
+        site.receive(study, "P1", "20200101");
+    }
+    let last = site.receive(most, "P1", "20260102");
+    let beyond = site.receive(most + 1, "P1", "20260103");
+    assert_eq!(site.visits_of(most, last), ["1.9.1"]);
+    assert_eq!(site.visits_of(most + 1, beyond), Vec::<String>::new());
 }
 
 #[test]
