@@ -3,7 +3,9 @@
 //! Features are divided by their standard deviations, and their covariance S is shrunk towards a multiple of the identity
 //! by Ledoit and Wolf's share l (J. Multivariate Analysis 88, 2004), since there are often fewer scans than features:
 //!
-//!     distance(z)^2 = z' ((1 - l) S + l tr(S)/p I)^-1 z
+//! ```text
+//! distance(z)^2 = z' ((1 - l) S + l tr(S)/p I)^-1 z
+//! ```
 //!
 //! A scan's distance from the others is that with it left out of mean and covariance. It follows from the whole by
 //! Sherman and Morrison's formula; the standard deviations and l are those of all scans.
