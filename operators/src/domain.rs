@@ -17,9 +17,10 @@ pub struct DomainDistance {
 }
 
 impl DomainDistance {
-    /// Whether it is farther than 99 of 100 training scans; of fewer than 100, than every one.
+    /// Whether it is farther than 99 of 100 training scans (of fewer than 100, than every one), or three times as far as is
+    /// usual: a training scan that is odd itself must not make others look usual.
     pub fn is_beyond(&self) -> bool {
-        u64::from(self.farther_than) * 100 >= u64::from(self.scans) * 99
+        u64::from(self.farther_than) * 100 >= u64::from(self.scans) * 99 || self.distance_milli >= 3000
     }
 }
 
@@ -33,7 +34,7 @@ pub struct ToldDistance {
     pub farther_than: u32,
     /// How many training scans there are.
     pub training_scans: u32,
-    /// Whether it is farther than 99 of 100 of them; of fewer than 100, than every one.
+    /// Whether it is farther than 99 of 100 of them (of fewer than 100, than every one), or three times as far as is usual.
     pub beyond: bool,
 }
 
@@ -83,6 +84,8 @@ mod tests {
         assert!(beyond(64, 64) && !beyond(63, 64));
         assert!(beyond(990, 1000) && !beyond(989, 1000));
         assert!(beyond(u32::MAX, u32::MAX) && !beyond(0, 1));
+        let far = |distance_milli| DomainDistance { distance_milli, farther_than: 63, scans: 64 }.is_beyond();
+        assert!(far(3000) && !far(2999), "an odd training scan hides no stranger");
     }
 
     #[test]

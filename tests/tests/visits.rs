@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use sulcus_engine::ledger::event::Event;
+use sulcus_engine::ledger::event::{Entry, Event};
 use sulcus_engine::results_store::ResultsStore;
 use sulcus_engine::worker::load_labels;
 use sulcus_operators::phantom::dicom::{Encoding, ScanSpec, Vendor, study};
@@ -157,4 +157,22 @@ fn lesions_keep_their_tracking_uids_from_visit_to_visit_of_one_patient_and_of_no
     assert_eq!((counts.len(), reports("1"), reports("2")), (2, 2.into(), 1.into()));
     let (refused, done) = serving.command(&["cohort", "--by", "PatientName"]).unwrap();
     assert!(!done && refused.contains("reports are not counted by PatientName"), "{refused}");
+
+    // The second visit was the stranger's: it is run again, has nothing of the first patient's, and is compared with the
+    // stranger's own.
+    let (said, done) = serving
+        .command(&["withdraw", "--study", study, "--reason", "another head", "--because", "wrong-patient"])
+        .unwrap();
+    assert!(done, "{said}");
+    let corrected = object(&heads[1], "second", &[DAYS, PATIENTS]);
+    send(serving.address(), &[corrected]).unwrap();
+    let finished = |entry: &Entry| matches!(entry.event, Event::RunFinished(_));
+    let four = |entries: &[Entry]| entries.iter().filter(|entry| finished(entry)).count() == 4;
+    serving.wait_for("no run under the corrected id", PATIENCE, four).unwrap();
+    let corrected = self::outcomes(&serving).pop().unwrap();
+    let (_, all_corrected) = found(&serving, &corrected, &heads[1]);
+    assert!(all_corrected.is_disjoint(&all_was) && all_corrected.is_disjoint(&all_is));
+    let compared: Vec<_> = corrected.alignments.iter().map(|alignment| alignment.run_key).collect();
+    assert_eq!(compared, [stranger.run_key]);
+    assert!(!all_corrected.is_disjoint(&all_stranger), "lesions that both have are the same");
 }

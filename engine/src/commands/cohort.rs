@@ -86,17 +86,21 @@ impl Cohort {
     fn count(&self) -> Result<(), CommandError> {
         let reader = open_reader(&self.site.load()?.site.data)?;
         let mut counts: BTreeMap<(String, Vec<String>), (Count, BTreeSet<String>)> = BTreeMap::new();
-        let mut take = |row: CohortRow| {
-            let Some(counted) = row.counted else { return true };
-            let by: Vec<String> = self.by.iter().map(|by| value(&counted, by)).collect();
-            let (count, subjects) = counts.entry((row.key.pipeline, by)).or_default();
-            count.reports += 1;
-            count.lesions += u64::from(counted.lesions);
-            count.volume_mm3 += mm3(counted.volume_nl);
-            subjects.insert(counted.subject);
-            true
-        };
-        reader.cohort_after(0, &mut take).map_err(CommandError::plain)?;
+        let mut cursor = 0;
+        loop {
+            let page = reader.cohort_after(cursor).map_err(CommandError::plain)?;
+            let Some(last) = page.last() else { break };
+            cursor = last.seq;
+            for row in page {
+                let Some(counted) = row.counted else { continue };
+                let by: Vec<String> = self.by.iter().map(|by| value(&counted, by)).collect();
+                let (count, subjects) = counts.entry((row.key.pipeline, by)).or_default();
+                count.reports += 1;
+                count.lesions += u64::from(counted.lesions);
+                count.volume_mm3 += mm3(counted.volume_nl);
+                subjects.insert(counted.subject);
+            }
+        }
         let counts: Vec<Count> = counts
             .into_iter()
             .map(|((pipeline, values), (count, subjects))| {
@@ -130,32 +134,41 @@ impl Cohort {
     fn stream(&self) -> Result<(), CommandError> {
         let site = self.site.load()?;
         let reader = open_reader(&site.site.data)?;
+        let last = reader.last_seq().map_err(CommandError::plain)?;
+        if self.after > last {
+            let hint = "it is of another ledger, or of one that was restored since: begin without --after";
+            return Err(CommandError::usage(format!("cursor {} lies beyond the last event, {last}", self.after), hint));
+        }
         let (mut cursor, mut out) = (self.after, std::io::stdout().lock());
         loop {
-            let (after, mut written) = (cursor, Ok(()));
-            let mut take = |row: CohortRow| {
-                cursor = row.seq;
-                written = serde_json::to_string(&change(&site.site.name, &row))
-                    .map_err(std::io::Error::other)
-                    .and_then(|line| writeln!(out, "{line}"));
-                written.is_ok()
-            };
-            reader.cohort_after(after, &mut take).map_err(CommandError::plain)?;
-            match written.and_then(|()| out.flush()) {
+            let page = reader.cohort_after(cursor).map_err(CommandError::plain)?;
+            match write(&mut out, &site.site.name, &page) {
                 Ok(()) => {}
                 // Whoever read has enough.
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
                 Err(error) => return Err(CommandError::plain(error)),
             }
-            if !self.follow {
-                return Ok(());
+            match page.last() {
+                Some(last) => cursor = last.seq,
+                None if self.follow => std::thread::sleep(PAUSE),
+                None => return Ok(()),
             }
-            std::thread::sleep(PAUSE);
         }
     }
 }
 
-fn change<'a>(site: &'a str, row: &'a CohortRow) -> Change<'a> {
+/// Writes a page. Of several reports that one event changed, the last alone has the event as its cursor, so that whoever
+/// stops before it is told of all of them again.
+fn write(out: &mut impl Write, site: &str, page: &[CohortRow]) -> std::io::Result<()> {
+    let next = page.iter().skip(1).map(|row| Some(row.seq)).chain([None]);
+    for (row, next) in page.iter().zip(next) {
+        let cursor = if next == Some(row.seq) { row.seq - 1 } else { row.seq };
+        writeln!(out, "{}", serde_json::to_string(&change(site, row, cursor)).map_err(std::io::Error::other)?)?;
+    }
+    out.flush()
+}
+
+fn change<'a>(site: &'a str, row: &'a CohortRow, cursor: Seq) -> Change<'a> {
     let adds = |counted: &'a Counted| Adds {
         subject: &counted.subject,
         visit: counted.visit,
@@ -164,7 +177,7 @@ fn change<'a>(site: &'a str, row: &'a CohortRow) -> Change<'a> {
         keywords: &counted.keywords,
     };
     Change {
-        cursor: row.seq,
+        cursor,
         site,
         study_uid: &row.key.study_uid,
         pipeline: &row.key.pipeline,

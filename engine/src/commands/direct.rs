@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Longest reason, in characters.
-const MOST_REASON: usize = 1024;
+pub(super) const MOST_REASON: usize = 1024;
 /// Longest name, in characters.
 const MOST_NAME: usize = 64;
 /// Series of a study that a hint lists.
@@ -162,7 +162,7 @@ fn study_of(reader: &Reader, series_uid: &str) -> Result<String, CommandError> {
 }
 
 /// A text that says something, of a sane length.
-fn text(option: &str, text: &str, most: usize) -> Result<String, CommandError> {
+pub(super) fn text(option: &str, text: &str, most: usize) -> Result<String, CommandError> {
     let text = text.trim();
     let wrong = if text.is_empty() {
         "is empty".to_owned()

@@ -24,7 +24,8 @@ impl Table {
     }
 
     pub(super) fn cells(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
+        let plain = |cell: String| cell.replace(char::is_control, "\u{fffd}");
+        self.rows.push(cells.into_iter().map(plain).collect());
     }
 
     /// A line of its own above the rows that follow.

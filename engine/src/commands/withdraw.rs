@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 
-use super::{CommandError, SiteFile, words::counted};
+use super::{
+    CommandError, SiteFile,
+    direct::{MOST_REASON, text},
+    words::counted,
+};
 use crate::{
     ledger::event::{Because, Entry, Event, Scope},
     receiver::client::Client,
@@ -49,12 +53,10 @@ impl Withdraw {
             .or(series.map(Scope::Series))
             .or(study.map(Scope::Study))
             .ok_or_else(|| CommandError::usage("nothing is named", "give --instance, --series or --study"))?;
-        if self.reason.trim().is_empty() {
-            return Err(CommandError::usage("--reason is empty", "say why, for whoever reads the ledger later"));
-        }
+        let reason = text("--reason", &self.reason, MOST_REASON)?;
         let entries = open_reader(&site.site.data)?.entries_after(0, usize::MAX >> 1).map_err(CommandError::plain)?;
         let instances = Held::of(&entries).count(&scope)?;
-        let seqs = Client::new(&site.site.data).withdraw(scope, &self.reason, self.because).map_err(|error| {
+        let seqs = Client::new(&site.site.data).withdraw(scope, &reason, self.because).map_err(|error| {
             CommandError::work(
                 format!("nothing was withdrawn: {error}"),
                 "start `sulcus serve` with the same configuration; it alone writes the ledger",

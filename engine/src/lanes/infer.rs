@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sulcus_operators::{
     digest::Digest,
-    rows::{InstanceFacts, RunOutcome, Seq},
+    rows::{InstanceFacts, PatientKey, RunOutcome, Seq},
 };
 
 use super::{
@@ -17,7 +17,8 @@ use super::{
 use crate::{
     graph::RunToDo,
     ledger::{
-        event::{Entry, Event, ReportedRun, SpoolPlace},
+        LedgerError,
+        event::{Arrival, Entry, Event, ReportedRun, SpoolPlace},
         read::Reader,
     },
 };
@@ -66,18 +67,29 @@ fn failed(job: &RunToDo, failure: Failure) -> Event {
     }
 }
 
-/// What the reports that want the run said before: the newest runs, without this one.
+/// What the reports that want the run said before: the newest runs, without this one. What was said while the series was
+/// another patient's has no part in this one's lesions: their identities may be those of his visits.
 fn earlier(reader: &Reader, job: &RunToDo) -> Result<Vec<EarlierRun>, Failure> {
     let studies: BTreeSet<&str> = job.wanted_by.iter().map(|(study_uid, _)| study_uid.as_str()).collect();
+    let first: Vec<Seq> = job.order.members.iter().copied().take(1).collect();
+    let own = reader.instances(&first).map_err(unreadable)?.into_iter().next().map(|(facts, _)| facts.patient);
     // The newest revision of each run and series.
     let mut reported: BTreeMap<ReportedRun, Seq> = BTreeMap::new();
     for study_uid in studies {
+        let mut patients: BTreeMap<String, PatientKey> = BTreeMap::new();
         for entry in about(reader, study_uid)? {
-            if let Event::RevisionIssued { key, run: Some(run), .. } = entry.event
-                && run.run_key != job.order.run_key
-                && job.wanted_by.contains(&(key.study_uid, key.pipeline))
-            {
-                reported.insert(run, entry.seq);
+            match entry.event {
+                Event::InstanceReceived { facts, arrival: Arrival::New, .. } => {
+                    patients.insert(facts.series_uid, facts.patient);
+                }
+                Event::RevisionIssued { key, run: Some(run), .. }
+                    if run.run_key != job.order.run_key
+                        && patients.get(&run.series_uid) == own.as_ref()
+                        && job.wanted_by.contains(&(key.study_uid.clone(), key.pipeline.clone())) =>
+                {
+                    reported.insert(run, entry.seq);
+                }
+                _ => {}
             }
         }
     }
@@ -109,16 +121,16 @@ pub fn outcome(reader: &Reader, run_key: &Digest) -> Result<Option<RunOutcome>, 
 
 /// What the ledger says of a UID or a digest.
 pub fn about(reader: &Reader, key: &str) -> Result<Vec<Entry>, Failure> {
-    reader.entries_about(key, usize::MAX).map_err(|error| {
-        Failure::surroundings(format!("the ledger cannot be read: {error}"), "run `sulcus ledger verify`")
-    })
+    reader.entries_about(key, usize::MAX).map_err(unreadable)
+}
+
+fn unreadable(error: LedgerError) -> Failure {
+    Failure::surroundings(format!("the ledger cannot be read: {error}"), "run `sulcus ledger verify`")
 }
 
 /// Where the instances of a run lie.
 pub fn sources(reader: &Reader, members: &[Seq]) -> Result<Vec<SourceInstance>, Failure> {
-    let instances = reader.instances(members).map_err(|error| {
-        Failure::surroundings(format!("the ledger cannot be read: {error}"), "run `sulcus ledger verify`")
-    })?;
+    let instances = reader.instances(members).map_err(unreadable)?;
     Ok(instances.into_iter().map(source).collect())
 }
 

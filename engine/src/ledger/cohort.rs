@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{results::derivatives::subject, rows::Seq};
 
 use super::{
     LedgerError,
     event::{Event, RevisionKey, StudySummary},
-    read::Reader,
+    read::{Reader, as_column},
     store::unsigned,
 };
 use crate::cohort::told;
@@ -59,18 +59,14 @@ fn put(connection: &Connection, seq: Seq, key: &RevisionKey, counted: Option<&Co
     Ok(())
 }
 
-/// Counts the standing reports of a study that nobody counted when they were issued.
+/// Counts the standing reports of a study that nobody counted when they were issued; the newest seal counts.
 fn sealed(connection: &Connection, seq: Seq, summary: &StudySummary) -> Result<(), LedgerError> {
-    let known = "SELECT 1 FROM cohort WHERE study_uid = ? AND pipeline = ? AND counted IS NOT NULL";
+    let known = "SELECT counted FROM cohort WHERE study_uid = ? AND pipeline = ? AND counted IS NOT NULL";
     for report in &summary.reports {
         let Some(series) = summary.series.iter().find(|series| Some(&series.series_uid) == report.series_uid.as_ref())
         else {
             continue;
         };
-        let mut known = connection.prepare_cached(known)?;
-        if known.exists([&summary.study_uid, &report.pipeline])? {
-            continue;
-        }
         let counted = Counted {
             subject: subject(&summary.patient.issuer, &summary.patient.id),
             visit: None,
@@ -78,6 +74,13 @@ fn sealed(connection: &Connection, seq: Seq, summary: &StudySummary) -> Result<(
             volume_nl: report.volume_nl,
             keywords: told(&series.keywords),
         };
+        let mut known = connection.prepare_cached(known)?;
+        let known: Option<String> =
+            known.query_row([&summary.study_uid, &report.pipeline], |row| row.get(0)).optional()?;
+        let known: Option<Counted> = known.and_then(|body| serde_json::from_str(&body).ok());
+        if known.is_some_and(|known| known.visit.is_some() || known == counted) {
+            continue;
+        }
         if let Some(key) = newest(connection, &summary.study_uid, &report.pipeline)? {
             put(connection, seq, &key, Some(&counted))?;
         }
@@ -117,23 +120,23 @@ pub(super) fn note_all(connection: &Connection) -> Result<(), LedgerError> {
 }
 
 impl Reader {
-    /// Hands over the reports that changed after the event `seq`, in the order of their last change, until `take` says
-    /// false.
-    pub fn cohort_after(&self, seq: Seq, take: &mut dyn FnMut(CohortRow) -> bool) -> Result<(), LedgerError> {
-        let query = "SELECT seq, study_uid, pipeline, revision, counted FROM cohort WHERE seq > ? ORDER BY seq";
+    /// The reports that changed after the event `seq`, in the order of their last change: some thousand at most, and of
+    /// one event all or none. Nothing of the ledger is held open when they are handed over.
+    pub fn cohort_after(&self, seq: Seq) -> Result<Vec<CohortRow>, LedgerError> {
+        let query = "SELECT seq, study_uid, pipeline, revision, counted FROM cohort WHERE seq > ?1 AND seq <= coalesce(
+                     (SELECT seq FROM cohort WHERE seq > ?1 ORDER BY seq LIMIT 1 OFFSET 999), ?2) ORDER BY seq";
         let mut statement = self.connection.prepare_cached(query)?;
-        let mut rows = statement.query([seq as i64])?;
+        let mut rows = statement.query([as_column(seq), i64::MAX])?;
+        let mut page = Vec::new();
         while let Some(row) = rows.next()? {
             let seq = unsigned(row, 0)?;
             let key = RevisionKey { study_uid: row.get(1)?, pipeline: row.get(2)?, revision: row.get(3)? };
             let counted: Option<String> = row.get(4)?;
             let counted = counted.map(|body| serde_json::from_str(&body)).transpose();
             let counted = counted.map_err(|source| LedgerError::Event { seq, source })?;
-            if !take(CohortRow { seq, key, counted }) {
-                break;
-            }
+            page.push(CohortRow { seq, key, counted });
         }
-        Ok(())
+        Ok(page)
     }
 }
 
@@ -181,13 +184,8 @@ mod tests {
     }
 
     fn rows(reader: &Reader, after: Seq) -> Vec<(Seq, String, u32, Option<Counted>)> {
-        let mut rows = Vec::new();
-        let mut take = |row: CohortRow| {
-            rows.push((row.seq, row.key.study_uid, row.key.revision, row.counted));
-            true
-        };
-        reader.cohort_after(after, &mut take).unwrap();
-        rows
+        let page = reader.cohort_after(after).unwrap().into_iter();
+        page.map(|row| (row.seq, row.key.study_uid, row.key.revision, row.counted)).collect()
     }
 
     #[test]
@@ -219,6 +217,10 @@ mod tests {
         assert_eq!(rows(&reader, 0), expected);
         // A later seal says nothing new.
         ledger.append(&[sealed("1.1", 4)], 3).unwrap();
+        assert_eq!(rows(&reader, 0), expected);
+        // Before counts were recorded, a verdict made a revision; the seal after it counts.
+        ledger.append(&[issued("1.1", 3, true, None), sealed("1.1", 3)], 4).unwrap();
+        let expected = [(6, "1.1".to_owned(), 3, Some(Counted { visit: None, ..counted(3) }))];
         assert_eq!(rows(&reader, 0), expected);
         drop((reader, ledger));
         let database = rusqlite::Connection::open(&file).unwrap();

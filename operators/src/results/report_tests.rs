@@ -132,12 +132,12 @@ fn an_outcome_of_another_run_is_refused() {
 #[test]
 fn a_report_tells_how_far_the_scan_is_and_warns_of_one_beyond_the_training_scans() {
     let of = |farther_than| {
-        let domain = Some(DomainDistance { distance_milli: 3250, farther_than, scans: 64 });
+        let domain = Some(DomainDistance { distance_milli: 2250, farther_than, scans: 64 });
         let outcome = RunOutcome { domain, ..outcome(&Sample::new([7, 5, 6], &[])) };
         fixture_report::of(&outcome, ReportStatus::Final, Vec::new())
     };
     let value = check(&of(64));
-    let wanted = serde_json::json!({"distance": 3.25, "farther_than": 64, "training_scans": 64, "beyond": true});
+    let wanted = serde_json::json!({"distance": 2.25, "farther_than": 64, "training_scans": 64, "beyond": true});
     assert_eq!(value["run"]["domain"], wanted);
     assert!(value["notes"][1].as_str().unwrap().contains("read the results with care"));
     let value = check(&of(63));

@@ -132,7 +132,10 @@ fn rejected_for(order: &EncodeOrder) -> (Reason, String) {
     };
     let said = |because: Because| match order.row.status {
         ReportStatus::Final => format!("{why}; a series that was used before was withdrawn: {}", because.words()),
-        ReportStatus::Withdrawn(_) => why.clone(),
+        ReportStatus::Withdrawn(_) if why.contains(because.words()) => why.clone(),
+        ReportStatus::Withdrawn(_) => {
+            format!("{why}; a series that was used before was withdrawn: {}", because.words())
+        }
     };
     match (order.because, &order.row.status) {
         _ if order.several_patients => {

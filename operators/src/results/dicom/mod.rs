@@ -99,7 +99,7 @@ pub enum ObjectError {
         uid: String,
     },
     /// An identity that cannot be written as it is: cut, it could be another patient's.
-    #[error("{0} of the source is too long, or holds what no LO may; correct it at the sender")]
+    #[error("{0} of the source is too long, or not text of its SpecificCharacterSet; correct it at the sender")]
     Identity(&'static str),
     /// The source's bytes cannot be read.
     #[error("the source instance cannot be read: {0}")]

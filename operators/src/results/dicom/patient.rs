@@ -6,11 +6,11 @@ use dicom_dictionary_std::tags;
 use super::{
     ObjectError,
     elements::{Element, element, text},
-    text::{Repertoire, legal, offset_minutes},
+    text::{Repertoire, is_plain, legal, offset_minutes},
 };
 use crate::{
     prescan::{Limits, prescan},
-    results::uid::is_valid_uid,
+    results::{uid::is_valid_uid, wording::decode},
     volume::Encoded,
 };
 
@@ -91,6 +91,12 @@ pub(crate) fn inherit(source: Encoded<'_>, notes: &mut Vec<String>) -> Result<In
         elements.push(text(tags::TIMEZONE_OFFSET_FROM_UTC, VR::SH, String::from_utf8_lossy(zone).trim().to_owned()));
     }
     copy(&COPIED, raw, &charset, &mut elements, notes)?;
+    let declared = named(raw(tags::SPECIFIC_CHARACTER_SET).unwrap_or_default());
+    for (tag, keyword) in [(tags::PATIENT_ID, "PatientID"), (tags::ISSUER_OF_PATIENT_ID, "IssuerOfPatientID")] {
+        if !raw(tag).is_none_or(|value| is_readable(value, declared.as_deref())) {
+            return Err(ObjectError::Identity(keyword));
+        }
+    }
     pair_deidentification(&mut elements, notes);
     Ok(Inherited { elements, charset, study_uid, series_uid, offset_minutes: offset.unwrap_or(0) })
 }
@@ -154,6 +160,23 @@ const SINGLE_BYTE: [&str; 13] =
     ["6", "100", "101", "109", "110", "126", "127", "138", "144", "148", "166", "203", "13"];
 /// Those that are behind `ISO 2022 IR ` alone.
 const EXTENSIONS: [&str; 4] = ["58", "87", "149", "159"];
+
+/// Whether all who read an identity read the same: it is ASCII, or text of 64 characters at most in a set that the source
+/// names.
+fn is_readable(value: &[u8], charset: Option<&str>) -> bool {
+    let Some(charset) = charset.filter(|_| !is_plain(value)) else { return is_plain(value) };
+    let codes: Vec<String> = charset.split('\\').map(|code| code.trim_matches(' ').to_owned()).collect();
+    let text = decode(value, &codes);
+    let fits = |text: &str| text.chars().count() <= 64 && !text.chars().any(|c| c.is_control() || c == '\\');
+    text.is_some_and(|text| fits(text.trim_end_matches([' ', '\0'])))
+}
+
+/// The source's SpecificCharacterSet, where it names one that the standard knows.
+fn named(raw: &[u8]) -> Option<String> {
+    let stored = String::from_utf8_lossy(raw).trim_end_matches([' ', '\0']).replace("ISO_IR_", "ISO_IR ");
+    let known = stored.split('\\').all(|term| is_character_set(term.trim_matches(' ')));
+    (known && !stored.is_empty()).then_some(stored)
+}
 
 /// The source's SpecificCharacterSet with the commonest misspelling corrected. Where it names none, or one that the standard
 /// does not know, and its `texts` are not ASCII, their bytes are kept and said to be UTF-8 where they can be, else Latin-1.

@@ -60,6 +60,8 @@ pub(crate) struct Legal {
 /// Makes a copied value of one value multiplicity legal for its VR (PS3.5 6.2).
 pub(crate) fn legal(vr: VR, raw: &[u8], repertoire: Repertoire) -> Legal {
     let trimmed = trim(raw);
+    // Such text is the same in every set.
+    let repertoire = if is_plain(trimmed) { Repertoire::SingleByte } else { repertoire };
     let kept = |bytes: &[u8]| Legal { bytes: bytes.to_vec(), note: None };
     let changed = |bytes: Vec<u8>, note| Legal { bytes, note: Some(note) };
     if trimmed.is_empty() {
@@ -117,6 +119,11 @@ fn text(trimmed: &[u8], limit: usize, name: bool, repertoire: Repertoire) -> Leg
         bytes = parts.iter().map(|part| repertoire.prefix(part, limit)).collect::<Vec<_>>().join(&b'=');
     }
     Legal { bytes, note }
+}
+
+/// ASCII without escape sequences.
+pub(crate) fn is_plain(bytes: &[u8]) -> bool {
+    bytes.is_ascii() && !bytes.contains(&0x1B)
 }
 
 /// Without the padding at the end, and without leading spaces, which carry no meaning either.

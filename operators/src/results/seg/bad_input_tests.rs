@@ -82,6 +82,25 @@ fn an_identity_that_cannot_be_written_as_it_is_is_refused_and_never_cut() {
         let error = encode(&with(&[(tag, VR::LO, Some(stored))]).input()).unwrap_err();
         assert!(matches!(error, SegError::Object(ObjectError::Identity(named)) if named == keyword), "{error}");
     }
+    let set = tags::SPECIFIC_CHARACTER_SET;
+    for (charset, id) in [
+        (b"\\ISO 2022 IR 87".as_slice(), [b'x'; 100].as_slice()),
+        (b"GB18030 ", b"ID\\OTHER"),
+        (b"ISO 2022 IR 100", b"ID\x079"),
+        (b"ISO_IR 192", b"K\xc4XZ12"),
+        (b"KLINGON ", b"K\xc4XZ12"),
+        (b"", b"K\xc4XZ12"),
+    ] {
+        let sample = with(&[(set, VR::CS, Some(charset)), (tags::PATIENT_ID, VR::LO, Some(id))]);
+        let error = encode(&sample.input()).unwrap_err();
+        let refused = matches!(error, SegError::Object(ObjectError::Identity("PatientID")));
+        assert!(refused, "{}: {error}", String::from_utf8_lossy(charset));
+    }
+    for (charset, id) in [(b"ISO_IR 100".as_slice(), b"K\xc4XZ12".as_slice()), (b"ISO_IR 192", "KÄXZ12".as_bytes())] {
+        let sample = with(&[(set, VR::CS, Some(charset)), (tags::PATIENT_ID, VR::LO, Some(id))]);
+        let object = encode(&sample.input()).unwrap();
+        assert!(object.bytes.windows(id.len()).any(|bytes| bytes == id), "its bytes are kept");
+    }
     let most = [b'x'; 64];
     let sample = with(&[(tags::PATIENT_ID, VR::LO, Some(&most))]);
     assert_eq!(written(tags::PATIENT_ID, "PatientID", &sample), (Some(most.to_vec()), 0));
