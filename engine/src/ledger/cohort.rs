@@ -10,6 +10,7 @@ use sulcus_operators::{results::derivatives::subject, rows::Seq};
 use super::{
     LedgerError,
     event::{Event, RevisionKey, StudySummary},
+    patients::reported_on,
     read::{Reader, as_column},
     store::unsigned,
 };
@@ -81,29 +82,12 @@ fn sealed(connection: &Connection, seq: Seq, summary: &StudySummary) -> Result<(
         if known.is_some_and(|known| known.visit.is_some() || known == counted) {
             continue;
         }
-        if let Some(key) = newest(connection, &summary.study_uid, &report.pipeline)? {
-            put(connection, seq, &key, Some(&counted))?;
+        let issued = reported_on(connection, &summary.study_uid)?;
+        if let Some(newest) = issued.iter().rfind(|reported| reported.key.pipeline == report.pipeline) {
+            put(connection, seq, &newest.key, Some(&counted))?;
         }
     }
     Ok(())
-}
-
-/// The newest revision of a report.
-fn newest(connection: &Connection, study_uid: &str, pipeline: &str) -> Result<Option<RevisionKey>, LedgerError> {
-    let query = "SELECT e.seq, body FROM concerns c JOIN events e ON e.seq = c.seq
-                 WHERE c.key = ? AND name = 'RevisionIssued' ORDER BY c.seq DESC";
-    let mut statement = connection.prepare_cached(query)?;
-    let mut rows = statement.query([study_uid])?;
-    while let Some(row) = rows.next()? {
-        let (seq, body) = (unsigned(row, 0)?, row.get::<_, String>(1)?);
-        let event = serde_json::from_str(&body).map_err(|source| LedgerError::Event { seq, source })?;
-        if let Event::RevisionIssued { key, .. } = event
-            && key.pipeline == pipeline
-        {
-            return Ok(Some(key));
-        }
-    }
-    Ok(None)
 }
 
 /// Counts what a ledger that counted nothing yet has sealed.

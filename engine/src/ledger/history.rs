@@ -9,7 +9,6 @@ use sulcus_operators::{
 use super::{
     LedgerError,
     event::{Entry, Event, RevisionKey, StudySummary},
-    patients::visits_of,
     read::{Reader, Stored, as_column},
     store::unsigned,
     studies::{Owners, SITE, owners},
@@ -41,7 +40,7 @@ impl History for Reader {
     }
 
     fn visits_of(&self, patient: &PatientKey) -> Result<Vec<String>, LedgerError> {
-        visits_of(&self.connection, patient)
+        Ok(self.studies_of(patient)?.into_iter().map(|study| study.study_uid).collect())
     }
 }
 
@@ -94,19 +93,9 @@ impl Reader {
 
     /// The revisions that were issued on these studies.
     pub fn revisions<'a>(&self, studies: impl Iterator<Item = &'a String>) -> Result<Vec<RevisionKey>, LedgerError> {
-        let query = "SELECT e.seq, body FROM concerns c JOIN events e ON e.seq = c.seq
-                     WHERE c.key = ? AND name = 'RevisionIssued'";
-        let mut statement = self.connection.prepare_cached(query)?;
         let mut revisions = Vec::new();
         for study_uid in studies {
-            let mut rows = statement.query([study_uid])?;
-            while let Some(row) = rows.next()? {
-                let (seq, body) = (unsigned(row, 0)?, row.get::<_, String>(1)?);
-                let event = serde_json::from_str(&body).map_err(|source| LedgerError::Event { seq, source })?;
-                if let Event::RevisionIssued { key, .. } = event {
-                    revisions.push(key);
-                }
-            }
+            revisions.extend(self.reported_on(study_uid)?.into_iter().map(|reported| reported.key));
         }
         Ok(revisions)
     }

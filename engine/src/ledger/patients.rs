@@ -78,14 +78,6 @@ pub(super) fn note_all(connection: &Connection) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// The studies of a patient whose visits are told of together, by UID.
-pub(super) fn visits_of(connection: &Connection, patient: &PatientKey) -> Result<Vec<String>, LedgerError> {
-    let query = "SELECT study_uid FROM patients WHERE issuer = ? AND id = ? AND id <> ''";
-    let mut statement = connection.prepare_cached(query)?;
-    let studies = statement.query_map([&patient.issuer, &patient.id], |row| row.get(0))?;
-    Ok(studies.collect::<Result<_, _>>()?)
-}
-
 /// A revision of a study's report: what it reports on, or none where it is withdrawn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reported {
@@ -93,6 +85,23 @@ pub struct Reported {
     pub key: RevisionKey,
     /// The run.
     pub run: Option<ReportedRun>,
+}
+
+/// The revisions that were issued on a study, in order.
+pub(super) fn reported_on(connection: &Connection, study_uid: &str) -> Result<Vec<Reported>, LedgerError> {
+    let query = "SELECT e.seq, body FROM concerns c JOIN events e ON e.seq = c.seq
+                 WHERE c.key = ? AND name = 'RevisionIssued' ORDER BY c.seq";
+    let mut statement = connection.prepare_cached(query)?;
+    let mut rows = statement.query([study_uid])?;
+    let mut reported = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (seq, body) = (unsigned(row, 0)?, row.get::<_, String>(1)?);
+        let event = serde_json::from_str(&body).map_err(|source| LedgerError::Event { seq, source })?;
+        if let Event::RevisionIssued { key, run, .. } = event {
+            reported.push(Reported { key, run });
+        }
+    }
+    Ok(reported)
 }
 
 impl Reader {
@@ -108,19 +117,7 @@ impl Reader {
 
     /// The revisions that were issued on a study, in order.
     pub fn reported_on(&self, study_uid: &str) -> Result<Vec<Reported>, LedgerError> {
-        let query = "SELECT e.seq, body FROM concerns c JOIN events e ON e.seq = c.seq
-                     WHERE c.key = ? AND name = 'RevisionIssued' ORDER BY c.seq";
-        let mut statement = self.connection.prepare_cached(query)?;
-        let mut rows = statement.query([study_uid])?;
-        let mut reported = Vec::new();
-        while let Some(row) = rows.next()? {
-            let (seq, body) = (unsigned(row, 0)?, row.get::<_, String>(1)?);
-            let event = serde_json::from_str(&body).map_err(|source| LedgerError::Event { seq, source })?;
-            if let Event::RevisionIssued { key, run, .. } = event {
-                reported.push(Reported { key, run });
-            }
-        }
-        Ok(reported)
+        reported_on(&self.connection, study_uid)
     }
 
     /// The events that brought the instances of a series which still stand, ascending.
