@@ -175,4 +175,22 @@ fn lesions_keep_their_tracking_uids_from_visit_to_visit_of_one_patient_and_of_no
     let compared: Vec<_> = corrected.alignments.iter().map(|alignment| alignment.run_key).collect();
     assert_eq!(compared, [stranger.run_key]);
     assert!(!all_corrected.is_disjoint(&all_stranger), "lesions that both have are the same");
+
+    // Then the stranger's scan turns out to be a third person's: what took over its identities is run again without it.
+    let of_stranger = report_of(stranger).study_instance_uid.clone();
+    let (said, done) = serving
+        .command(&["withdraw", "--study", &of_stranger, "--reason", "a third", "--because", "wrong-worklist-entry"])
+        .unwrap();
+    assert!(done, "{said}");
+    let five = |entries: &[Entry]| entries.iter().filter(|entry| finished(entry)).count() == 5;
+    serving.wait_for("no run without the third person", PATIENCE, five).unwrap();
+    let again = self::outcomes(&serving).pop().unwrap();
+    assert_eq!((again.run_key, &again.alignments[..]), (corrected.run_key, &[][..]));
+    assert!(found(&serving, &again, &heads[1]).1.is_disjoint(&all_stranger));
+    let revised = |entry: &Entry| matches!(&entry.event, Event::RevisionIssued { key, .. } if key.study_uid == *study);
+    let twice = |entries: &[Entry]| {
+        let rerun = entries.iter().rposition(finished).unwrap();
+        entries[rerun..].iter().any(revised)
+    };
+    serving.wait_for("no revision with other identities", PATIENCE, twice).unwrap();
 }

@@ -55,24 +55,29 @@ impl Withdraw {
             .ok_or_else(|| CommandError::usage("nothing is named", "give --instance, --series or --study"))?;
         let reason = text("--reason", &self.reason, MOST_REASON)?;
         let entries = open_reader(&site.site.data)?.entries_after(0, usize::MAX >> 1).map_err(CommandError::plain)?;
-        let instances = Held::of(&entries).count(&scope)?;
+        let instances = Held::of(&entries).count(&scope, self.because.is_some())?;
         let seqs = Client::new(&site.site.data).withdraw(scope, &reason, self.because).map_err(|error| {
             CommandError::work(
                 format!("nothing was withdrawn: {error}"),
                 "start `sulcus serve` with the same configuration; it alone writes the ledger",
             )
         })?;
-        println!("{} withdrawn by event {}", counted(instances, "instance"), seqs.last().copied().unwrap_or_default());
+        let event = seqs.last().copied().unwrap_or_default();
+        match instances {
+            0 => println!("withdrawn already: what kind of reason it was is told by event {event}"),
+            instances => println!("{} withdrawn by event {event}", counted(instances, "instance")),
+        }
         Ok(())
     }
 }
 
 /// What stands or lies in quarantine: SeriesInstanceUID and StudyInstanceUID by SOPInstanceUID; empty where unknown.
-struct Held<'e>(BTreeMap<&'e str, [&'e str; 2]>);
+/// And what was withdrawn.
+struct Held<'e>(BTreeMap<&'e str, [&'e str; 2]>, BTreeMap<&'e str, [&'e str; 2]>);
 
 impl<'e> Held<'e> {
     fn of(entries: &'e [Entry]) -> Self {
-        let mut held = BTreeMap::new();
+        let (mut held, mut gone) = (BTreeMap::new(), BTreeMap::new());
         for entry in entries {
             match &entry.event {
                 Event::InstanceReceived { facts, .. } => {
@@ -81,17 +86,21 @@ impl<'e> Held<'e> {
                 Event::InstanceQuarantined { sop_instance_uid, .. } => {
                     held.entry(sop_instance_uid.as_str()).or_insert(["", ""]);
                 }
-                Event::InstanceWithdrawn { scope, .. } => held.retain(|sop, uids| !takes(scope, sop, uids)),
+                Event::InstanceWithdrawn { scope, .. } => {
+                    gone.extend(held.extract_if(.., |sop, uids| takes(scope, sop, uids)));
+                }
                 _ => {}
             }
         }
-        Held(held)
+        Held(held, gone)
     }
 
-    /// How many instances the scope takes; an error that says why where it takes none.
-    fn count(&self, scope: &Scope) -> Result<usize, CommandError> {
+    /// How many instances the scope takes; an error that says why where it takes none, unless what is gone is to be given
+    /// a kind of reason.
+    fn count(&self, scope: &Scope, has_kind: bool) -> Result<usize, CommandError> {
         let count = self.0.iter().filter(|(sop, uids)| takes(scope, sop, uids)).count();
-        if count > 0 {
+        let is_amended = has_kind && self.1.iter().any(|(sop, uids)| takes(scope, sop, uids));
+        if count > 0 || is_amended {
             return Ok(count);
         }
         let (Scope::Instance(uid) | Scope::Series(uid) | Scope::Study(uid)) = scope;

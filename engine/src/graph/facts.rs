@@ -5,18 +5,28 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{
     digest::Digest,
-    rows::{Millis, Role, RunOutcome},
+    rows::{Millis, Role, RunOutcome, Seq},
 };
+
+use super::inputs::{ReportKey, report_key};
+use crate::ledger::event::{Entry, Event};
 
 /// What happened to a run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum RunFact {
     /// An attempt began.
-    Started(u32),
+    Started {
+        /// Which.
+        attempt: u32,
+        /// The event that recorded it.
+        seq: Seq,
+    },
     /// An attempt failed.
     Failed {
         /// Which.
         attempt: u32,
+        /// The event that recorded it.
+        seq: Seq,
         /// True where another would fail alike.
         permanent: bool,
         /// What failed.
@@ -25,7 +35,30 @@ pub enum RunFact {
         hint: String,
     },
     /// It gave its result.
-    Finished(Arc<RunOutcome>),
+    Finished {
+        /// The result.
+        outcome: Arc<RunOutcome>,
+        /// The event that recorded it.
+        seq: Seq,
+    },
+}
+
+impl RunFact {
+    /// What an event says of a run, and of which; none where it speaks of none.
+    pub fn of(entry: &Entry) -> Option<(Digest, Self)> {
+        let seq = entry.seq;
+        match &entry.event {
+            Event::RunStarted { run_key, attempt } => Some((*run_key, RunFact::Started { attempt: *attempt, seq })),
+            Event::RunFailed { run_key, attempt, permanent, reason, hint } => {
+                let (attempt, permanent, reason, hint) = (*attempt, *permanent, reason.clone(), hint.clone());
+                Some((*run_key, RunFact::Failed { attempt, seq, permanent, reason, hint }))
+            }
+            Event::RunFinished(outcome) => {
+                Some((outcome.run_key, RunFact::Finished { outcome: Arc::new(outcome.clone()), seq }))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// A revision that has its number.
@@ -37,6 +70,20 @@ pub struct Issued {
     pub content: Digest,
     /// Its recorded time.
     pub at: Millis,
+    /// The event that recorded it.
+    pub seq: Seq,
+    /// SeriesInstanceUID of the series that it reports on; none where it is withdrawn.
+    pub series_uid: Option<String>,
+}
+
+impl Issued {
+    /// What an event issues, and of which report; none where it issues nothing.
+    pub fn of(entry: &Entry) -> Option<(ReportKey, Self)> {
+        let Event::RevisionIssued { key, content, at, run, .. } = &entry.event else { return None };
+        let series_uid = run.as_ref().map(|run| run.series_uid.clone());
+        let issued = Issued { revision: key.revision, content: *content, at: *at, seq: entry.seq, series_uid };
+        Some((report_key(key), issued))
+    }
 }
 
 /// What happened to an object of a revision.

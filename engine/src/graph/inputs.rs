@@ -15,14 +15,17 @@ use timely::dataflow::Scope as Dataflow;
 
 pub use super::facts::{Issued, ObjectFact, RunFact, Tried};
 use super::{
+    collections::Collections,
     completeness::Directed,
-    group::{Epoch, Key, Row, Rows},
+    group::{Epoch, Key, Row},
     instances::{Arrivals, Arrived, Brought},
     sessions::{Input, Owner, Sessions},
+    taken_back::{self, Gone},
     versions::{Ruling, Rulings},
 };
 use crate::ledger::{
-    event::{Directive, Entry, Event, RevisionKey, Rules, Timer},
+    departures::Departures,
+    event::{Arrival, Because, Directive, Entry, Event, RevisionKey, Rules, Scope, Timer},
     patients::Visitors,
 };
 
@@ -35,45 +38,14 @@ pub type DeliveryKey = (Digest, String);
 /// One study and one tracking UID: what a verdict is about.
 pub type LesionKey = (String, String);
 
-/// The input collections.
-#[derive(Clone)]
-pub struct Collections<'scope> {
-    /// Instances that stand, by list of series.
-    pub arrived: Rows<'scope>,
-    /// What is kept and not used: bytes in quarantine, and those that came again and differ.
-    pub refused: Rows<'scope>,
-    /// The last orderly release of each series.
-    pub released: Rows<'scope>,
-    /// Timers that ran out, by series.
-    pub fired: Rows<'scope>,
-    /// What an operator last said of a series; nothing once it is released.
-    pub directed: Rows<'scope>,
-    /// The rules in force: one row, none before the first.
-    pub rules: Rows<'scope>,
-    /// Versions of the pipelines' rules that are in force, one row a pipeline.
-    pub rulings: Rows<'scope>,
-    /// What happened to runs.
-    pub runs: Rows<'scope>,
-    /// Revisions issued, by report.
-    pub issued: Rows<'scope>,
-    /// What happened to objects, by report.
-    pub objects: Rows<'scope>,
-    /// Deliveries under way.
-    pub tried: Rows<'scope>,
-    /// Deliveries that are done.
-    pub settled: Rows<'scope>,
-    /// What readers said of lesions: the newest, where it is not taken back.
-    pub verdicts: Rows<'scope>,
-    /// Studies that are too many to be a patient's visits, by patient.
-    pub alone: Rows<'scope>,
-}
-
 /// Where events enter. One worker of the graph feeds it; the others hold theirs and only advance it.
 pub struct Inputs {
     sessions: Sessions,
     arrivals: Arrivals,
     newest: Newest,
     visitors: Visitors,
+    departures: Departures,
+    gone: Gone,
 }
 
 /// What the replacing events said last.
@@ -108,25 +80,8 @@ impl Inputs {
     /// Makes the input collections of a dataflow.
     pub fn new<'scope>(scope: Dataflow<'scope, Epoch>) -> (Self, Collections<'scope>) {
         let (sessions, rows) = Sessions::new(scope);
-        let of = |input: Input| rows[input as usize].clone();
-        let collections = Collections {
-            arrived: of(Input::Arrived),
-            refused: of(Input::Refused),
-            released: of(Input::Released),
-            fired: of(Input::Fired),
-            directed: of(Input::Directed),
-            rules: of(Input::Rules),
-            rulings: of(Input::Rulings),
-            runs: of(Input::Runs),
-            issued: of(Input::Issued),
-            objects: of(Input::Objects),
-            tried: of(Input::Tried),
-            settled: of(Input::Settled),
-            verdicts: of(Input::Verdicts),
-            alone: of(Input::Alone),
-        };
-        let (arrivals, newest, visitors) = (Arrivals::default(), Newest::default(), Visitors::default());
-        (Inputs { sessions, arrivals, newest, visitors }, collections)
+        let (arrivals, newest, visitors, departures, gone) = Default::default();
+        (Inputs { sessions, arrivals, newest, visitors, departures, gone }, Collections::of(&rows))
     }
 
     /// Feeds one event into the epoch that is open, as part of what belongs to `owner`.
@@ -148,6 +103,8 @@ impl Inputs {
     pub fn forget(&mut self, owner: &Owner) {
         if let Owner::Study(study_uid) = owner {
             self.arrivals.forget(study_uid);
+            self.departures.forget(study_uid);
+            self.gone.forget(study_uid);
         }
         for (_, key, row) in self.sessions.forget(owner) {
             match (key, row) {
@@ -183,7 +140,13 @@ impl Inputs {
             self.sessions.put(place(&arrived), arrived.key(), Row::Arrived(arrived));
         }
         match &entry.event {
-            Event::InstanceReceived { facts, .. } => {
+            Event::InstanceReceived { facts, arrival, .. } => {
+                if *arrival == Arrival::New
+                    && let Some(patient) = self.departures.came(facts)
+                {
+                    let departed = Row::Departed(facts.study_uid.clone(), entry.seq);
+                    self.sessions.put(Input::Departed, Key::Patient(patient), departed);
+                }
                 if self.sessions.owner().is_none()
                     && let Some(patient) = self.visitors.note(facts)
                 {
@@ -195,16 +158,7 @@ impl Inputs {
             | Event::StudySealed { .. }
             | Event::StudyReopened { .. }
             | Event::SealsReviewed { .. } => {}
-            Event::InstanceWithdrawn { scope, .. } => {
-                let of_study = match self.sessions.owner() {
-                    Some(Owner::Study(study_uid)) => Some(study_uid.as_str()),
-                    Some(Owner::Site) => Some(""),
-                    Some(Owner::Run(_)) | None => None,
-                };
-                for arrived in self.arrivals.withdraw(scope, of_study) {
-                    self.sessions.take(place(&arrived), arrived.key(), Row::Arrived(arrived));
-                }
-            }
+            Event::InstanceWithdrawn { scope, because, .. } => self.withdraw(entry.seq, scope, *because),
             Event::AssociationReleased { series_uids, orderly, .. } => {
                 if *orderly {
                     series_uids.iter().for_each(|series_uid| self.release(series_uid, entry.seq));
@@ -222,18 +176,15 @@ impl Inputs {
                 self.sessions.put(Input::Rules, Key::All, Row::Rules(rules));
                 self.rule_anew();
             }
-            Event::RunStarted { run_key, attempt } => self.ran(*run_key, RunFact::Started(*attempt)),
-            Event::RunFailed { run_key, attempt, permanent, reason, hint } => {
-                let (reason, hint) = (reason.clone(), hint.clone());
-                let failed = RunFact::Failed { attempt: *attempt, permanent: *permanent, reason, hint };
-                self.ran(*run_key, failed);
+            Event::RunStarted { .. } | Event::RunFailed { .. } | Event::RunFinished(_) => {
+                if let Some((run_key, fact)) = RunFact::of(entry) {
+                    self.sessions.put(Input::Runs, Key::Run(run_key), Row::RunFact(Arc::new(fact)));
+                }
             }
-            Event::RunFinished(outcome) => {
-                self.ran(outcome.run_key, RunFact::Finished(Arc::new(outcome.clone())));
-            }
-            Event::RevisionIssued { key, content, at, .. } => {
-                let issued = Issued { revision: key.revision, content: *content, at: *at };
-                self.sessions.put(Input::Issued, Key::Report(report_key(key)), Row::Issued(issued));
+            Event::RevisionIssued { .. } => {
+                if let Some((report, issued)) = Issued::of(entry) {
+                    self.sessions.put(Input::Issued, Key::Report(report), Row::Issued(issued));
+                }
             }
             Event::ObjectEncoded { object, key, role, uid, bytes, .. } => {
                 let (revision, uid) = (key.revision, uid.clone());
@@ -285,8 +236,24 @@ impl Inputs {
         self.sessions.advance_to(epoch);
     }
 
-    fn ran(&mut self, run_key: Digest, fact: RunFact) {
-        self.sessions.put(Input::Runs, Key::Run(run_key), Row::RunFact(Arc::new(fact)));
+    fn withdraw(&mut self, seq: Seq, scope: &Scope, because: Option<Because>) {
+        let covered = self.arrivals.withdraw(scope, self.sessions.study());
+        let of = || covered.iter().map(AsRef::as_ref);
+        let studies = self.gone.note(scope, self.sessions.study(), of());
+        if let Some(because) = because {
+            for (study_uid, row) in taken_back::rows(seq, because, &studies, of()) {
+                self.sessions.put(Input::TakenBack, Key::Study(study_uid), row);
+            }
+            for study_uid in studies.iter().filter(|_| because.disowns()) {
+                for patient in self.departures.left(study_uid) {
+                    let departed = Row::Departed(study_uid.clone(), seq);
+                    self.sessions.put(Input::Departed, Key::Patient(patient.clone()), departed);
+                }
+            }
+        }
+        for arrived in covered {
+            self.sessions.take(place(&arrived), arrived.key(), Row::Arrived(arrived));
+        }
     }
 
     /// Replaces the versions that are no longer in force.

@@ -189,15 +189,27 @@ pub fn stage(refused: Rows<'_>) -> Rows<'_> {
     })
 }
 
-/// The same from the whole log.
-pub fn batch(arrived: &[Arc<Arrived>], withdrawn: &[(Scope, Seq)]) -> (Vec<Arc<Arrived>>, Vec<Fault>) {
-    let mut last: BTreeMap<&Scope, Seq> = BTreeMap::new();
+/// What stands, from the whole log.
+fn standing<'a>(arrived: &'a [Arc<Arrived>], withdrawn: &[(Scope, Seq)]) -> impl Iterator<Item = &'a Arc<Arrived>> {
+    let mut last: BTreeMap<Scope, Seq> = BTreeMap::new();
     for (scope, seq) in withdrawn {
-        let last = last.entry(scope).or_default();
+        let last = last.entry(scope.clone()).or_default();
         *last = (*last).max(*seq);
     }
-    let stands = |arrived: &&Arc<Arrived>| !arrived.scopes().any(|s| last.get(&s).is_some_and(|l| *l > arrived.seq));
-    let standing: Vec<_> = arrived.iter().filter(stands).cloned().collect();
+    let stands =
+        move |arrived: &&Arc<Arrived>| !arrived.scopes().any(|s| last.get(&s).is_some_and(|l| *l > arrived.seq));
+    arrived.iter().filter(stands)
+}
+
+/// What a withdrawal covers that is the next event of this log.
+pub(super) fn covered<'a>(arrived: &'a [Arc<Arrived>], withdrawn: &[(Scope, Seq)], scope: &Scope) -> Vec<&'a Arrived> {
+    let covers = |arrived: &&Arc<Arrived>| arrived.scopes().any(|named| named == *scope);
+    standing(arrived, withdrawn).filter(covers).map(AsRef::as_ref).collect()
+}
+
+/// The same from the whole log.
+pub fn batch(arrived: &[Arc<Arrived>], withdrawn: &[(Scope, Seq)]) -> (Vec<Arc<Arrived>>, Vec<Fault>) {
+    let standing: Vec<_> = standing(arrived, withdrawn).cloned().collect();
     let faults = standing.iter().filter_map(|arrived| arrived.fault()).collect();
     (standing, faults)
 }

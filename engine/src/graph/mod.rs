@@ -5,7 +5,7 @@
 //! random number, or sees a pixel.
 //!
 //! ```text
-//! arrivals, withdrawals -> instances -> series -> completeness -> matches -> choice -> runs -> findings -> timeline -> reports -> objects -> deliveries
+//! arrivals, withdrawals -> instances -> series -> completeness -> matches -> choice -> departed -> runs -> findings -> timeline -> reports -> objects -> deliveries
 //!                                                  releases, timers   rules           outcomes  verdicts   revisions  encodings  receipts
 //! ```
 
@@ -21,8 +21,10 @@ use timely::{
 };
 
 pub mod choice;
+mod collections;
 pub mod completeness;
 pub mod deliveries;
+pub mod departed;
 pub mod facts;
 pub mod findings;
 pub mod group;
@@ -36,6 +38,7 @@ mod rows;
 pub mod runs;
 pub mod series;
 mod sessions;
+pub mod taken_back;
 pub mod timeline;
 pub mod versions;
 
@@ -44,8 +47,9 @@ pub use sessions::Owner;
 pub use rows::{Changes, DeliveryToDo, Lesion, MOST_ATTEMPTS, ObjectToEncode, Output, RevisionToIssue, RunToDo};
 
 use self::{
+    collections::Collections,
     group::{Epoch, Key, Row, Rows, distinct, each},
-    inputs::{Collections, Inputs},
+    inputs::Inputs,
 };
 use crate::ledger::event::Entry;
 
@@ -76,13 +80,14 @@ fn stages<'scope>(from: Collections<'scope>) -> Rows<'scope> {
     let (judged, verdicts) = completeness::stage(series.clone(), evidence, from.rules.clone());
     let (applied, broken) = matches::stage(judged.clone(), from.rulings);
     let (choices, unusable) = choice::stage(judged, applied);
-    let (ended, runs) = runs::stage(choices.clone(), from.runs);
+    let left = departed::stage(choices.clone(), from.departed, from.alone.clone());
+    let (ended, runs) = runs::stage(choices.clone(), from.runs.concat(left));
     let (findings, judged) = findings::stage(choices.clone(), runs.clone(), from.verdicts);
     let visits = timeline::stage(choices.clone(), ended.clone(), judged.clone(), from.alone);
     let (reports, revisions) = reports::stage(
         choices,
         ended,
-        findings.concat(visits),
+        findings.concatenate([visits, taken_back::stage(from.issued.clone(), from.taken_back)]),
         from.issued.clone(),
         from.objects.clone(),
         from.rules.clone(),

@@ -13,16 +13,20 @@ use sulcus_operators::{
 use super::{
     choice,
     completeness::{self, Directed},
-    deliveries, findings,
+    deliveries, departed, findings,
+    group::Row,
     inputs::{DeliveryKey, Issued, LesionKey, ObjectFact, ReportKey, RunFact, Tried, finding, report_key},
     instances::{self, Arrived},
     matches, objects, reports,
     rows::Output,
-    runs, series, timeline,
+    runs, series,
+    taken_back::{self, Gone},
+    timeline,
     versions::{Ruling, Rulings},
 };
 use crate::ledger::{
-    event::{Directive, Entry, Event, Rules, Scope, TimerKind},
+    departures::Departures,
+    event::{Arrival, Directive, Entry, Event, Rules, Scope, TimerKind},
     patients::Visitors,
 };
 
@@ -44,6 +48,10 @@ struct Log {
     verdicts: BTreeMap<LesionKey, Finding>,
     visitors: Visitors,
     alone: BTreeSet<(PatientKey, String)>,
+    departures: Departures,
+    gone: Gone,
+    departed: Vec<(PatientKey, String, Seq)>,
+    taken_back: Vec<(String, Row)>,
 }
 
 impl Log {
@@ -58,12 +66,27 @@ impl Log {
 
     fn read_one(&mut self, entry: &Entry) {
         match entry.event.clone() {
-            Event::InstanceReceived { facts, .. } => {
+            Event::InstanceReceived { facts, arrival, .. } => {
+                if arrival == Arrival::New {
+                    let left = self.departures.came(&facts);
+                    self.departed.extend(left.map(|patient| (patient, facts.study_uid.clone(), entry.seq)));
+                }
                 let patient = self.visitors.note(&facts);
                 self.alone.extend(patient.map(|patient| (patient, facts.study_uid)));
             }
             Event::InstanceQuarantined { .. } => {}
-            Event::InstanceWithdrawn { scope, .. } => self.withdrawn.push((scope, entry.seq)),
+            Event::InstanceWithdrawn { scope, because, .. } => {
+                let covered = instances::covered(&self.arrived, &self.withdrawn, &scope);
+                let studies = self.gone.note(&scope, None, covered.iter().copied());
+                if let Some(because) = because {
+                    self.taken_back.extend(taken_back::rows(entry.seq, because, &studies, covered.into_iter()));
+                    for study_uid in studies.iter().filter(|_| because.disowns()) {
+                        let left = self.departures.left(study_uid).iter().cloned();
+                        self.departed.extend(left.map(|patient| (patient, study_uid.clone(), entry.seq)));
+                    }
+                }
+                self.withdrawn.push((scope, entry.seq));
+            }
             Event::AssociationReleased { series_uids, orderly: true, .. } => {
                 self.released.extend(series_uids.into_iter().map(|uid| (uid, entry.seq)));
             }
@@ -75,19 +98,15 @@ impl Log {
                 self.versions.read(entry.seq, &rules);
                 self.rules = Some(rules);
             }
-            Event::RunStarted { run_key, attempt } => {
-                self.runs.entry(run_key).or_default().insert(RunFact::Started(attempt));
+            Event::RunStarted { .. } | Event::RunFailed { .. } | Event::RunFinished(_) => {
+                if let Some((run_key, fact)) = RunFact::of(entry) {
+                    self.runs.entry(run_key).or_default().insert(fact);
+                }
             }
-            Event::RunFailed { run_key, attempt, permanent, reason, hint } => {
-                let failed = RunFact::Failed { attempt, permanent, reason, hint };
-                self.runs.entry(run_key).or_default().insert(failed);
-            }
-            Event::RunFinished(outcome) => {
-                self.runs.entry(outcome.run_key).or_default().insert(RunFact::Finished(Arc::new(outcome)));
-            }
-            Event::RevisionIssued { key, content, at, .. } => {
-                let issued = Issued { revision: key.revision, content, at };
-                self.issued.entry(report_key(&key)).or_default().insert(issued);
+            Event::RevisionIssued { .. } => {
+                if let Some((report, issued)) = Issued::of(entry) {
+                    self.issued.entry(report).or_default().insert(issued);
+                }
             }
             Event::ObjectEncoded { object, key, role, uid, bytes, .. } => {
                 let fact = ObjectFact::Encoded { revision: key.revision, role, object, uid, bytes };
@@ -143,13 +162,15 @@ pub fn outputs(entries: &[Entry]) -> BTreeSet<Output> {
     faults.extend(more);
     let (choices, more) = choice::batch(&judged, &applied);
     faults.extend(more);
-    let runs = runs::batch(&choices, &log.runs);
+    let left = departed::batch(&choices, &log.departed, &log.alone);
+    let runs = runs::batch(&choices, &log.runs, &left);
     log.verdicts.retain(|_, finding| finding.verdict != LesionVerdict::Open);
     let findings = findings::batch(&choices, &runs, &log.verdicts);
     faults.extend(findings.faults);
     let visits = timeline::batch(&choices, &runs, &findings.lesions, &log.alone);
-    let (reports, to_issue) =
-        reports::batch(&choices, &runs, &findings.findings, &visits, &log.issued, &log.objects, rules);
+    let taken_back = taken_back::batch(&log.issued, &log.taken_back);
+    let said = reports::Said { findings: &findings.findings, visits: &visits, taken_back: &taken_back };
+    let (reports, to_issue) = reports::batch(&choices, &runs, said, &log.issued, &log.objects, rules);
     faults.extend(runs.faults);
     let (to_encode, objects, more) = objects::batch(&reports, &log.issued, &log.objects, rules);
     faults.extend(more);

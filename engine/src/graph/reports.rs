@@ -21,12 +21,17 @@ use super::{
     objects::given_up,
     rows::{Output, RevisionToIssue},
     runs,
+    taken_back::{amended, is_disowned},
 };
 use crate::ledger::event::{RevisionKey, Rules};
 
 /// Why a report is withdrawn of whose study the pipeline takes no series; which of the two, the ledger tells
 /// (`lanes/withdrawal.rs`).
 pub const ABSENT: &str = "its series was withdrawn, or the rule does not take it any more";
+
+/// Why a report is withdrawn while its series waits for what follows from a withdrawal.
+pub const DISOWNED: &str =
+    "instances that it was made from are of another patient; what is left of the series will be reported again";
 
 /// A report as it should stand.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -62,6 +67,12 @@ fn wanted(key: &ReportKey, rows: &[&Row]) -> Option<Wanted> {
             .filter(|issued| issued.content == content)
             .find_map(|issued| facts().find_map(|fact| given_up(fact, issued.revision, Role::Segmentation)))
     };
+    // What follows from the same rows with other words or identities of lesions is another revision.
+    let again = rows.iter().find_map(|row| if let Row::Again(_, seq) = row { Some(*seq) } else { None });
+    let amend = |content: Digest| match (again, amended(rows)) {
+        (None, None) => content,
+        of => Digest::of_row("amended report", &(content, of)),
+    };
     let row = |status, run: Option<RunOrder>, demographics_digest, not_used: &[(String, String)]| {
         let ((study_uid, pipeline), not_used) = (key.clone(), not_used.to_vec());
         let doubts = Vec::new();
@@ -79,8 +90,10 @@ fn wanted(key: &ReportKey, rows: &[&Row]) -> Option<Wanted> {
         }
     };
     let withdrawn = |reason: String, not_used| row(ReportStatus::Withdrawn(reason), None, Digest::default(), not_used);
+    let is_disowned = is_disowned(issued(), rows);
     let mut row = match choice {
-        Some(Choice::Hold) => return None,
+        Some(Choice::Hold) if !is_disowned => return None,
+        Some(Choice::Hold) => withdrawn(DISOWNED.to_owned(), &[]),
         Some(Choice::Use { order, demographics_digest, not_used, doubts, .. })
             if rows.contains(&&Row::Done(key.clone(), order.run_key)) =>
         {
@@ -92,7 +105,7 @@ fn wanted(key: &ReportKey, rows: &[&Row]) -> Option<Wanted> {
             }));
             let visits = rows.iter().find_map(|row| if let Row::Visits(_, visits) = row { Some(visits) } else { None });
             made.visits.extend(visits.into_iter().flat_map(|visits| visits.iter().cloned()));
-            match unmade(content(&made)) {
+            match unmade(amend(content(&made))) {
                 None => made,
                 Some(reason) => withdrawn(format!("its segmentation could not be made: {reason}"), not_used),
             }
@@ -102,8 +115,14 @@ fn wanted(key: &ReportKey, rows: &[&Row]) -> Option<Wanted> {
             let reason = rows.iter().find_map(|row| match row {
                 Row::GivenUp(_, run_key, reason) if *run_key == order.run_key => Some(reason),
                 _ => None,
-            })?;
-            withdrawn(format!("what it was made from changed, and the new run failed: {reason}"), not_used)
+            });
+            match reason {
+                Some(reason) => {
+                    withdrawn(format!("what it was made from changed, and the new run failed: {reason}"), not_used)
+                }
+                None if is_disowned => withdrawn(DISOWNED.to_owned(), &[]),
+                None => return None,
+            }
         }
         Some(Choice::Gone { reason, not_used }) => {
             newest?;
@@ -114,7 +133,7 @@ fn wanted(key: &ReportKey, rows: &[&Row]) -> Option<Wanted> {
             withdrawn(ABSENT.to_owned(), &[])
         }
     };
-    row.content = content(&row);
+    row.content = amend(content(&row));
     let issue = match newest {
         Some(newest) if newest.content == row.content => None,
         newest => Some(newest.map_or(0, |newest| newest.revision).saturating_add(1)),
@@ -139,7 +158,8 @@ fn names(rules: &Rules) -> BTreeSet<String> {
     rules.pipelines.iter().map(|rule| rule.name.clone()).collect()
 }
 
-/// Reports as they should stand, and the revisions to issue. `said` is what readers and the patient's other visits say.
+/// Reports as they should stand, and the revisions to issue. `said` is what readers, the patient's other visits and
+/// whoever withdrew instances say.
 pub fn stage<'scope>(
     choices: Rows<'scope>,
     ended: Rows<'scope>,
@@ -191,12 +211,22 @@ pub fn stage<'scope>(
     (rows, told)
 }
 
+/// What is said of reports, beyond what their runs give.
+#[derive(Clone, Copy)]
+pub struct Said<'a> {
+    /// By readers.
+    pub findings: &'a BTreeMap<ReportKey, BTreeSet<Finding>>,
+    /// By the patient's visits.
+    pub visits: &'a BTreeMap<ReportKey, Vec<VisitRow>>,
+    /// By whoever withdrew instances.
+    pub taken_back: &'a BTreeMap<ReportKey, BTreeSet<Row>>,
+}
+
 /// The same from the whole log.
 pub fn batch(
     choices: &BTreeMap<ReportKey, Choice>,
     runs: &runs::Batch,
-    findings: &BTreeMap<ReportKey, BTreeSet<Finding>>,
-    visits: &BTreeMap<ReportKey, Vec<VisitRow>>,
+    said: Said<'_>,
     issued: &BTreeMap<ReportKey, BTreeSet<Issued>>,
     objects: &BTreeMap<ReportKey, BTreeSet<ObjectFact>>,
     rules: Option<&Rules>,
@@ -210,9 +240,11 @@ pub fn batch(
         rows.extend(runs.done.get(key).map(|run_key| Row::Done(key.clone(), *run_key)));
         let given_up = |(run_key, reason): &(Digest, String)| Row::GivenUp(key.clone(), *run_key, reason.clone());
         rows.extend(runs.given_up.get(key).map(given_up));
-        let findings = findings.get(key).into_iter().flatten().cloned();
+        rows.extend(runs.again.get(key).map(|seq| Row::Again(key.clone(), *seq)));
+        rows.extend(said.taken_back.get(key).into_iter().flatten().cloned());
+        let findings = said.findings.get(key).into_iter().flatten().cloned();
         rows.extend(findings.map(|finding| Row::Finding(Arc::new(finding))));
-        rows.extend(visits.get(key).map(|visits| Row::Visits(key.clone(), Arc::new(visits.clone()))));
+        rows.extend(said.visits.get(key).map(|visits| Row::Visits(key.clone(), Arc::new(visits.clone()))));
         rows.extend(objects.get(key).into_iter().flatten().cloned().map(|fact| Row::Object(Arc::new(fact))));
         rows.extend(issued.get(key).into_iter().flatten().cloned().map(Row::Issued));
         if let Some(report) = wanted(key, &rows.iter().collect::<Vec<_>>())

@@ -9,7 +9,7 @@ use std::{
 
 use sulcus_operators::{
     digest::Digest,
-    rows::{Fault, RunOrder, RunOutcome},
+    rows::{Fault, RunOrder, RunOutcome, Seq},
 };
 
 use super::{
@@ -22,33 +22,57 @@ use super::{
 /// What a wanted run is.
 enum Standing {
     ToDo(RunToDo),
-    Done(ReportKey, Arc<RunOutcome>),
+    /// With the event of the outcome, where that replaces one that does not count any more.
+    Done(ReportKey, Arc<RunOutcome>, Option<Seq>),
     Failed(Vec<ReportKey>, Digest, Fault),
 }
 
+/// The outcomes of a run, each with its event, and whether it counts: it was compared with no visit, or its attempt began
+/// after the last study left the patient, which was event `from`.
+fn outcomes<'a>(facts: &[&'a RunFact], from: Seq) -> Vec<(Seq, &'a Arc<RunOutcome>, bool)> {
+    let began = |end: Seq| {
+        let starts =
+            facts.iter().filter_map(|fact| if let RunFact::Started { seq, .. } = fact { Some(*seq) } else { None });
+        starts.filter(|seq| *seq < end).max().unwrap_or(0)
+    };
+    let outcomes = facts.iter().filter_map(|fact| match fact {
+        RunFact::Finished { outcome, seq } => {
+            Some((*seq, outcome, outcome.alignments.is_empty() || began(*seq) > from))
+        }
+        _ => None,
+    });
+    outcomes.collect()
+}
+
 fn standings(run_key: &Digest, rows: &[&Row], out: &mut Vec<Standing>) {
-    let facts = || rows.iter().filter_map(|row| if let Row::RunFact(fact) = row { Some(fact.as_ref()) } else { None });
+    let facts = rows.iter().filter_map(|row| if let Row::RunFact(fact) = row { Some(fact.as_ref()) } else { None });
+    let facts: Vec<&RunFact> = facts.collect();
     let wanted =
         || rows.iter().filter_map(|row| if let Row::Run(key, order) = row { Some((key, order)) } else { None });
     let Some(order) = wanted().map(|(_, order)| order).min() else { return };
-    let outcome = facts().filter_map(|fact| if let RunFact::Finished(outcome) = fact { Some(outcome) } else { None });
-    if let Some(outcome) = outcome.min() {
-        out.extend(wanted().map(|(key, _)| Standing::Done(key.clone(), Arc::clone(outcome))));
+    let from = rows.iter().filter_map(|row| if let Row::CountsFrom(seq) = row { Some(*seq) } else { None }).max();
+    let outcomes = outcomes(&facts, from.unwrap_or(0));
+    let replaces = outcomes.iter().any(|(_, _, counts)| !counts);
+    if let Some((seq, outcome, _)) = outcomes.iter().filter(|(_, _, counts)| *counts).max_by_key(|(seq, ..)| *seq) {
+        let again = replaces.then_some(*seq);
+        out.extend(wanted().map(|(key, _)| Standing::Done(key.clone(), Arc::clone(outcome), again)));
         return;
     }
+    // What was tried before an outcome was given up says nothing of the next one.
+    let tried_from = from.filter(|_| replaces).unwrap_or(0);
     let (mut attempts, mut failures) = (BTreeSet::new(), BTreeMap::new());
     let mut given_up = false;
-    for fact in facts() {
+    for fact in facts {
         match fact {
-            RunFact::Started(attempt) => {
+            RunFact::Started { attempt, seq } if *seq > tried_from => {
                 attempts.insert(*attempt);
             }
-            RunFact::Failed { attempt, permanent, reason, hint } => {
+            RunFact::Failed { attempt, seq, permanent, reason, hint } if *seq > tried_from => {
                 attempts.insert(*attempt);
                 given_up |= permanent;
                 failures.insert((*permanent, *attempt), (reason, hint));
             }
-            RunFact::Finished(_) => {}
+            _ => {}
         }
     }
     let last = attempts.last().copied().unwrap_or(0);
@@ -96,7 +120,7 @@ fn compared(outcome: &RunOutcome) -> BTreeSet<Digest> {
     outcome.alignments.iter().map(|alignment| alignment.run_key).collect()
 }
 
-/// The runs that `choices` want against what happened to them: those that are done or given up, and what is told of
+/// The runs that `choices` want against `facts`, what happened to them and from when on their outcomes count: those that are done or given up, and what is told of
 /// all.
 pub fn stage<'scope>(choices: Rows<'scope>, facts: Rows<'scope>) -> (Rows<'scope>, Rows<'scope>) {
     let wanted = each(choices, |key, row, out| {
@@ -120,7 +144,8 @@ pub fn stage<'scope>(choices: Rows<'scope>, facts: Rows<'scope>) -> (Rows<'scope
                     out.extend(wanted_by.into_iter().map(|key| Row::GivenUp(key, run_key, fault.reason.clone())));
                     out.push(Output::Fault(fault).into());
                 }
-                Standing::Done(key, outcome) => {
+                Standing::Done(key, outcome, again) => {
+                    out.extend(again.map(|seq| Row::Again(key.clone(), seq)));
                     let compared = compared(&outcome);
                     out.extend((!compared.is_empty()).then(|| Row::Compared(key.clone(), compared)));
                     out.extend(lesions(&key, &outcome).into_iter().map(|lesion| Row::Lesion(Arc::new(lesion))));
@@ -130,7 +155,7 @@ pub fn stage<'scope>(choices: Rows<'scope>, facts: Rows<'scope>) -> (Rows<'scope
         }
     });
     let done = each(standing.clone(), |_, row, out| {
-        if let Row::Done(key, _) | Row::GivenUp(key, ..) | Row::Compared(key, _) = &row {
+        if let Row::Done(key, _) | Row::GivenUp(key, ..) | Row::Compared(key, _) | Row::Again(key, _) = &row {
             out.push((Key::Report(key.clone()), row));
         }
     });
@@ -146,6 +171,8 @@ pub struct Batch {
     pub done: BTreeMap<ReportKey, Digest>,
     /// For each study and pipeline, the runs of other visits that the done one was compared with; none: it is left out.
     pub compared: BTreeMap<ReportKey, BTreeSet<Digest>>,
+    /// For each study and pipeline, the event of an outcome that replaces one which does not count any more.
+    pub again: BTreeMap<ReportKey, Seq>,
     /// For each study and pipeline, the wanted run that is given up, and why.
     pub given_up: BTreeMap<ReportKey, (Digest, String)>,
     /// Lesions of the runs that are wanted and done.
@@ -155,7 +182,11 @@ pub struct Batch {
 }
 
 /// The same from the whole log.
-pub fn batch(choices: &BTreeMap<ReportKey, Choice>, facts: &BTreeMap<Digest, BTreeSet<RunFact>>) -> Batch {
+pub fn batch(
+    choices: &BTreeMap<ReportKey, Choice>,
+    facts: &BTreeMap<Digest, BTreeSet<RunFact>>,
+    counts_from: &BTreeMap<Digest, Seq>,
+) -> Batch {
     let mut rows: BTreeMap<Digest, BTreeSet<Row>> = BTreeMap::new();
     for (key, choice) in choices {
         if let Choice::Use { order, .. } = choice {
@@ -165,6 +196,7 @@ pub fn batch(choices: &BTreeMap<ReportKey, Choice>, facts: &BTreeMap<Digest, BTr
     let (mut batch, mut standing) = (Batch::default(), Vec::new());
     for (run_key, rows) in &mut rows {
         rows.extend(facts.get(run_key).into_iter().flatten().cloned().map(|fact| Row::RunFact(Arc::new(fact))));
+        rows.extend(counts_from.get(run_key).map(|seq| Row::CountsFrom(*seq)));
         standings(run_key, &rows.iter().collect::<Vec<_>>(), &mut standing);
     }
     for standing in standing {
@@ -174,7 +206,8 @@ pub fn batch(choices: &BTreeMap<ReportKey, Choice>, facts: &BTreeMap<Digest, BTr
                 batch.given_up.extend(wanted_by.into_iter().map(|key| (key, (run_key, fault.reason.clone()))));
                 batch.faults.push(fault);
             }
-            Standing::Done(key, outcome) => {
+            Standing::Done(key, outcome, again) => {
+                batch.again.extend(again.map(|seq| (key.clone(), seq)));
                 batch.lesions.extend(lesions(&key, &outcome));
                 let compared = compared(&outcome);
                 if !compared.is_empty() {

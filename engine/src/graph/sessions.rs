@@ -26,11 +26,13 @@ pub(super) enum Input {
     Settled,
     Verdicts,
     Alone,
+    Departed,
+    TakenBack,
 }
 
 impl Input {
     /// All of them, each at its own place.
-    pub const ALL: [Input; 14] = [
+    pub const ALL: [Input; 16] = [
         Input::Arrived,
         Input::Refused,
         Input::Released,
@@ -45,6 +47,8 @@ impl Input {
         Input::Settled,
         Input::Verdicts,
         Input::Alone,
+        Input::Departed,
+        Input::TakenBack,
     ];
 }
 
@@ -84,6 +88,11 @@ impl Sessions {
     /// To whom it belongs.
     pub fn owner(&self) -> Option<&Owner> {
         self.owner.as_ref()
+    }
+
+    /// The study to which it belongs; an empty one where it belongs to none, nothing where it belongs to nobody.
+    pub fn study(&self) -> Option<&str> {
+        self.owner.as_ref().map(|owner| if let Owner::Study(study_uid) = owner { study_uid.as_str() } else { "" })
     }
 
     /// Puts a row into a collection.

@@ -6,16 +6,16 @@ use sulcus_operators::rows::{Millis, PatientKey, ReportStatus, Seq};
 
 use super::{
     child::Worker,
-    infer::{about, outcome, sources},
+    infer::{about, outcome, sources, unreadable},
     models::Models,
     order::{Cause, EncodeOrder, Failure, Order, Reply, StoredObject},
     port::{Port, Stopping},
-    withdrawal::Withdrawal,
+    withdrawal::{Withdrawal, told_of_another},
 };
 use crate::{
     graph::{ObjectToEncode, reports::ABSENT},
     ledger::{
-        event::{Entry, Event, RevisionKey},
+        event::{Because, Entry, Event, RevisionKey},
         read::Reader,
     },
 };
@@ -73,6 +73,9 @@ fn order(job: &ObjectToEncode, models: &Models, reader: &Reader) -> Result<Encod
         _ => None,
     });
     let withdrawal = Withdrawal::of(&of_study, &job.key, issued);
+    let patient = patient
+        .ok_or_else(|| Failure::input("the ledger holds no instance of the study", "run `sulcus ledger verify`"))?;
+    let of_another = told_of_another(reader, &of_study, &job.key, issued, &patient).map_err(unreadable)?;
     let mut row = job.row.clone();
     if row.status == ReportStatus::Withdrawn(ABSENT.to_owned()) {
         row.status = ReportStatus::Withdrawn(withdrawal.words());
@@ -85,9 +88,8 @@ fn order(job: &ObjectToEncode, models: &Models, reader: &Reader) -> Result<Encod
         at: job.at,
         objects: objects.collect(),
         several_patients: PatientKey::count(received.map(|(_, facts)| &facts.patient)) > 1,
-        because: withdrawal.because,
-        patient: patient
-            .ok_or_else(|| Failure::input("the ledger holds no instance of the study", "run `sulcus ledger verify`"))?,
+        because: withdrawal.because.max(of_another.then_some(Because::WrongPatient)),
+        patient,
         model,
         instances: sources(reader, &members)?,
     })

@@ -40,7 +40,8 @@ pub fn infer(
     let outcome = port.stop().until_cured(|| {
         let package = models.to_run(&job.order.model)?;
         let instances = sources(reader, &job.order.members)?;
-        let (earlier, visits) = (earlier(reader, job)?, visits(reader, job)?);
+        let counts = Counts::of(reader, job)?;
+        let (earlier, visits) = (earlier(reader, job, &counts)?, visits(reader, job, &counts)?);
         let order = Order::Run { order: job.order.clone(), package, instances, earlier, visits };
         worker.ask(&order, &mut |done, of| {
             tracing::debug!(run = run_key.short(), done, of, "tiles");
@@ -69,10 +70,9 @@ fn failed(job: &RunToDo, failure: Failure) -> Event {
 
 /// What the reports that want the run said before: the newest runs, without this one. What was said while the series was
 /// another patient's has no part in this one's lesions: their identities may be those of his visits.
-fn earlier(reader: &Reader, job: &RunToDo) -> Result<Vec<EarlierRun>, Failure> {
+fn earlier(reader: &Reader, job: &RunToDo, counts: &Counts) -> Result<Vec<EarlierRun>, Failure> {
     let studies: BTreeSet<&str> = job.wanted_by.iter().map(|(study_uid, _)| study_uid.as_str()).collect();
-    let first: Vec<Seq> = job.order.members.iter().copied().take(1).collect();
-    let own = reader.instances(&first).map_err(unreadable)?.into_iter().next().map(|(facts, _)| facts.patient);
+    let own = first(reader, job)?.map(|facts| facts.patient);
     // The newest revision of each run and series.
     let mut reported: BTreeMap<ReportedRun, Seq> = BTreeMap::new();
     for study_uid in studies {
@@ -103,20 +103,55 @@ fn earlier(reader: &Reader, job: &RunToDo) -> Result<Vec<EarlierRun>, Failure> {
         let same_series = run.series_uid == job.order.series_uid;
         if let Some(known) = earlier.iter_mut().find(|known| known.outcome.run_key == run.run_key) {
             known.same_series |= same_series;
-        } else if let Some(outcome) = outcome(reader, &run.run_key)? {
+        } else if let Some(outcome) = counts.outcome(reader, &run.run_key)? {
             earlier.push(EarlierRun { outcome, same_series });
         }
     }
     Ok(earlier)
 }
 
-/// What a run gave; none where it never ended well.
+/// What the header of a run's first instance says.
+pub(super) fn first(reader: &Reader, job: &RunToDo) -> Result<Option<InstanceFacts>, Failure> {
+    let first: Vec<Seq> = job.order.members.iter().copied().take(1).collect();
+    Ok(reader.instances(&first).map_err(unreadable)?.into_iter().next().map(|(facts, _)| facts))
+}
+
+/// What a run gave last; none where it never ended well.
 pub fn outcome(reader: &Reader, run_key: &Digest) -> Result<Option<RunOutcome>, Failure> {
-    let entries = about(reader, &run_key.to_string())?;
-    Ok(entries.into_iter().rev().find_map(|entry| match entry.event {
-        Event::RunFinished(outcome) => Some(outcome),
-        _ => None,
-    }))
+    Ok(ended(reader, run_key)?.map(|(_, outcome)| outcome))
+}
+
+/// What a run gave last, and the event of that attempt's start.
+fn ended(reader: &Reader, run_key: &Digest) -> Result<Option<(Seq, RunOutcome)>, Failure> {
+    let (mut began, mut ended) = (0, None);
+    for entry in about(reader, &run_key.to_string())? {
+        match entry.event {
+            Event::RunStarted { .. } => began = entry.seq,
+            Event::RunFinished(outcome) => ended = Some((began, outcome)),
+            _ => {}
+        }
+    }
+    Ok(ended)
+}
+
+/// From when on outcomes of the patient's runs count that were compared with visits (`graph::departed`).
+pub(super) struct Counts(Seq);
+
+impl Counts {
+    pub fn of(reader: &Reader, job: &RunToDo) -> Result<Self, Failure> {
+        let departures = match first(reader, job)? {
+            Some(facts) => reader.departures(&facts.patient).map_err(unreadable)?,
+            None => BTreeMap::new(),
+        };
+        let of_others = departures.iter().filter(|(study_uid, _)| **study_uid != job.order.study_uid);
+        Ok(Counts(of_others.map(|(_, seq)| *seq).max().unwrap_or(0)))
+    }
+
+    /// What a run gave, where its lesions have no identities of a study that was not the patient's.
+    pub fn outcome(&self, reader: &Reader, run_key: &Digest) -> Result<Option<RunOutcome>, Failure> {
+        let counts = |(began, outcome): &(Seq, RunOutcome)| outcome.alignments.is_empty() || *began > self.0;
+        Ok(ended(reader, run_key)?.filter(counts).map(|(_, outcome)| outcome))
+    }
 }
 
 /// What the ledger says of a UID or a digest.
@@ -124,7 +159,7 @@ pub fn about(reader: &Reader, key: &str) -> Result<Vec<Entry>, Failure> {
     reader.entries_about(key, usize::MAX).map_err(unreadable)
 }
 
-fn unreadable(error: LedgerError) -> Failure {
+pub(super) fn unreadable(error: LedgerError) -> Failure {
     Failure::surroundings(format!("the ledger cannot be read: {error}"), "run `sulcus ledger verify`")
 }
 

@@ -3,19 +3,20 @@
 //!
 //! Whichever visit is run second takes over the first one's identities, whatever their dates. A patient without an id
 //! has no other visits, nor has a study that is one too many to be one (`ledger::patients`). A report that was taken back,
-//! and a study whose id was corrected since, give none.
+//! a study whose id was corrected since, and one that is to be run again since it was compared with such a study, give
+//! none.
 
 use std::collections::BTreeSet;
 
 use sulcus_operators::rows::{InstanceFacts, PatientKey};
 
 use super::{
-    infer::{outcome, source},
+    infer::{Counts, first, source, unreadable},
     order::{EarlierVisit, Failure},
 };
 use crate::{
     graph::RunToDo,
-    ledger::{LedgerError, patients::PatientStudy, read::Reader},
+    ledger::{patients::PatientStudy, read::Reader},
 };
 
 /// How many visits a run's lesions are compared with.
@@ -24,14 +25,8 @@ const MOST_VISITS: usize = 4;
 const MOST_LOOKED_AT: usize = 32;
 
 /// The visits that the lesions of a run are compared with.
-pub fn visits(reader: &Reader, job: &RunToDo) -> Result<Vec<EarlierVisit>, Failure> {
-    let unreadable = |error: LedgerError| {
-        Failure::surroundings(format!("the ledger cannot be read: {error}"), "run `sulcus ledger verify`")
-    };
-    let first: Vec<_> = job.order.members.iter().copied().take(1).collect();
-    let Some((facts, _)) = reader.instances(&first).map_err(unreadable)?.into_iter().next() else {
-        return Ok(Vec::new());
-    };
+pub(super) fn visits(reader: &Reader, job: &RunToDo, counts: &Counts) -> Result<Vec<EarlierVisit>, Failure> {
+    let Some(facts) = first(reader, job)? else { return Ok(Vec::new()) };
     let own: BTreeSet<&str> = job.wanted_by.iter().map(|(study_uid, _)| study_uid.as_str()).collect();
     let mut studies = reader.studies_of(&facts.patient).map_err(unreadable)?;
     if !studies.iter().any(|study| study.study_uid == facts.study_uid) {
@@ -46,7 +41,7 @@ pub fn visits(reader: &Reader, job: &RunToDo) -> Result<Vec<EarlierVisit>, Failu
         if visits.len() == MOST_VISITS {
             break;
         }
-        visits.extend(visit(reader, job, &facts.patient, study, &unreadable)?);
+        visits.extend(visit(reader, job, &facts.patient, study, counts)?);
     }
     Ok(visits)
 }
@@ -57,7 +52,7 @@ fn visit(
     job: &RunToDo,
     patient: &PatientKey,
     study: PatientStudy,
-    unreadable: &dyn Fn(LedgerError) -> Failure,
+    counts: &Counts,
 ) -> Result<Option<EarlierVisit>, Failure> {
     let PatientStudy { study_uid, study_date } = study;
     let same_pipeline = |pipeline: &String| job.wanted_by.iter().any(|(_, wanted)| wanted == pipeline);
@@ -72,7 +67,7 @@ fn visit(
     if instances.is_empty() || !instances.iter().all(|(facts, _)| stands(facts)) {
         return Ok(None);
     }
-    let Some(outcome) = outcome(reader, &run.run_key)?.filter(|outcome| !outcome.lesions.is_empty()) else {
+    let Some(outcome) = counts.outcome(reader, &run.run_key)?.filter(|outcome| !outcome.lesions.is_empty()) else {
         return Ok(None);
     };
     let instances = instances.into_iter().map(source).collect();

@@ -9,7 +9,7 @@ use sulcus_operators::{
 use super::*;
 use crate::{
     ledger::{
-        event::{Event, ReportedRun, RevisionKey, Scope, SpoolPlace},
+        event::{Because, Event, ReportedRun, RevisionKey, Scope, SpoolPlace},
         patients::MOST_STUDIES,
         store::Ledger,
     },
@@ -47,6 +47,11 @@ impl Site {
     }
 
     fn report(&mut self, study: u32, pipeline: &str, lesions: bool) {
+        self.report_compared(study, pipeline, lesions, None);
+    }
+
+    /// Reports a run that was compared with another study's.
+    fn report_compared(&mut self, study: u32, pipeline: &str, lesions: bool, with: Option<u32>) {
         let run_key = Digest::of(&study.to_le_bytes());
         let lesions = serde_json::json!(if lesions {
             vec![serde_json::json!({
@@ -59,11 +64,16 @@ impl Site {
         });
         let outcome: RunOutcome = serde_json::from_value(serde_json::json!({
             "run_key": run_key, "mask": run_key, "size": [1, 1, 1], "spacing_um": [1, 1, 1], "intensity_scale": "",
-            "notes": [], "lesions": lesions
+            "notes": [], "lesions": lesions, "alignments": with.map(|with| serde_json::json!({
+                "study_uid": format!("1.9.{with}"), "run_key": Digest::of(&with.to_le_bytes()),
+                "transform": {"rotation_e9": [[0, 0, 0], [0, 0, 0], [0, 0, 0]], "shift_nm": [0, 0, 0]},
+                "similarity_permille": 1, "overlap_permille": 1
+            })).into_iter().collect::<Vec<_>>()
         }))
         .unwrap();
         let run = Some(ReportedRun { run_key, series_uid: format!("1.2.3.{study}") });
-        self.ledger.append(&[Event::RunFinished(outcome), revision(study, pipeline, 1, run)], 1).unwrap();
+        let started = Event::RunStarted { run_key, attempt: 1 };
+        self.ledger.append(&[started, Event::RunFinished(outcome), revision(study, pipeline, 1, run)], 1).unwrap();
     }
 
     /// Studies of the visits that a run of pipeline `lesions` on the series of `study` is compared with.
@@ -79,7 +89,7 @@ impl Site {
         };
         let job = RunToDo { order, attempt: 1, wanted_by: vec![(study_uid, "lesions".to_owned())] };
         let reader = Reader::open(&self.folder.path().join("ledger.sqlite")).unwrap();
-        let visits = visits(&reader, &job).unwrap();
+        let visits = visits(&reader, &job, &Counts::of(&reader, &job).unwrap()).unwrap();
         assert!(visits.iter().all(|visit| visit.instances.len() == 1));
         visits.into_iter().map(|visit| visit.study_uid).collect()
     }
@@ -149,6 +159,37 @@ fn a_study_that_is_one_too_many_to_be_a_visit_is_compared_with_none() {
     let beyond = site.receive(most + 1, "P1", "20260103");
     assert_eq!(site.visits_of(most, last), ["1.9.1"]);
     assert_eq!(site.visits_of(most + 1, beyond), Vec::<String>::new());
+}
+
+#[test]
+fn what_was_compared_with_another_patients_study_is_a_visit_only_once_it_is_run_again() {
+    let mut site = Site::new();
+    for study in [1, 2, 3] {
+        site.receive(study, "P1", "20260101");
+    }
+    site.report(1, "lesions", true);
+    site.report_compared(2, "lesions", true, Some(1));
+    site.report(3, "lesions", true);
+    let new = site.receive(9, "P1", "20260102");
+    assert_eq!(site.visits_of(9, new), ["1.9.1", "1.9.2", "1.9.3"]);
+    let withdrawn = |because| Event::InstanceWithdrawn {
+        scope: Scope::Study("1.9.1".into()),
+        reason: "test".into(),
+        because: Some(because),
+    };
+    site.ledger.append(&[withdrawn(Because::Quality)], 1).unwrap();
+    assert_eq!(site.visits_of(9, new), ["1.9.2", "1.9.3"]);
+    site.ledger.append(&[withdrawn(Because::WrongPatient)], 1).unwrap();
+    assert_eq!(site.visits_of(9, new), ["1.9.3"]);
+    site.report_compared(2, "lesions", true, Some(3));
+    assert_eq!(site.visits_of(9, new), ["1.9.2", "1.9.3"]);
+
+    let corrected =
+        Event::InstanceWithdrawn { scope: Scope::Study("1.9.3".into()), reason: "test".into(), because: None };
+    site.ledger.append(&[corrected], 1).unwrap();
+    assert_eq!(site.visits_of(9, new), ["1.9.2"]);
+    site.receive(3, "P2", "20260101");
+    assert_eq!(site.visits_of(9, new), Vec::<String>::new(), "it was compared with what is another patient's now");
 }
 
 #[test]

@@ -76,3 +76,23 @@ fn the_weightiest_reason_counts_for_all_that_was_made_and_the_newest_is_said() {
         ("its series was withdrawn: it is too poor to be used".into(), Some(Because::WrongPatient))
     );
 }
+
+#[test]
+fn what_is_withdrawn_while_its_run_is_under_way_is_told_with_its_kind() {
+    let wrong = withdrawn(series(1), Some(Because::WrongPatient));
+    let events = vec![received(1), wrong, issued("a", 1, Some(1)), issued("a", 2, None)];
+    let expected = ("its series was withdrawn: it is of another patient".to_owned(), Some(Because::WrongPatient));
+    assert_eq!(told(events), expected);
+}
+
+#[test]
+fn a_kind_that_is_said_once_the_instances_are_gone_counts() {
+    let gone = vec![received(1), issued("a", 1, Some(1)), withdrawn(series(1), None), issued("a", 2, None)];
+    let later = |scope, because| told([gone.clone(), vec![withdrawn(scope, because), issued("a", 3, None)]].concat());
+    let wrong = Some(Because::WrongPatient);
+    let expected = ("its series was withdrawn: it is of another patient".to_owned(), wrong);
+    assert_eq!(later(Scope::Study("1.2.3".into()), wrong), expected);
+    assert_eq!(later(series(1), wrong), expected);
+    assert_eq!(later(series(2), wrong), ("its series was withdrawn".into(), None));
+    assert_eq!(later(series(1), None), ("its series was withdrawn".into(), None));
+}

@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(rows(&reader, 0), expected);
         drop((reader, ledger));
         let database = rusqlite::Connection::open(&file).unwrap();
-        database.execute_batch("DROP TABLE cohort; PRAGMA user_version = 3").unwrap();
+        database.execute_batch("DROP TABLE cohort; DROP INDEX patients_study; PRAGMA user_version = 3").unwrap();
         drop(database);
         drop(Ledger::create_or_open(&file).unwrap());
         assert_eq!(rows(&Reader::open(&file).unwrap(), 0), expected);

@@ -18,7 +18,8 @@ fn a_ledger_of_an_earlier_version_is_brought_to_this_one_with_all_its_events() {
                      DELETE FROM concerns WHERE key = '*' OR (key = '1.2.3' AND seq = 4); PRAGMA user_version = 1";
     is_migrated(1, version_1);
     is_migrated(2, "DROP TABLE patients; DROP TABLE cohort; PRAGMA user_version = 2");
-    is_migrated(3, "DROP TABLE cohort; PRAGMA user_version = 3");
+    is_migrated(3, "DROP TABLE cohort; DROP INDEX patients_study; PRAGMA user_version = 3");
+    is_migrated(4, "DROP INDEX patients_study; PRAGMA user_version = 4");
 }
 
 /// `downgrade` makes a ledger of version `version` of one of this version.
@@ -101,7 +102,7 @@ fn the_first_64_studies_of_a_patient_are_his_visits_and_later_ones_stand_alone()
     change(
         &place.ledger(),
         "INSERT INTO patients SELECT issuer, id, '1.2.65', '' FROM patients LIMIT 1;
-                  DROP TABLE cohort; PRAGMA user_version = 3",
+                  DROP TABLE cohort; DROP INDEX patients_study; PRAGMA user_version = 3",
     );
     drop(Ledger::create_or_open(&place.ledger()).unwrap());
     assert!(visits().len() == MOST_STUDIES && !visits().contains(&alone[0]));

@@ -6,6 +6,7 @@
 
 pub mod cohort;
 pub mod commitments;
+pub mod departures;
 pub mod event;
 pub mod history;
 mod names;

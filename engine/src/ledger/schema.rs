@@ -16,7 +16,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::{LedgerError, cohort::note_all as note_cohort, patients::note_all as note_patients, studies::note_all};
 
 /// What `user_version` says.
-pub const VERSION: i64 = 4;
+pub const VERSION: i64 = 5;
 /// What `application_id` says: "SULC".
 const APPLICATION: i64 = 0x53_55_4c_43;
 
@@ -62,6 +62,9 @@ CREATE TABLE cohort (
 CREATE INDEX cohort_seq ON cohort (seq);
 ";
 
+/// What version 5 added.
+const DEPARTURES: &str = "CREATE INDEX patients_study ON patients (study_uid);";
+
 /// Opens for writing; makes the tables in a new file, migrates an older one.
 pub fn open_or_create(path: &Path) -> Result<Connection, LedgerError> {
     let mut connection = Connection::open(path)?;
@@ -101,6 +104,7 @@ fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
         transaction.execute_batch(STUDIES)?;
         transaction.execute_batch(PATIENTS)?;
         transaction.execute_batch(COHORT)?;
+        transaction.execute_batch(DEPARTURES)?;
         transaction.pragma_update(None, "application_id", APPLICATION)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;
@@ -123,10 +127,13 @@ fn migrate(connection: &mut Connection, found: i64) -> Result<(), LedgerError> {
     if found < 3 {
         transaction.execute_batch(PATIENTS)?;
     }
-    transaction.execute_batch(COHORT)?;
+    if found < 4 {
+        transaction.execute_batch(COHORT)?;
+    }
+    transaction.execute_batch(DEPARTURES)?;
     if found < 2 {
         note_all(&transaction)?;
-    } else {
+    } else if found < 4 {
         // Version 3 noted any number of studies of a patient.
         note_patients(&transaction)?;
         note_cohort(&transaction)?;

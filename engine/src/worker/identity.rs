@@ -49,8 +49,11 @@ pub(super) fn keep_identities(
 ) -> Kept {
     let new = Found { labels, affine_nm: affine_nm(&volume.grid), lesions: &lesions };
     let mut followed = Followed::new();
-    let mut notes = within_study(results, volume, &new, before.runs, &mut followed);
-    let mut alignments = Vec::new();
+    let (mut notes, mut alignments) = within_study(results, volume, &new, before.runs, &mut followed);
+    if followed.len() < lesions.len() {
+        // What is new is compared with the visits anew.
+        alignments.clear();
+    }
     for visit in before.visits {
         if followed.len() == lesions.len() {
             break;
@@ -71,15 +74,16 @@ pub(super) fn keep_identities(
     Kept { lesions, notes, alignments }
 }
 
-/// Follows the runs of the same study; says with which the lesions could not be compared.
+/// Follows the runs of the same study. Says with which the lesions could not be compared, and with which visits those
+/// were that they are: they lay in this patient space.
 fn within_study(
     results: &ResultsStore,
     volume: &Volume,
     new: &Found<'_>,
     runs: &[EarlierRun],
     followed: &mut Followed,
-) -> Vec<String> {
-    let mut lost = Vec::new();
+) -> (Vec<String>, Vec<Alignment>) {
+    let (mut lost, mut alignments) = (Vec::new(), Vec::<Alignment>::new());
     for EarlierRun { outcome, same_series } in runs {
         if followed.len() == new.lesions.len() {
             break;
@@ -90,7 +94,13 @@ fn within_study(
             continue;
         }
         match load_labels(results, outcome) {
-            Ok(labels) => follow(new, &found(outcome, labels.view()), followed),
+            Ok(labels) => {
+                let before = followed.len();
+                follow(new, &found(outcome, labels.view()), followed);
+                let known = |alignment: &&Alignment| alignments.iter().all(|known| known.run_key != alignment.run_key);
+                let others: Vec<Alignment> = outcome.alignments.iter().filter(known).cloned().collect();
+                alignments.extend(others.into_iter().filter(|_| followed.len() > before));
+            }
             Err(failure) => {
                 tracing::warn!(run = outcome.run_key.short(), reason = failure.reason, "lesions not compared");
                 lost.push(format!(
@@ -101,7 +111,7 @@ fn within_study(
             }
         }
     }
-    lost
+    (lost, alignments)
 }
 
 fn found<'a>(outcome: &'a RunOutcome, labels: ArrayView3<'a, u16>) -> Found<'a> {

@@ -5,6 +5,7 @@ use ndarray::Array3;
 use sulcus_operators::{
     digest::Digest,
     phantom::{Field, Motion, Phantom, PhantomSpec, Sequence, TrueLesion, Visit},
+    registration::{Aligned, Rigid},
     rows::RunOutcome,
     volume::Grid,
 };
@@ -42,15 +43,12 @@ fn lesion(tracking_uid: &str) -> LesionRow {
     }
 }
 
-#[test]
-fn only_a_run_in_the_same_patient_space_gives_its_identities() {
-    let folder = tempfile::tempdir().unwrap();
-    let results = ResultsStore::open(folder.path()).unwrap();
-    let labels = Array3::from_elem([2, 2, 2], 1u16);
-    let outcome = RunOutcome {
+/// With one lesion, `2.25.1`.
+fn earlier_outcome() -> RunOutcome {
+    RunOutcome {
         probability: None,
         run_key: Digest::of(b"earlier"),
-        mask: store_labels(&results, &labels).unwrap(),
+        mask: Digest::default(),
         size: [2; 3],
         spacing_um: [1000; 3],
         affine_nm: affine_nm(&volume().grid),
@@ -60,7 +58,15 @@ fn only_a_run_in_the_same_patient_space_gives_its_identities() {
         lesions: vec![lesion("2.25.1")],
         alignments: Vec::new(),
         domain: None,
-    };
+    }
+}
+
+#[test]
+fn only_a_run_in_the_same_patient_space_gives_its_identities() {
+    let folder = tempfile::tempdir().unwrap();
+    let results = ResultsStore::open(folder.path()).unwrap();
+    let labels = Array3::from_elem([2, 2, 2], 1u16);
+    let outcome = RunOutcome { mask: store_labels(&results, &labels).unwrap(), ..earlier_outcome() };
     let kept = |volume: &Volume, outcome: &RunOutcome, same_series| {
         let earlier = [EarlierRun { outcome: outcome.clone(), same_series }];
         let before = Before { runs: &earlier, visits: &[], volume: &mut |_| panic!("no visit is asked for") };
@@ -79,6 +85,32 @@ fn only_a_run_in_the_same_patient_space_gives_its_identities() {
 
     let lost = RunOutcome { mask: Digest::of(b"lost"), ..outcome };
     assert_eq!(kept(&volume(), &lost, true), ("2.25.2".to_owned(), 1), "a lost label map is said, and no failure");
+}
+
+#[test]
+fn a_rerun_whose_lesions_are_all_known_is_compared_with_the_visits_that_they_were_compared_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let results = ResultsStore::open(folder.path()).unwrap();
+    let labels = Array3::from_shape_fn([2, 2, 2], |(z, _, _)| z as u16 + 1);
+    let aligned = Aligned {
+        motion: Rigid { rotation: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], shift_mm: [0.0; 3] },
+        similarity_permille: 900,
+        overlap_permille: 900,
+    };
+    let with = Alignment::new("1.9", Digest::of(b"visit"), &aligned);
+    let outcome = RunOutcome {
+        mask: store_labels(&results, &Array3::from_elem([2, 2, 2], 1u16)).unwrap(),
+        alignments: vec![with.clone()],
+        ..earlier_outcome()
+    };
+    let runs = [EarlierRun { outcome, same_series: true }];
+    let kept = |lesions: Vec<LesionRow>| {
+        let before = Before { runs: &runs, visits: &[], volume: &mut |_| panic!("no visit is asked for") };
+        keep_identities(&results, &volume(), labels.view(), lesions, before).alignments
+    };
+    assert_eq!(kept(vec![lesion("2.25.2")]), vec![with]);
+    let second = LesionRow { label: 2, ..lesion("2.25.3") };
+    assert_eq!(kept(vec![lesion("2.25.2"), second]), vec![], "one of them is new, and nobody compared it");
 }
 
 /// A phantom's image as a volume, its lesions as a run's outcome with tracking UIDs `2.25.RUN.LABEL`.

@@ -18,3 +18,4 @@ mod site;
 mod verdicts;
 mod versions;
 mod visits;
+mod wrong_patient;

@@ -83,11 +83,19 @@ impl Log<'_> {
         }
     }
 
+    /// The studies that an event of the log belonged to when it was recorded: a withdrawal is of none that came later.
+    fn of_entry(&self, entry: &Entry) -> BTreeSet<String> {
+        match &entry.event {
+            Event::InstanceWithdrawn { .. } => Log(&self.0[..entry.seq as usize]).of(&entry.event),
+            event => self.of(event),
+        }
+    }
+
     /// What a start would read.
     fn open_at(&self) -> OpenAt {
         let mut open: BTreeMap<String, (Seq, bool)> = BTreeMap::new();
         for entry in self.0 {
-            for study in self.of(&entry.event) {
+            for study in self.of_entry(entry) {
                 match &entry.event {
                     Event::StudySealed { as_of, .. } => {
                         if let Some((touched, sealed)) = open.get_mut(&study) {
@@ -128,7 +136,7 @@ impl History for Log<'_> {
     }
 
     fn about_study(&self, study_uid: &str, before: Seq) -> Result<Vec<Entry>, LedgerError> {
-        let about = |entry: &&Entry| entry.seq < before && self.of(&entry.event).contains(study_uid);
+        let about = |entry: &&Entry| entry.seq < before && self.of_entry(entry).contains(study_uid);
         Ok(self.0.iter().filter(about).cloned().collect())
     }
 

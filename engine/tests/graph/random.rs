@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use sulcus_config::AppliesTo;
 use sulcus_engine::{
     graph::{Output, Sink, build, drain, oracle},
-    ledger::event::{Directive, Entry, Event, Rules, Scope},
+    ledger::event::{Because, Directive, Entry, Event, Rules, Scope},
 };
 use sulcus_operators::{
     digest::Digest,
@@ -27,7 +27,8 @@ enum Step {
         patient: u8,
     },
     Quarantine(u8),
-    Withdraw(u8, u8, u8),
+    /// Study, series, how much of it, and why.
+    Withdraw(u8, u8, u8, Option<Because>),
     Release(u8, u8, bool),
     Fire(usize),
     /// Which variant of the rules, and what it applies to.
@@ -57,6 +58,10 @@ fn end() -> impl Strategy<Value = End> {
     prop_oneof![6 => Just(End::Done), 2 => Just(End::Failed), 1 => Just(End::Permanent), 2 => Just(End::Died)]
 }
 
+fn because() -> impl Strategy<Value = Option<Because>> {
+    prop_oneof![2 => Just(None), 1 => Just(Some(Because::Quality)), 2 => Just(Some(Because::WrongPatient))]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let version = prop_oneof![9 => Just(0u8), 1 => Just(1)];
     let patient = prop_oneof![15 => Just(0u8), 1 => Just(1)];
@@ -64,7 +69,8 @@ fn step() -> impl Strategy<Value = Step> {
         30 => (0..2u8, 0..6u8, 1..=5i64, version, patient)
             .prop_map(|(study, series, number, version, patient)| Step::Slice { study, series, number, version, patient }),
         1 => (0..3u8).prop_map(Step::Quarantine),
-        4 => (0..2u8, 0..6u8, 0..8u8).prop_map(|(study, series, what)| Step::Withdraw(study, series, what)),
+        4 => (0..2u8, 0..6u8, 0..8u8, because())
+            .prop_map(|(study, series, what, because)| Step::Withdraw(study, series, what, because)),
         6 => (0..2u8, 0..6u8, any::<bool>()).prop_map(|(study, series, orderly)| Step::Release(study, series, orderly)),
         14 => (0..32usize).prop_map(Step::Fire),
         4 => (0..11u8, 0..4u8).prop_map(|(of, applies_to)| Step::Rules(of, applies_to)),
@@ -142,10 +148,13 @@ fn play(site: &mut Site, step: Step) {
             site.slice(&slice(study, series, number, version, patient));
         }
         Step::Quarantine(what) => site.quarantine(&format!("{}.{what}", series_uid(0, 0))),
-        Step::Withdraw(study, _, 0) => site.withdraw(Scope::Study(study_uid(study))),
-        Step::Withdraw(study, series, 1..=2) => site.withdraw(Scope::Series(series_uid(study, series))),
-        Step::Withdraw(study, series, number) => {
-            site.withdraw(Scope::Instance(format!("{}.{}", series_uid(study, series), number - 2)));
+        Step::Withdraw(study, series, what, because) => {
+            let scope = match what {
+                0 => Scope::Study(study_uid(study)),
+                1..=2 => Scope::Series(series_uid(study, series)),
+                number => Scope::Instance(format!("{}.{}", series_uid(study, series), number - 2)),
+            };
+            site.withdraw_because(scope, because);
         }
         Step::Release(study, series, orderly) => {
             site.release(vec![series_uid(study, series), series_uid(study, (series + 1) % 6)], orderly);
@@ -243,7 +252,7 @@ fn play(site: &mut Site, step: Step) {
 }
 
 fn written(steps: Vec<Step>) -> Site {
-    let mut site = Site::with_rules();
+    let mut site = Site::that_compares();
     steps.into_iter().for_each(|step| play(&mut site, step));
     site.close();
     site

@@ -11,12 +11,14 @@ use sulcus_config::AppliesTo;
 use sulcus_engine::{
     graph::{Changes, Graph, Output, RunToDo, oracle},
     ledger::event::{
-        Arrival, DestinationRule, Entry, Event, PipelineRule, Rules, Scope, SourcePolicy, SpoolPlace, Timer, TimerKind,
+        Arrival, Because, DestinationRule, Entry, Event, PipelineRule, Rules, Scope, SourcePolicy, SpoolPlace, Timer,
+        TimerKind,
     },
 };
 use sulcus_operators::{
     digest::Digest,
-    rows::{Fault, FrameFacts, InstanceFacts, PatientKey, ReportRow, ReportStatus, Role, Seq, Verdict},
+    registration::{Aligned, Alignment, Rigid},
+    rows::{Fault, FrameFacts, InstanceFacts, PatientKey, ReportRow, ReportStatus, Role, RunOutcome, Seq, Verdict},
 };
 
 /// What is special about a slice.
@@ -144,6 +146,7 @@ pub struct Site {
     graph: Graph,
     /// The same log with what is at rest left out.
     pub open: Open,
+    compares: bool,
     epoch: u64,
     standing: BTreeMap<String, (Seq, Digest, String, String)>,
 }
@@ -151,13 +154,18 @@ pub struct Site {
 impl Site {
     pub fn new() -> Self {
         let (log, now, standing, open) = Default::default();
-        Site { log, now, graph: Graph::new(), open, epoch: 1, standing }
+        Site { log, now, graph: Graph::new(), open, compares: false, epoch: 1, standing }
     }
 
     pub fn with_rules() -> Self {
         let mut site = Site::new();
         site.event(Event::RulesChanged(rules()));
         site
+    }
+
+    /// Whose runs are compared with the other studies' visits.
+    pub fn that_compares() -> Self {
+        Site { compares: true, ..Site::with_rules() }
     }
 
     pub fn seq(&self) -> Seq {
@@ -213,12 +221,16 @@ impl Site {
     }
 
     pub fn withdraw(&mut self, scope: Scope) {
+        self.withdraw_because(scope, None);
+    }
+
+    pub fn withdraw_because(&mut self, scope: Scope, because: Option<Because>) {
         self.standing.retain(|uid, (_, _, series, study)| match &scope {
             Scope::Instance(named) => uid != named,
             Scope::Series(named) => series != named,
             Scope::Study(named) => study != named,
         });
-        self.event(Event::InstanceWithdrawn { scope, reason: "wrong".into(), because: None });
+        self.event(Event::InstanceWithdrawn { scope, reason: "wrong".into(), because });
     }
 
     pub fn release(&mut self, series_uids: Vec<String>, orderly: bool) {
@@ -243,13 +255,31 @@ impl Site {
         let (run_key, attempt) = (run.order.run_key, run.attempt);
         self.event(Event::RunStarted { run_key, attempt });
         match end {
-            End::Done => self.event(Event::RunFinished(outcome(run_key))),
+            End::Done => {
+                let outcome = self.outcome_of(run);
+                self.event(Event::RunFinished(outcome));
+            }
             End::Died => {}
             End::Failed | End::Permanent => {
                 let (reason, hint) = (format!("attempt {attempt} failed"), "look".into());
                 self.event(Event::RunFailed { run_key, attempt, permanent: end == End::Permanent, reason, hint });
             }
         }
+    }
+
+    /// What a run gives, compared with the visits of other studies that have lesions now.
+    pub fn outcome_of(&self, run: &RunToDo) -> RunOutcome {
+        let outcome = outcome(run.order.run_key);
+        if !self.compares {
+            return outcome;
+        }
+        let study_uid = &run.order.study_uid;
+        let others = self.lesions().into_iter().filter(|lesion| lesion.study_uid != *study_uid);
+        let visits: BTreeSet<(String, Digest)> = others.map(|lesion| (lesion.study_uid, lesion.run_key)).collect();
+        let motion = Rigid { rotation: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], shift_mm: [0.0; 3] };
+        let aligned = Aligned { motion, similarity_permille: 1000, overlap_permille: 1000 };
+        let alignment = |(study_uid, run_key): &(String, Digest)| Alignment::new(study_uid, *run_key, &aligned);
+        RunOutcome { alignments: visits.iter().map(alignment).collect(), ..outcome }
     }
 
     /// Receives a whole series, runs it, and issues the revision.

@@ -1,0 +1,107 @@
+//! Stage `taken back`: what the kind of reason of a withdrawal says of reports, beyond what follows from the instances
+//! that are gone. A report must not stand for a moment longer once instances that it was made from are said to be another
+//! patient's; and where the kind is said only after the instances are gone, it is to be told all the same.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use sulcus_operators::rows::Seq;
+
+use super::{
+    group::{Key, Row, Rows, each, join},
+    inputs::{Issued, ReportKey},
+    instances::Arrived,
+};
+use crate::ledger::event::{Because, Scope};
+
+/// The UIDs of what was withdrawn, by study: of instances, their series and their studies.
+#[derive(Default)]
+pub struct Gone(HashMap<String, BTreeSet<String>>);
+
+impl Gone {
+    /// Notes what a withdrawal covers, and gives the studies that it concerns: those of what it covers, and those of which
+    /// the same was withdrawn before. `study_uid` is the study as part of which it is fed, nothing where it is fed whole.
+    pub fn note<'a>(
+        &mut self,
+        scope: &Scope,
+        study_uid: Option<&str>,
+        covered: impl Iterator<Item = &'a Arrived>,
+    ) -> BTreeSet<String> {
+        let (Scope::Instance(uid) | Scope::Series(uid) | Scope::Study(uid)) = scope;
+        let again = self.0.iter().filter(|(study, uids)| study_uid.is_none_or(|of| of == *study) && uids.contains(uid));
+        let mut studies: BTreeSet<String> = again.map(|(study, _)| study.clone()).collect();
+        for arrived in covered.filter(|arrived| !arrived.study_uid.is_empty()) {
+            studies.insert(arrived.study_uid.clone());
+            let uids = [&arrived.instance_uid, &arrived.series_uid, &arrived.study_uid];
+            self.0.entry(arrived.study_uid.clone()).or_default().extend(uids.map(String::clone));
+        }
+        studies
+    }
+
+    /// Forgets a study.
+    pub fn forget(&mut self, study_uid: &str) {
+        self.0.remove(study_uid);
+    }
+}
+
+/// What a withdrawal `seq` of a kind says, by study: of the series that lost members which are another patient's, and of
+/// studies of which it covered nothing any more.
+pub fn rows<'a>(
+    seq: Seq,
+    because: Because,
+    studies: &BTreeSet<String>,
+    covered: impl Iterator<Item = &'a Arrived> + Clone,
+) -> Vec<(String, Row)> {
+    let mut rows = Vec::new();
+    for study_uid in studies {
+        let mut of_study = covered.clone().filter(|arrived| arrived.study_uid == *study_uid).peekable();
+        if of_study.peek().is_none() {
+            rows.push((study_uid.clone(), Row::Amended(seq)));
+        } else if because.disowns() {
+            let members = of_study.filter(|arrived| !arrived.is_refused());
+            let series: BTreeSet<&String> = members.map(|arrived| &arrived.series_uid).collect();
+            rows.extend(series.into_iter().map(|series| (study_uid.clone(), Row::Disowned(series.clone(), seq))));
+        }
+    }
+    rows
+}
+
+/// What was said of the studies of reports that were issued, by report.
+pub fn stage<'scope>(issued: Rows<'scope>, taken_back: Rows<'scope>) -> Rows<'scope> {
+    let of_study = each(issued, |key, _, out| {
+        if let Key::Report(report) = key {
+            out.push((Key::Study(report.0.clone()), Row::Of(report)));
+        }
+    });
+    join(of_study, taken_back, |_, of, said| match of {
+        Row::Of(report) => Some((Key::Report(report.clone()), said.clone())),
+        _ => None,
+    })
+}
+
+/// The same from the whole log.
+pub fn batch(
+    issued: &BTreeMap<ReportKey, BTreeSet<Issued>>,
+    taken_back: &[(String, Row)],
+) -> BTreeMap<ReportKey, BTreeSet<Row>> {
+    let of_report = |report: &ReportKey| {
+        let said = taken_back.iter().filter(|(study, _)| *study == report.0);
+        (report.clone(), said.map(|(_, row)| row.clone()).collect())
+    };
+    issued.keys().map(of_report).collect()
+}
+
+/// True where instances of the series that the last result was made from were said since to be another patient's.
+pub fn is_disowned<'a>(issued: impl Iterator<Item = &'a Issued>, rows: &[&Row]) -> bool {
+    let last = issued.filter(|issued| issued.series_uid.is_some()).max_by_key(|issued| issued.revision);
+    last.is_some_and(|last| {
+        rows.iter().any(|row| match row {
+            Row::Disowned(series, seq) => last.series_uid.as_ref() == Some(series) && *seq > last.seq,
+            _ => false,
+        })
+    })
+}
+
+/// When a kind of reason was last said of what was gone already.
+pub fn amended(rows: &[&Row]) -> Option<Seq> {
+    rows.iter().filter_map(|row| if let Row::Amended(seq) = row { Some(*seq) } else { None }).max()
+}
