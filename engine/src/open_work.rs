@@ -20,6 +20,7 @@ use crate::{
         LedgerError,
         event::{Arrival, Entry, Event},
         history::{History, OpenAt},
+        merges::Merges,
         studies::{Owners, touches},
     },
 };
@@ -31,6 +32,7 @@ pub struct OpenWork {
     studies: BTreeMap<String, Study>,
     patients: BTreeMap<PatientKey, BTreeSet<String>>,
     runs: HashMap<Digest, BTreeSet<String>>,
+    merges: Merges,
     upto: Seq,
 }
 
@@ -76,7 +78,7 @@ impl OpenWork {
     ) -> Result<(), LedgerError> {
         /// Studies that enter in one epoch.
         const TOGETHER: usize = 16;
-        at.site.iter().for_each(|entry| self.graph.apply_of(Owner::Site, entry));
+        at.site.iter().for_each(|entry| self.of_site(entry));
         self.upto = at.upto;
         for studies in at.studies.chunks(TOGETHER) {
             for study_uid in studies {
@@ -104,7 +106,7 @@ impl OpenWork {
             event => {
                 let Owners { studies, site } = self.owners(event, history)?;
                 if site {
-                    self.graph.apply_of(Owner::Site, entry);
+                    self.of_site(entry);
                 }
                 let linked = studies.len() > 1 && matches!(event, Event::InstanceReceived { .. });
                 for study_uid in &studies {
@@ -154,6 +156,13 @@ impl OpenWork {
                 return Ok(());
             }
         }
+    }
+
+    fn of_site(&mut self, entry: &Entry) {
+        if let Event::PatientsMerged { from, into, .. } = &entry.event {
+            self.merges.read(entry.seq, from, into.as_ref());
+        }
+        self.graph.apply_of(Owner::Site, entry);
     }
 
     fn ran(&mut self, run_key: Digest, entry: &Entry) {
@@ -214,12 +223,15 @@ impl OpenWork {
             return Ok(());
         }
         study.patients.insert(patient.clone());
-        let visits = history.visits_of(patient)?;
+        let mut visits = history.visits_of(patient)?;
         if !visits.iter().any(|visit| visit == study_uid) {
             self.graph.stands_alone(study_uid, patient);
             return Ok(());
         }
         self.patients.entry(patient.clone()).or_default().insert(study_uid.to_owned());
+        for id in self.merges.ids(patient).iter().filter(|id| *id != patient) {
+            visits.extend(history.visits_of(id)?);
+        }
         for other in visits {
             // What is open is in the graph already, but at a start, which opens it later.
             if !self.studies.contains_key(&other) {
@@ -239,8 +251,9 @@ impl OpenWork {
             if let Some(study) = self.studies.get(&study_uid)
                 && together.insert(study_uid.clone())
             {
-                let others = study.patients.iter().filter_map(|patient| self.patients.get(patient));
-                open.extend(others.filter(|others| others.contains(&study_uid)).flatten().cloned());
+                let is_visit = |id: &&PatientKey| self.patients.get(id).is_some_and(|of| of.contains(&study_uid));
+                let ids = study.patients.iter().filter(is_visit).flat_map(|id| self.merges.ids(id));
+                open.extend(ids.filter_map(|id| self.patients.get(&id)).flatten().cloned());
             }
         }
         together

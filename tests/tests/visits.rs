@@ -193,4 +193,31 @@ fn lesions_keep_their_tracking_uids_from_visit_to_visit_of_one_patient_and_of_no
         entries[rerun..].iter().any(revised)
     };
     serving.wait_for("no revision with other identities", PATIENCE, twice).unwrap();
+
+    // And the two ids are one person's after all.
+    let merge = |words: &[&str]| {
+        serving.command(&[&["merge", "--reason", "one person", "--by", "A. Clerk"], words].concat()).unwrap()
+    };
+    let [first_id, second_id] = PATIENTS;
+    let (said, done) = merge(&["--patient", second_id, "--into", first_id]);
+    assert!(done && !said.contains(first_id), "{said}");
+    for (words, why) in [
+        (vec!["--patient", first_id, "--into", second_id], "circle"),
+        (vec!["--patient", second_id, "--into", first_id], "merged already"),
+        (vec!["--patient", first_id, "--undo"], "nothing to take back"),
+        (vec!["--patient", "PHANTOM-000", "--into", first_id], "holds nothing of"),
+    ] {
+        let (said, done) = merge(&words);
+        assert!(!done && said.contains(why), "{why}: {said}");
+    }
+    // The run of when the study was under the first id counts again, and nothing is run.
+    let reissued = |entries: &[Entry]| {
+        let merged = entries.iter().position(|entry| matches!(entry.event, Event::PatientsMerged { .. }));
+        entries[merged.unwrap()..].iter().any(|entry| {
+            matches!(&entry.event, Event::RevisionIssued { key, run: Some(run), .. }
+                if key.study_uid == *study && run.run_key == second.run_key)
+        })
+    };
+    serving.wait_for("no revision among the visits of both", PATIENCE, reissued).unwrap();
+    assert_eq!(self::outcomes(&serving).len(), 5);
 }

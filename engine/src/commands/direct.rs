@@ -21,7 +21,7 @@ use crate::{
 /// Longest reason, in characters.
 pub(super) const MOST_REASON: usize = 1024;
 /// Longest name, in characters.
-const MOST_NAME: usize = 64;
+pub(super) const MOST_NAME: usize = 64;
 /// Series of a study that a hint lists.
 const MOST_LISTED: usize = 8;
 
@@ -78,7 +78,6 @@ impl Directing {
     }
 
     fn record(&self, asked: &Asked, directive: Directive) -> Result<u64, CommandError> {
-        let account = || std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
         let by = self.by.clone().unwrap_or_else(account);
         let event = Event::SeriesDirected {
             study_uid: asked.state.study_uid.clone(),
@@ -159,6 +158,11 @@ fn study_of(reader: &Reader, series_uid: &str) -> Result<String, CommandError> {
         format!("the UID is of another level: its series are {}", series.join(", "))
     };
     Err(CommandError::work(format!("the site holds no series {series_uid}"), hint))
+}
+
+/// Name of the account that runs the command; empty where it has none.
+pub(super) fn account() -> String {
+    std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default()
 }
 
 /// A text that says something, of a sane length.

@@ -151,6 +151,8 @@ fn about(entry: &Entry) -> String {
         Event::SeriesDirected { series_uid, directive, reason, .. } => {
             format!("{directive:?} of {series_uid}: {reason}")
         }
+        Event::PatientsMerged { into: Some(_), reason, .. } => format!("two ids are one person's: {reason}"),
+        Event::PatientsMerged { into: None, reason, .. } => format!("an id is of an own person again: {reason}"),
         Event::VerdictGiven { study_uid, tracking_uid, verdict, .. } => {
             let said = match verdict {
                 LesionVerdict::Accepted => "accepted",

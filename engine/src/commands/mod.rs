@@ -10,6 +10,7 @@ mod demo;
 mod direct;
 mod embed;
 mod ledger;
+mod merge;
 mod model;
 mod network;
 mod outbox;
@@ -74,6 +75,8 @@ enum Command {
     Cohort(cohort::Cohort),
     /// Take instances back: whatever was made from them is corrected.
     Withdraw(withdraw::Withdraw),
+    /// Two patient ids are one person's, or are not after all: visits, and runs that are compared with them, follow.
+    Merge(merge::Merge),
     /// What a reader says of a lesion: the reports that hold it are corrected.
     Verdict(verdict::Verdict),
     /// Work on a series as it stands: what it lacks is not waited for. A slice that comes later voids it.
@@ -214,6 +217,7 @@ pub fn main() -> ExitCode {
         Command::Outbox(command) => command.execute(),
         Command::Resend(command) => command.execute(),
         Command::Withdraw(command) => command.execute(),
+        Command::Merge(command) => command.execute(),
         Command::Verdict(command) => command.execute(),
         Command::Close(command) => command.close(),
         Command::Hold(command) => command.hold(),

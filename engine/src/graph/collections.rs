@@ -37,6 +37,8 @@ pub struct Collections<'scope> {
     pub departed: Rows<'scope>,
     /// What kinds of reasons of withdrawals say, by study.
     pub taken_back: Rows<'scope>,
+    /// Faults of merges that would close a circle.
+    pub circles: Rows<'scope>,
 }
 
 impl<'scope> Collections<'scope> {
@@ -60,6 +62,7 @@ impl<'scope> Collections<'scope> {
             alone: of(Input::Alone),
             departed: of(Input::Departed),
             taken_back: of(Input::TakenBack),
+            circles: of(Input::Circles),
         }
     }
 }

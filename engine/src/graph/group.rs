@@ -25,7 +25,10 @@ use super::{
     timeline::Visit,
     versions::Ruling,
 };
-use crate::ledger::event::{Rules, TimerKind};
+use crate::ledger::{
+    event::{Rules, TimerKind},
+    merges::During,
+};
 
 /// The dataflow's time: the ledger's epoch.
 pub type Epoch = u64;
@@ -88,12 +91,12 @@ pub enum Row {
     Compared(ReportKey, BTreeSet<Digest>),
     Visit(PatientKey, Arc<Visit>),
     Alone(String),
-    Departed(String, Seq),
+    Departed(String, During),
     Disowned(String, Seq),
     Amended(Seq),
     Ran(ReportKey, Digest),
-    RunCountsFrom(Digest, Seq),
-    CountsFrom(Seq),
+    RunMisled(Digest, During),
+    Misled(During),
     Again(ReportKey, Seq),
     Visits(ReportKey, Arc<Vec<VisitRow>>),
     Unsettled(ReportKey),

@@ -19,12 +19,12 @@ use super::{
     completeness::Directed,
     group::{Epoch, Key, Row},
     instances::{Arrivals, Arrived, Brought},
+    persons::{Persons, Stated},
     sessions::{Input, Owner, Sessions},
     taken_back::{self, Gone},
     versions::{Ruling, Rulings},
 };
 use crate::ledger::{
-    departures::Departures,
     event::{Arrival, Because, Directive, Entry, Event, RevisionKey, Rules, Scope, Timer},
     patients::Visitors,
 };
@@ -44,7 +44,9 @@ pub struct Inputs {
     arrivals: Arrivals,
     newest: Newest,
     visitors: Visitors,
-    departures: Departures,
+    persons: Persons,
+    /// What is put of them, by study; of none under an empty UID.
+    stated: HashMap<String, Stated>,
     gone: Gone,
 }
 
@@ -80,8 +82,8 @@ impl Inputs {
     /// Makes the input collections of a dataflow.
     pub fn new<'scope>(scope: Dataflow<'scope, Epoch>) -> (Self, Collections<'scope>) {
         let (sessions, rows) = Sessions::new(scope);
-        let (arrivals, newest, visitors, departures, gone) = Default::default();
-        (Inputs { sessions, arrivals, newest, visitors, departures, gone }, Collections::of(&rows))
+        let (arrivals, newest, visitors, persons, stated, gone) = Default::default();
+        (Inputs { sessions, arrivals, newest, visitors, persons, stated, gone }, Collections::of(&rows))
     }
 
     /// Feeds one event into the epoch that is open, as part of what belongs to `owner`.
@@ -95,7 +97,8 @@ impl Inputs {
     /// is all that ever came.
     pub fn stands_alone(&mut self, study_uid: &str, patient: &PatientKey) {
         self.sessions.belongs_to(Some(Owner::Study(study_uid.to_owned())));
-        self.sessions.put(Input::Alone, Key::Patient(patient.clone()), Row::Alone(study_uid.to_owned()));
+        self.persons.alone(study_uid, patient);
+        self.state(study_uid);
         self.sessions.belongs_to(None);
     }
 
@@ -103,7 +106,8 @@ impl Inputs {
     pub fn forget(&mut self, owner: &Owner) {
         if let Owner::Study(study_uid) = owner {
             self.arrivals.forget(study_uid);
-            self.departures.forget(study_uid);
+            self.persons.forget(study_uid);
+            self.stated.remove(study_uid);
             self.gone.forget(study_uid);
         }
         for (_, key, row) in self.sessions.forget(owner) {
@@ -135,22 +139,21 @@ impl Inputs {
     pub fn apply(&mut self, entry: &Entry) {
         if let Some(mut arrived) = Arrived::of(entry) {
             self.newest.share_keywords(&mut arrived);
+            arrived.know(self.persons.merges());
             let arrived = Arc::new(arrived);
             self.arrivals.add(&arrived);
             self.sessions.put(place(&arrived), arrived.key(), Row::Arrived(arrived));
         }
         match &entry.event {
             Event::InstanceReceived { facts, arrival, .. } => {
-                if *arrival == Arrival::New
-                    && let Some(patient) = self.departures.came(facts)
-                {
-                    let departed = Row::Departed(facts.study_uid.clone(), entry.seq);
-                    self.sessions.put(Input::Departed, Key::Patient(patient), departed);
+                if *arrival == Arrival::New && self.persons.came(entry.seq, facts) {
+                    self.state(&facts.study_uid);
                 }
                 if self.sessions.owner().is_none()
                     && let Some(patient) = self.visitors.note(facts)
                 {
-                    self.sessions.put(Input::Alone, Key::Patient(patient), Row::Alone(facts.study_uid.clone()));
+                    self.persons.alone(&facts.study_uid, &patient);
+                    self.state(&facts.study_uid);
                 }
             }
             Event::InstanceQuarantined { .. }
@@ -223,6 +226,7 @@ impl Inputs {
                 let directed = Directed { directive: *directive, reason: reason.clone(), by: by.clone() };
                 self.direct(series_uid, directed);
             }
+            Event::PatientsMerged { from, into, .. } => self.merge(entry.seq, from, into.as_ref()),
             Event::VerdictGiven { study_uid, .. } => {
                 if let Some(finding) = finding(&entry.event) {
                     self.judged((study_uid.clone(), finding.tracking_uid.clone()), finding);
@@ -245,15 +249,48 @@ impl Inputs {
                 self.sessions.put(Input::TakenBack, Key::Study(study_uid), row);
             }
             for study_uid in studies.iter().filter(|_| because.disowns()) {
-                for patient in self.departures.left(study_uid) {
-                    let departed = Row::Departed(study_uid.clone(), seq);
-                    self.sessions.put(Input::Departed, Key::Patient(patient.clone()), departed);
-                }
+                self.persons.left(seq, study_uid);
+                self.state(study_uid);
             }
         }
         for arrived in covered {
             self.sessions.take(place(&arrived), arrived.key(), Row::Arrived(arrived));
         }
+    }
+
+    /// Puts what is said of a study's persons in place of what was; of no study, where its UID is empty.
+    fn state(&mut self, study_uid: &str) {
+        let now = if study_uid.is_empty() { self.persons.of_site() } else { self.persons.of_study(study_uid) };
+        let before = self.stated.insert(study_uid.to_owned(), now.clone()).unwrap_or_default();
+        for (input, key, row) in before.difference(&now) {
+            self.sessions.take(*input, key.clone(), row.clone());
+        }
+        for (input, key, row) in now.difference(&before) {
+            self.sessions.put(*input, key.clone(), row.clone());
+        }
+    }
+
+    /// Gives all persons the ids by which they are known now.
+    fn merge(&mut self, seq: Seq, from: &PatientKey, into: Option<&PatientKey>) {
+        let owner = self.sessions.owner().cloned();
+        // Each study's part of it is fed with the site's.
+        if matches!(owner, Some(Owner::Study(_) | Owner::Run(_))) {
+            return;
+        }
+        self.persons.merge(seq, from, into);
+        self.state("");
+        let of_study = |study_uid: &str| owner.is_some().then(|| Owner::Study(study_uid.to_owned()));
+        for [before, after] in self.arrivals.know(seq, self.persons.merges()) {
+            self.sessions.belongs_to(of_study(&after.study_uid));
+            self.sessions.take(place(&before), before.key(), Row::Arrived(before));
+            self.sessions.put(place(&after), after.key(), Row::Arrived(after));
+        }
+        let studies: Vec<String> = self.persons.studies().cloned().collect();
+        for study_uid in studies {
+            self.sessions.belongs_to(of_study(&study_uid));
+            self.state(&study_uid);
+        }
+        self.sessions.belongs_to(owner);
     }
 
     /// Replaces the versions that are no longer in force.

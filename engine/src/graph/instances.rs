@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{
-    rows::{Fault, Seq},
+    rows::{Fault, PatientKey, Seq},
     series::InstanceRow,
 };
 
@@ -18,7 +18,10 @@ use super::{
     group::{Key, Row, Rows, each},
     rows::Output,
 };
-use crate::ledger::event::{Arrival, Entry, Event, Scope};
+use crate::ledger::{
+    event::{Arrival, Entry, Event, Scope},
+    merges::Merges,
+};
 
 /// How many lists the members of a series are spread over.
 const CHUNKS: u64 = 32;
@@ -33,7 +36,8 @@ pub enum Brought {
     Refused(Fault),
 }
 
-/// One arrival. Told by its sequence number, which no other has, so that none is compared field by field.
+/// One arrival. Told by its sequence number, which no other has, and by since when its patient is known by this id, so that
+/// none is compared field by field.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Arrived {
     /// The event that recorded it.
@@ -46,11 +50,15 @@ pub struct Arrived {
     pub study_uid: String,
     /// What it brought.
     pub brought: Brought,
+    /// The id that its header gives; none where the bytes are not used. `brought` has the one by which he is known.
+    pub patient: Option<PatientKey>,
+    /// The event that merged ids since, where that changed by which one he is known.
+    pub known_since: Seq,
 }
 
 impl PartialEq for Arrived {
     fn eq(&self, other: &Self) -> bool {
-        self.seq == other.seq
+        (self.seq, self.known_since) == (other.seq, other.known_since)
     }
 }
 
@@ -64,13 +72,13 @@ impl PartialOrd for Arrived {
 
 impl Ord for Arrived {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.seq.cmp(&other.seq)
+        (self.seq, self.known_since).cmp(&(other.seq, other.known_since))
     }
 }
 
 impl Hash for Arrived {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.seq.hash(state);
+        (self.seq, self.known_since).hash(state);
     }
 }
 
@@ -94,7 +102,9 @@ impl Arrived {
                     instance_uid: facts.sop_instance_uid.clone(),
                     series_uid: facts.series_uid.clone(),
                     study_uid: facts.study_uid.clone(),
+                    patient: matches!(brought, Brought::Member(_)).then(|| facts.patient.clone()),
                     brought,
+                    known_since: 0,
                 })
             }
             Event::InstanceQuarantined { source, sop_instance_uid, reason, .. } => Some(Arrived {
@@ -102,6 +112,8 @@ impl Arrived {
                 instance_uid: sop_instance_uid.clone(),
                 series_uid: String::new(),
                 study_uid: String::new(),
+                patient: None,
+                known_since: 0,
                 brought: Brought::Refused(Fault {
                     stage: "instances".to_owned(),
                     key: sop_instance_uid.clone(),
@@ -112,6 +124,17 @@ impl Arrived {
             }),
             _ => None,
         }
+    }
+
+    /// Gives its patient the id by which he is known. True where that is another than before.
+    pub fn know(&mut self, merges: &Merges) -> bool {
+        let (Brought::Member(row), Some(patient)) = (&mut self.brought, &self.patient) else { return false };
+        let known = merges.of(patient);
+        let is_new = row.patient != *known;
+        if is_new {
+            row.patient.clone_from(known);
+        }
+        is_new
     }
 
     /// What a withdrawal must name to cover this.
@@ -172,6 +195,22 @@ impl Arrivals {
             None => self.0.values_mut().for_each(&mut take),
         }
         covered
+    }
+
+    /// Gives all patients the ids by which they are known since the event `seq`. Gives what changed, before and after.
+    pub fn know(&mut self, seq: Seq, merges: &Merges) -> Vec<[Arc<Arrived>; 2]> {
+        let mut changed = Vec::new();
+        for arrived in self.0.values_mut().flatten() {
+            let is_known = |row: &InstanceRow| arrived.patient.as_ref().is_none_or(|of| row.patient == *merges.of(of));
+            if matches!(&arrived.brought, Brought::Member(row) if !is_known(row)) {
+                let mut after = arrived.as_ref().clone();
+                after.know(merges);
+                after.known_since = seq;
+                let before = std::mem::replace(arrived, Arc::new(after));
+                changed.push([before, Arc::clone(arrived)]);
+            }
+        }
+        changed
     }
 
     /// Forgets a study.

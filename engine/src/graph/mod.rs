@@ -33,6 +33,7 @@ pub mod instances;
 pub mod matches;
 pub mod objects;
 pub mod oracle;
+pub mod persons;
 pub mod reports;
 mod rows;
 pub mod runs;
@@ -80,8 +81,8 @@ fn stages<'scope>(from: Collections<'scope>) -> Rows<'scope> {
     let (judged, verdicts) = completeness::stage(series.clone(), evidence, from.rules.clone());
     let (applied, broken) = matches::stage(judged.clone(), from.rulings);
     let (choices, unusable) = choice::stage(judged, applied);
-    let left = departed::stage(choices.clone(), from.departed, from.alone.clone());
-    let (ended, runs) = runs::stage(choices.clone(), from.runs.concat(left));
+    let misled = departed::stage(choices.clone(), from.departed, from.alone.clone());
+    let (ended, runs) = runs::stage(choices.clone(), from.runs.concat(misled));
     let (findings, judged) = findings::stage(choices.clone(), runs.clone(), from.verdicts);
     let visits = timeline::stage(choices.clone(), ended.clone(), judged.clone(), from.alone);
     let (reports, revisions) = reports::stage(
@@ -94,8 +95,19 @@ fn stages<'scope>(from: Collections<'scope>) -> Rows<'scope> {
     );
     let (ready, objects) = objects::stage(reports, from.issued, from.objects, from.rules.clone());
     let deliveries = deliveries::stage(ready, from.rules, from.tried, from.settled);
-    let told =
-        series.concatenate([refused, mixed, verdicts, broken, unusable, runs, judged, revisions, objects, deliveries]);
+    let told = series.concatenate([
+        from.circles,
+        refused,
+        mixed,
+        verdicts,
+        broken,
+        unusable,
+        runs,
+        judged,
+        revisions,
+        objects,
+        deliveries,
+    ]);
     // Two stages, or two arrivals, may find the same fault: it is one row.
     let faults = each(told.clone(), |_, row, out| {
         if let Row::Output(output) = &row

@@ -7,7 +7,7 @@ use std::{
 
 use sulcus_operators::{
     digest::Digest,
-    rows::{Finding, LesionVerdict, PatientKey, Seq},
+    rows::{Finding, LesionVerdict, Seq},
 };
 
 use super::{
@@ -17,7 +17,9 @@ use super::{
     group::Row,
     inputs::{DeliveryKey, Issued, LesionKey, ObjectFact, ReportKey, RunFact, Tried, finding, report_key},
     instances::{self, Arrived},
-    matches, objects, reports,
+    matches, objects,
+    persons::{self, Persons},
+    reports,
     rows::Output,
     runs, series,
     taken_back::{self, Gone},
@@ -25,7 +27,6 @@ use super::{
     versions::{Ruling, Rulings},
 };
 use crate::ledger::{
-    departures::Departures,
     event::{Arrival, Directive, Entry, Event, Rules, Scope, TimerKind},
     patients::Visitors,
 };
@@ -47,10 +48,8 @@ struct Log {
     settled: BTreeSet<DeliveryKey>,
     verdicts: BTreeMap<LesionKey, Finding>,
     visitors: Visitors,
-    alone: BTreeSet<(PatientKey, String)>,
-    departures: Departures,
+    persons: Persons,
     gone: Gone,
-    departed: Vec<(PatientKey, String, Seq)>,
     taken_back: Vec<(String, Row)>,
 }
 
@@ -61,6 +60,9 @@ impl Log {
             log.arrived.extend(Arrived::of(entry).map(Arc::new));
             log.read_one(entry);
         }
+        for arrived in &mut log.arrived {
+            Arc::make_mut(arrived).know(log.persons.merges());
+        }
         log
     }
 
@@ -68,11 +70,11 @@ impl Log {
         match entry.event.clone() {
             Event::InstanceReceived { facts, arrival, .. } => {
                 if arrival == Arrival::New {
-                    let left = self.departures.came(&facts);
-                    self.departed.extend(left.map(|patient| (patient, facts.study_uid.clone(), entry.seq)));
+                    self.persons.came(entry.seq, &facts);
                 }
-                let patient = self.visitors.note(&facts);
-                self.alone.extend(patient.map(|patient| (patient, facts.study_uid)));
+                if let Some(patient) = self.visitors.note(&facts) {
+                    self.persons.alone(&facts.study_uid, &patient);
+                }
             }
             Event::InstanceQuarantined { .. } => {}
             Event::InstanceWithdrawn { scope, because, .. } => {
@@ -81,8 +83,7 @@ impl Log {
                 if let Some(because) = because {
                     self.taken_back.extend(taken_back::rows(entry.seq, because, &studies, covered.into_iter()));
                     for study_uid in studies.iter().filter(|_| because.disowns()) {
-                        let left = self.departures.left(study_uid).iter().cloned();
-                        self.departed.extend(left.map(|patient| (patient, study_uid.clone(), entry.seq)));
+                        self.persons.left(entry.seq, study_uid);
                     }
                 }
                 self.withdrawn.push((scope, entry.seq));
@@ -140,6 +141,7 @@ impl Log {
             Event::SeriesDirected { series_uid, directive, reason, by, .. } => {
                 self.directed.insert(series_uid, Directed { directive, reason, by });
             }
+            Event::PatientsMerged { from, into, .. } => self.persons.merge(entry.seq, &from, into.as_ref()),
             Event::VerdictGiven { study_uid, tracking_uid, .. } => {
                 self.verdicts.extend(finding(&entry.event).map(|finding| ((study_uid, tracking_uid), finding)));
             }
@@ -152,6 +154,8 @@ pub fn outputs(entries: &[Entry]) -> BTreeSet<Output> {
     let mut log = Log::read(entries);
     let rules = log.rules.as_ref();
     let (standing, mut faults) = instances::batch(&log.arrived, &log.withdrawn);
+    let said = persons::batch(&log.persons);
+    faults.extend(said.faults);
     let (series, more) = series::batch(&standing);
     faults.extend(more);
     let (judged, timers, more) = completeness::batch(&series, &log.released, &log.fired, &log.directed, rules);
@@ -162,15 +166,15 @@ pub fn outputs(entries: &[Entry]) -> BTreeSet<Output> {
     faults.extend(more);
     let (choices, more) = choice::batch(&judged, &applied);
     faults.extend(more);
-    let left = departed::batch(&choices, &log.departed, &log.alone);
-    let runs = runs::batch(&choices, &log.runs, &left);
+    let misled = departed::batch(&choices, &said.departed, &said.alone);
+    let runs = runs::batch(&choices, &log.runs, &misled);
     log.verdicts.retain(|_, finding| finding.verdict != LesionVerdict::Open);
     let findings = findings::batch(&choices, &runs, &log.verdicts);
     faults.extend(findings.faults);
-    let visits = timeline::batch(&choices, &runs, &findings.lesions, &log.alone);
+    let visits = timeline::batch(&choices, &runs, &findings.lesions, &said.alone);
     let taken_back = taken_back::batch(&log.issued, &log.taken_back);
-    let said = reports::Said { findings: &findings.findings, visits: &visits, taken_back: &taken_back };
-    let (reports, to_issue) = reports::batch(&choices, &runs, said, &log.issued, &log.objects, rules);
+    let told = reports::Said { findings: &findings.findings, visits: &visits, taken_back: &taken_back };
+    let (reports, to_issue) = reports::batch(&choices, &runs, told, &log.issued, &log.objects, rules);
     faults.extend(runs.faults);
     let (to_encode, objects, more) = objects::batch(&reports, &log.issued, &log.objects, rules);
     faults.extend(more);

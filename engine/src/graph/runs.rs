@@ -18,6 +18,7 @@ use super::{
     inputs::{ReportKey, RunFact},
     rows::{Lesion, MOST_ATTEMPTS, Output, RunToDo},
 };
+use crate::ledger::merges::During;
 
 /// What a wanted run is.
 enum Standing {
@@ -28,8 +29,8 @@ enum Standing {
 }
 
 /// The outcomes of a run, each with its event, and whether it counts: it was compared with no visit, or its attempt began
-/// after the last study left the patient, which was event `from`.
-fn outcomes<'a>(facts: &[&'a RunFact], from: Seq) -> Vec<(Seq, &'a Arc<RunOutcome>, bool)> {
+/// while no other's study was taken for the patient's.
+fn outcomes<'a>(facts: &[&'a RunFact], misled: &[During]) -> Vec<(Seq, &'a Arc<RunOutcome>, bool)> {
     let began = |end: Seq| {
         let starts =
             facts.iter().filter_map(|fact| if let RunFact::Started { seq, .. } = fact { Some(*seq) } else { None });
@@ -37,7 +38,9 @@ fn outcomes<'a>(facts: &[&'a RunFact], from: Seq) -> Vec<(Seq, &'a Arc<RunOutcom
     };
     let outcomes = facts.iter().filter_map(|fact| match fact {
         RunFact::Finished { outcome, seq } => {
-            Some((*seq, outcome, outcome.alignments.is_empty() || began(*seq) > from))
+            let began = began(*seq);
+            let is_misled = misled.iter().any(|[since, until]| (since..until).contains(&&began));
+            Some((*seq, outcome, outcome.alignments.is_empty() || !is_misled))
         }
         _ => None,
     });
@@ -50,8 +53,9 @@ fn standings(run_key: &Digest, rows: &[&Row], out: &mut Vec<Standing>) {
     let wanted =
         || rows.iter().filter_map(|row| if let Row::Run(key, order) = row { Some((key, order)) } else { None });
     let Some(order) = wanted().map(|(_, order)| order).min() else { return };
-    let from = rows.iter().filter_map(|row| if let Row::CountsFrom(seq) = row { Some(*seq) } else { None }).max();
-    let outcomes = outcomes(&facts, from.unwrap_or(0));
+    let misled = rows.iter().filter_map(|row| if let Row::Misled(during) = row { Some(*during) } else { None });
+    let misled: Vec<During> = misled.collect();
+    let outcomes = outcomes(&facts, &misled);
     let replaces = outcomes.iter().any(|(_, _, counts)| !counts);
     if let Some((seq, outcome, _)) = outcomes.iter().filter(|(_, _, counts)| *counts).max_by_key(|(seq, ..)| *seq) {
         let again = replaces.then_some(*seq);
@@ -59,7 +63,7 @@ fn standings(run_key: &Digest, rows: &[&Row], out: &mut Vec<Standing>) {
         return;
     }
     // What was tried before an outcome was given up says nothing of the next one.
-    let tried_from = from.filter(|_| replaces).unwrap_or(0);
+    let tried_from = misled.iter().map(|[_, until]| *until).filter(|_| replaces).max().unwrap_or(0);
     let (mut attempts, mut failures) = (BTreeSet::new(), BTreeMap::new());
     let mut given_up = false;
     for fact in facts {
@@ -120,7 +124,7 @@ fn compared(outcome: &RunOutcome) -> BTreeSet<Digest> {
     outcome.alignments.iter().map(|alignment| alignment.run_key).collect()
 }
 
-/// The runs that `choices` want against `facts`, what happened to them and from when on their outcomes count: those that are done or given up, and what is told of
+/// The runs that `choices` want against `facts`, what happened to them and which of their outcomes do not count: those that are done or given up, and what is told of
 /// all.
 pub fn stage<'scope>(choices: Rows<'scope>, facts: Rows<'scope>) -> (Rows<'scope>, Rows<'scope>) {
     let wanted = each(choices, |key, row, out| {
@@ -185,7 +189,7 @@ pub struct Batch {
 pub fn batch(
     choices: &BTreeMap<ReportKey, Choice>,
     facts: &BTreeMap<Digest, BTreeSet<RunFact>>,
-    counts_from: &BTreeMap<Digest, Seq>,
+    misled: &BTreeSet<(Digest, During)>,
 ) -> Batch {
     let mut rows: BTreeMap<Digest, BTreeSet<Row>> = BTreeMap::new();
     for (key, choice) in choices {
@@ -196,7 +200,7 @@ pub fn batch(
     let (mut batch, mut standing) = (Batch::default(), Vec::new());
     for (run_key, rows) in &mut rows {
         rows.extend(facts.get(run_key).into_iter().flatten().cloned().map(|fact| Row::RunFact(Arc::new(fact))));
-        rows.extend(counts_from.get(run_key).map(|seq| Row::CountsFrom(*seq)));
+        rows.extend(misled.iter().filter(|(of, _)| of == run_key).map(|(_, during)| Row::Misled(*during)));
         standings(run_key, &rows.iter().collect::<Vec<_>>(), &mut standing);
     }
     for standing in standing {

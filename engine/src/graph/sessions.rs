@@ -10,7 +10,7 @@ use timely::dataflow::Scope;
 use super::group::{Epoch, Key, Row, Rows};
 
 /// One input collection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Input {
     Arrived,
     Refused,
@@ -28,11 +28,12 @@ pub(super) enum Input {
     Alone,
     Departed,
     TakenBack,
+    Circles,
 }
 
 impl Input {
     /// All of them, each at its own place.
-    pub const ALL: [Input; 16] = [
+    pub const ALL: [Input; 17] = [
         Input::Arrived,
         Input::Refused,
         Input::Released,
@@ -49,6 +50,7 @@ impl Input {
         Input::Alone,
         Input::Departed,
         Input::TakenBack,
+        Input::Circles,
     ];
 }
 

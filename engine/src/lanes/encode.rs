@@ -75,6 +75,9 @@ fn order(job: &ObjectToEncode, models: &Models, reader: &Reader) -> Result<Encod
     let withdrawal = Withdrawal::of(&of_study, &job.key, issued);
     let patient = patient
         .ok_or_else(|| Failure::input("the ledger holds no instance of the study", "run `sulcus ledger verify`"))?;
+    let merges = reader.merges().map_err(unreadable)?;
+    let several_patients = PatientKey::count(received.map(|(_, facts)| merges.of(&facts.patient))) > 1;
+    let patient = merges.of(&patient).clone();
     let of_another = told_of_another(reader, &of_study, &job.key, issued, &patient).map_err(unreadable)?;
     let mut row = job.row.clone();
     if row.status == ReportStatus::Withdrawn(ABSENT.to_owned()) {
@@ -87,7 +90,7 @@ fn order(job: &ObjectToEncode, models: &Models, reader: &Reader) -> Result<Encod
         outcome,
         at: job.at,
         objects: objects.collect(),
-        several_patients: PatientKey::count(received.map(|(_, facts)| &facts.patient)) > 1,
+        several_patients,
         because: withdrawal.because.max(of_another.then_some(Because::WrongPatient)),
         patient,
         model,

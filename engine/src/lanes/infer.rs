@@ -9,6 +9,7 @@ use sulcus_operators::{
 
 use super::{
     child::Worker,
+    departures::departed,
     models::Models,
     order::{Cause, EarlierRun, Failure, Order, Reply, SourceInstance},
     port::{Port, Stopping},
@@ -19,6 +20,7 @@ use crate::{
     ledger::{
         LedgerError,
         event::{Arrival, Entry, Event, ReportedRun, SpoolPlace},
+        merges::During,
         read::Reader,
     },
 };
@@ -72,7 +74,8 @@ fn failed(job: &RunToDo, failure: Failure) -> Event {
 /// another patient's has no part in this one's lesions: their identities may be those of his visits.
 fn earlier(reader: &Reader, job: &RunToDo, counts: &Counts) -> Result<Vec<EarlierRun>, Failure> {
     let studies: BTreeSet<&str> = job.wanted_by.iter().map(|(study_uid, _)| study_uid.as_str()).collect();
-    let own = first(reader, job)?.map(|facts| facts.patient);
+    let merges = reader.merges().map_err(unreadable)?;
+    let own = first(reader, job)?.map(|facts| merges.of(&facts.patient).clone());
     // The newest revision of each run and series.
     let mut reported: BTreeMap<ReportedRun, Seq> = BTreeMap::new();
     for study_uid in studies {
@@ -80,7 +83,7 @@ fn earlier(reader: &Reader, job: &RunToDo, counts: &Counts) -> Result<Vec<Earlie
         for entry in about(reader, study_uid)? {
             match entry.event {
                 Event::InstanceReceived { facts, arrival: Arrival::New, .. } => {
-                    patients.insert(facts.series_uid, facts.patient);
+                    patients.insert(facts.series_uid, merges.of(&facts.patient).clone());
                 }
                 Event::RevisionIssued { key, run: Some(run), .. }
                     if run.run_key != job.order.run_key
@@ -134,22 +137,24 @@ fn ended(reader: &Reader, run_key: &Digest) -> Result<Option<(Seq, RunOutcome)>,
     Ok(ended)
 }
 
-/// From when on outcomes of the patient's runs count that were compared with visits (`graph::departed`).
-pub(super) struct Counts(Seq);
+/// Which outcomes of the patient's runs count: none that were compared with visits and began while another's study was taken
+/// for his (`graph::departed`).
+pub(super) struct Counts(Vec<During>);
 
 impl Counts {
     pub fn of(reader: &Reader, job: &RunToDo) -> Result<Self, Failure> {
         let departures = match first(reader, job)? {
-            Some(facts) => reader.departures(&facts.patient).map_err(unreadable)?,
-            None => BTreeMap::new(),
+            Some(facts) => departed(reader, &facts.patient).map_err(unreadable)?,
+            None => Vec::new(),
         };
-        let of_others = departures.iter().filter(|(study_uid, _)| **study_uid != job.order.study_uid);
-        Ok(Counts(of_others.map(|(_, seq)| *seq).max().unwrap_or(0)))
+        let of_others = departures.into_iter().filter(|(study_uid, _)| *study_uid != job.order.study_uid);
+        Ok(Counts(of_others.map(|(_, during)| during).collect()))
     }
 
     /// What a run gave, where its lesions have no identities of a study that was not the patient's.
     pub fn outcome(&self, reader: &Reader, run_key: &Digest) -> Result<Option<RunOutcome>, Failure> {
-        let counts = |(began, outcome): &(Seq, RunOutcome)| outcome.alignments.is_empty() || *began > self.0;
+        let is_misled = |began: Seq| self.0.iter().any(|[since, until]| (since..until).contains(&&began));
+        let counts = |(began, outcome): &(Seq, RunOutcome)| outcome.alignments.is_empty() || !is_misled(*began);
         Ok(ended(reader, run_key)?.filter(counts).map(|(_, outcome)| outcome))
     }
 }

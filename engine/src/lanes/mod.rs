@@ -12,6 +12,7 @@
 pub mod child;
 mod commitment;
 pub mod deliver;
+mod departures;
 pub mod due;
 pub mod encode;
 pub mod infer;

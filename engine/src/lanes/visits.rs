@@ -63,7 +63,9 @@ fn visit(
     };
     let members = reader.standing_in(&run.series_uid).map_err(unreadable)?;
     let instances = reader.instances(&members).map_err(unreadable)?;
-    let stands = |facts: &InstanceFacts| facts.patient == *patient && facts.study_uid == study_uid;
+    let merges = reader.merges().map_err(unreadable)?;
+    let is_his = |facts: &InstanceFacts| merges.of(&facts.patient) == merges.of(patient);
+    let stands = |facts: &InstanceFacts| is_his(facts) && facts.study_uid == study_uid;
     if instances.is_empty() || !instances.iter().all(|(facts, _)| stands(facts)) {
         return Ok(None);
     }

@@ -193,6 +193,27 @@ fn what_was_compared_with_another_patients_study_is_a_visit_only_once_it_is_run_
 }
 
 #[test]
+fn visits_under_ids_that_are_merged_are_one_persons_until_they_are_parted() {
+    let mut site = Site::new();
+    for (study, patient) in [(1, "P1"), (2, "P2"), (3, "P3")] {
+        site.receive(study, patient, "20260101");
+        site.report(study, "lesions", true);
+    }
+    let new = site.receive(9, "P1", "20260102");
+    let id = |id: &str| PatientKey { id: id.to_owned(), ..facts(1, 1, b"").patient };
+    let merged = |into: Option<&str>| {
+        let (from, into) = (id("P2"), into.map(id));
+        Event::PatientsMerged { from, into, reason: "test".into(), by: "test".into() }
+    };
+    site.ledger.append(&[merged(Some("P1"))], 1).unwrap();
+    assert_eq!(site.visits_of(9, new), ["1.9.1", "1.9.2"]);
+    site.report_compared(1, "lesions", true, Some(2));
+    assert_eq!(site.visits_of(9, new), ["1.9.1", "1.9.2"]);
+    site.ledger.append(&[merged(None)], 1).unwrap();
+    assert_eq!(site.visits_of(9, new), Vec::<String>::new(), "the first is to be run again");
+}
+
+#[test]
 fn days_are_counted_over_months_and_leap_years() {
     assert_eq!(days_between("20240228", "20240301"), 2);
     assert_eq!(days_between("20230228", "20230301"), 1);

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sulcus_operators::rows::{PatientKey, Seq};
 
+use super::departures::departed;
 use crate::{
     graph::reports::ABSENT,
     ledger::{
@@ -108,11 +109,15 @@ pub fn told_of_another(
         entries.iter().filter(|entry| is_result(&entry.event)).map(|entry| entry.seq).collect()
     };
     let own = results(entries, &key.study_uid);
-    for (study_uid, left) in reader.departures(patient)? {
+    for (study_uid, [since, left]) in departed(reader, patient)? {
         if study_uid == key.study_uid || left > issued {
             continue;
         }
-        let first = results(&reader.entries_about(&study_uid, usize::MAX)?, &study_uid).into_iter().min();
+        // Whose ids were parted may have had several reported; that one of them was is taken for granted.
+        let first = match study_uid.is_empty() {
+            true => Some(since),
+            false => results(&reader.entries_about(&study_uid, usize::MAX)?, &study_uid).into_iter().min(),
+        };
         if first.is_some_and(|first| own.iter().any(|own| first < *own && *own < left)) {
             return Ok(true);
         }

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{
     digest::Digest,
-    rows::{InstanceFacts, LesionVerdict, Millis, Role, RunOutcome, Seq},
+    rows::{InstanceFacts, LesionVerdict, Millis, PatientKey, Role, RunOutcome, Seq},
 };
 
 pub use sulcus_config::AppliesTo;
@@ -52,6 +52,12 @@ pub enum Because {
 }
 
 impl Because {
+    /// True where the instances are of another patient than they say: whom a wrong worklist entry names is not who lay in
+    /// the scanner.
+    pub fn disowns(self) -> bool {
+        matches!(self, Because::WrongPatient | Because::WrongWorklistEntry)
+    }
+
     /// It in words, said of a series.
     pub fn words(self) -> &'static str {
         match self {
@@ -343,6 +349,17 @@ pub enum Event {
         /// What is to be done.
         directive: Directive,
         /// Why, in the operator's words.
+        reason: String,
+        /// Who said so; never logged.
+        by: String,
+    },
+    /// Somebody said that two ids are of one person. The newest word on `from` counts.
+    PatientsMerged {
+        /// The id that is given up.
+        from: PatientKey,
+        /// The one by which the person is known; none where `from` is an own person again.
+        into: Option<PatientKey>,
+        /// Why, in the words of whoever did it.
         reason: String,
         /// Who said so; never logged.
         by: String,

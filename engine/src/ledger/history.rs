@@ -9,6 +9,7 @@ use sulcus_operators::{
 use super::{
     LedgerError,
     event::{Entry, Event, RevisionKey, StudySummary},
+    patients::studies_of_patient,
     read::{Reader, Stored, as_column},
     store::unsigned,
     studies::{Owners, SITE, owners},
@@ -22,7 +23,7 @@ pub trait History {
     fn about_study(&self, study_uid: &str, before: Seq) -> Result<Vec<Entry>, LedgerError>;
     /// The entries before `before` that speak of a run, in order.
     fn about_run(&self, run_key: &Digest, before: Seq) -> Result<Vec<Entry>, LedgerError>;
-    /// The studies of a patient whose visits are told of together.
+    /// The studies under one id whose visits are told of together.
     fn visits_of(&self, patient: &PatientKey) -> Result<Vec<String>, LedgerError>;
 }
 
@@ -40,7 +41,8 @@ impl History for Reader {
     }
 
     fn visits_of(&self, patient: &PatientKey) -> Result<Vec<String>, LedgerError> {
-        Ok(self.studies_of(patient)?.into_iter().map(|study| study.study_uid).collect())
+        let studies = studies_of_patient(&self.connection, patient)?;
+        Ok(studies.into_iter().map(|study| study.study_uid).collect())
     }
 }
 

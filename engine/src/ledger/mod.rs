@@ -6,9 +6,9 @@
 
 pub mod cohort;
 pub mod commitments;
-pub mod departures;
 pub mod event;
 pub mod history;
+pub mod merges;
 mod names;
 pub mod patients;
 pub mod read;

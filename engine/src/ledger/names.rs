@@ -28,6 +28,7 @@ impl Event {
             Event::SealsReviewed { .. } => "SealsReviewed",
             Event::VerdictGiven { .. } => "VerdictGiven",
             Event::SeriesDirected { .. } => "SeriesDirected",
+            Event::PatientsMerged { .. } => "PatientsMerged",
         }
     }
 }

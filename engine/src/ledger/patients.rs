@@ -104,15 +104,43 @@ pub(super) fn reported_on(connection: &Connection, study_uid: &str) -> Result<Ve
     Ok(reported)
 }
 
+/// The studies under one id, by UID.
+pub(super) fn studies_of_patient(
+    connection: &Connection,
+    patient: &PatientKey,
+) -> Result<Vec<PatientStudy>, LedgerError> {
+    let query = "SELECT study_uid, study_date FROM patients WHERE issuer = ? AND id = ? AND id <> ''";
+    let mut statement = connection.prepare_cached(query)?;
+    let studies = statement.query_map([&patient.issuer, &patient.id], |row| {
+        Ok(PatientStudy { study_uid: row.get(0)?, study_date: row.get(1)? })
+    })?;
+    Ok(studies.collect::<Result<_, _>>()?)
+}
+
 impl Reader {
-    /// The studies of a patient whose visits are told of together, by UID; none without an id.
+    /// The studies of a patient whose visits are told of together, by UID, under any of his ids; none without an id.
     pub fn studies_of(&self, patient: &PatientKey) -> Result<Vec<PatientStudy>, LedgerError> {
-        let query = "SELECT study_uid, study_date FROM patients WHERE issuer = ? AND id = ? AND id <> ''";
-        let mut statement = self.connection.prepare_cached(query)?;
-        let studies = statement.query_map([&patient.issuer, &patient.id], |row| {
-            Ok(PatientStudy { study_uid: row.get(0)?, study_date: row.get(1)? })
-        })?;
-        Ok(studies.collect::<Result<_, _>>()?)
+        let mut studies = BTreeMap::new();
+        for id in self.merges()?.ids(patient) {
+            let under_id = studies_of_patient(&self.connection, &id)?;
+            studies.extend(under_id.into_iter().map(|study| (study.study_uid.clone(), study)));
+        }
+        Ok(studies.into_values().collect())
+    }
+
+    /// The issuers under which something of an id was received.
+    pub fn issuers_of(&self, id: &str) -> Result<Vec<String>, LedgerError> {
+        let mut statement = self.connection.prepare_cached("SELECT DISTINCT issuer FROM patients WHERE id = ?")?;
+        let issuers = statement.query_map([id], |row| row.get(0))?;
+        Ok(issuers.collect::<Result<_, _>>()?)
+    }
+
+    /// True where a study was received under several ids, or something of it was withdrawn for a reason of a kind.
+    pub fn is_disputed(&self, study_uid: &str) -> Result<bool, LedgerError> {
+        let query = "SELECT (SELECT count(*) FROM patients WHERE study_uid = ?1) > 1 OR EXISTS
+                     (SELECT 1 FROM concerns c JOIN events e ON e.seq = c.seq WHERE c.key = ?1
+                      AND name = 'InstanceWithdrawn' AND json_extract(body, '$.InstanceWithdrawn.because') IS NOT NULL)";
+        Ok(self.connection.prepare_cached(query)?.query_row([study_uid], |row| row.get(0))?)
     }
 
     /// The revisions that were issued on a study, in order.

@@ -15,6 +15,7 @@ use super::{
     LedgerError,
     commitments::transaction_uid,
     event::{Arrival, Event, Scope, SpoolPlace},
+    merges::MERGES,
     schema,
     studies::{Noted, note},
 };
@@ -230,6 +231,7 @@ fn concerns(event: &Event) -> BTreeSet<String> {
         Event::DeliveryFailed { object, .. }
         | Event::DeliverySettled { object, .. }
         | Event::ResendAsked { object, .. } => vec![object.to_string()],
+        Event::PatientsMerged { .. } => vec![MERGES.to_owned()],
         Event::SeriesDirected { study_uid, series_uid, .. } => vec![study_uid.clone(), series_uid.clone()],
         Event::VerdictGiven { study_uid, tracking_uid, .. } => vec![study_uid.clone(), tracking_uid.clone()],
     };

@@ -11,7 +11,8 @@ use sulcus_operators::rows::{PatientKey, Seq};
 use super::{
     LedgerError, cohort,
     event::{Arrival, Event, Scope},
-    patients::note_patient,
+    merges::merges,
+    patients::{note_patient, studies_of_patient},
     store::unsigned,
 };
 
@@ -46,7 +47,10 @@ pub struct Owners {
 pub(super) fn owners(connection: &Connection, event: &Event) -> Result<Owners, LedgerError> {
     let studies = studies_of(connection, event)?;
     let site = match event {
-        Event::RulesChanged(_) | Event::SealsReviewed { .. } | Event::InstanceQuarantined { .. } => true,
+        Event::RulesChanged(_)
+        | Event::SealsReviewed { .. }
+        | Event::InstanceQuarantined { .. }
+        | Event::PatientsMerged { .. } => true,
         Event::InstanceWithdrawn { scope: Scope::Instance(uid), .. } => {
             let query = "SELECT EXISTS (SELECT 1 FROM concerns c JOIN events e ON e.seq = c.seq
                          WHERE c.key = ? AND name = 'InstanceQuarantined')";
@@ -95,6 +99,7 @@ fn studies_of(connection: &Connection, event: &Event) -> Result<BTreeSet<String>
         | Event::StudyReopened { study_uid }
         | Event::VerdictGiven { study_uid, .. }
         | Event::SeriesDirected { study_uid, .. } => one(study_uid),
+        Event::PatientsMerged { from, into, .. } => of_persons(connection, from, into.as_ref()),
         Event::InstanceQuarantined { .. }
         | Event::SealsReviewed { .. }
         | Event::RulesChanged(_)
@@ -103,6 +108,21 @@ fn studies_of(connection: &Connection, event: &Event) -> Result<BTreeSet<String>
         | Event::RunFinished(_)
         | Event::RunFailed { .. } => Ok(BTreeSet::new()),
     }
+}
+
+/// The studies of whoever is merged, and of whom he is merged with or was until now.
+fn of_persons(
+    connection: &Connection,
+    from: &PatientKey,
+    into: Option<&PatientKey>,
+) -> Result<BTreeSet<String>, LedgerError> {
+    let merges = merges(connection)?;
+    let before = merges.undone().iter().filter(|undone| undone.from == *from).map(|undone| &undone.into);
+    let mut studies = BTreeSet::new();
+    for patient in before.chain([from]).chain(into).flat_map(|patient| merges.ids(patient)) {
+        studies.extend(studies_of_patient(connection, &patient)?.into_iter().map(|study| study.study_uid));
+    }
+    Ok(studies)
 }
 
 /// The studies that a series was received in: one, unless two scans share its UID.

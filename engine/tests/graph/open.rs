@@ -10,6 +10,7 @@ use sulcus_engine::{
         LedgerError,
         event::{Counted, Entry, Event, Rules, Scope, StudySummary},
         history::{History, OpenAt},
+        merges::Merges,
         patients::MOST_STUDIES,
         studies::{Owners, touches},
     },
@@ -68,6 +69,17 @@ impl Log<'_> {
                 series_uids.iter().flat_map(|uid| self.of_series(uid)).collect()
             }
             Event::TimerFired(timer) => self.of_series(&timer.series_uid),
+            Event::PatientsMerged { from, into, .. } => {
+                let mut merges = Merges::default();
+                self.0.iter().for_each(|entry| {
+                    if let Event::PatientsMerged { from, into, .. } = &entry.event {
+                        merges.read(entry.seq, from, into.as_ref());
+                    }
+                });
+                let before = merges.undone().iter().filter(|undone| undone.from == *from).map(|undone| &undone.into);
+                let ids = before.chain([from]).chain(into).flat_map(|patient| merges.ids(patient));
+                ids.flat_map(|id| self.visits_of(&id).unwrap()).collect()
+            }
             Event::RevisionIssued { key, .. } | Event::ObjectEncoded { key, .. } | Event::EncodeFailed { key, .. } => {
                 BTreeSet::from([key.study_uid.clone()])
             }
@@ -86,7 +98,9 @@ impl Log<'_> {
     /// The studies that an event of the log belonged to when it was recorded: a withdrawal is of none that came later.
     fn of_entry(&self, entry: &Entry) -> BTreeSet<String> {
         match &entry.event {
-            Event::InstanceWithdrawn { .. } => Log(&self.0[..entry.seq as usize]).of(&entry.event),
+            Event::InstanceWithdrawn { .. } | Event::PatientsMerged { .. } => {
+                Log(&self.0[..entry.seq as usize]).of(&entry.event)
+            }
             event => self.of(event),
         }
     }
@@ -127,7 +141,7 @@ impl History for Log<'_> {
             })
         };
         let site = match event {
-            Event::RulesChanged(_) | Event::InstanceQuarantined { .. } => true,
+            Event::RulesChanged(_) | Event::InstanceQuarantined { .. } | Event::PatientsMerged { .. } => true,
             Event::InstanceWithdrawn { scope: Scope::Instance(uid), .. } => studies.is_empty() || quarantined(uid),
             Event::InstanceWithdrawn { .. } => studies.is_empty(),
             _ => false,

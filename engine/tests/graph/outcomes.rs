@@ -1,9 +1,32 @@
 //! What runs give in tests.
 
+use std::collections::BTreeSet;
+
+use sulcus_engine::graph::RunToDo;
 use sulcus_operators::{
     digest::Digest,
+    registration::{Aligned, Alignment, Rigid},
     rows::{LesionRow, RunOutcome},
 };
+
+use crate::site::Site;
+
+impl Site {
+    /// What a run gives, compared with the visits of other studies that have lesions now.
+    pub fn outcome_of(&self, run: &RunToDo) -> RunOutcome {
+        let outcome = outcome(run.order.run_key);
+        if !self.compares {
+            return outcome;
+        }
+        let study_uid = &run.order.study_uid;
+        let others = self.lesions().into_iter().filter(|lesion| lesion.study_uid != *study_uid);
+        let visits: BTreeSet<(String, Digest)> = others.map(|lesion| (lesion.study_uid, lesion.run_key)).collect();
+        let motion = Rigid { rotation: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], shift_mm: [0.0; 3] };
+        let aligned = Aligned { motion, similarity_permille: 1000, overlap_permille: 1000 };
+        let alignment = |(study_uid, run_key): &(String, Digest)| Alignment::new(study_uid, *run_key, &aligned);
+        RunOutcome { alignments: visits.iter().map(alignment).collect(), ..outcome }
+    }
+}
 
 /// The outcome of a run is decided by its key.
 pub fn outcome(run_key: Digest) -> RunOutcome {

@@ -50,6 +50,8 @@ enum Step {
     Advance,
     /// Seals what is at rest; some of the seals saw less than there was.
     Seal(bool),
+    /// Which patient is merged into which; into nobody where both are one.
+    Merge(u8, u8),
     /// The engine starts anew.
     Restart,
 }
@@ -86,6 +88,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..2u8, 0..6u8).prop_map(|(study, series)| Step::Series(study, series)),
         6 => Just(Step::Advance),
         8 => prop::bool::weighted(0.2).prop_map(Step::Seal),
+        3 => (0..3u8, 0..3u8).prop_map(|(from, into)| Step::Merge(from, into)),
         2 => Just(Step::Restart),
     ]
 }
@@ -235,6 +238,7 @@ fn play(site: &mut Site, step: Step) {
             }
             site.close();
         }
+        Step::Merge(from, into) => site.merge(from, (into != from).then_some(into)),
         Step::Restart => {
             site.close();
             site.open.restart(&site.log, &site.now);

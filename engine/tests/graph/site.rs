@@ -3,10 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{
-    open::{Open, all},
-    outcomes::outcome,
-};
+use crate::open::{Open, all};
 use sulcus_config::AppliesTo;
 use sulcus_engine::{
     graph::{Changes, Graph, Output, RunToDo, oracle},
@@ -17,8 +14,7 @@ use sulcus_engine::{
 };
 use sulcus_operators::{
     digest::Digest,
-    registration::{Aligned, Alignment, Rigid},
-    rows::{Fault, FrameFacts, InstanceFacts, PatientKey, ReportRow, ReportStatus, Role, RunOutcome, Seq, Verdict},
+    rows::{Fault, FrameFacts, InstanceFacts, PatientKey, ReportRow, ReportStatus, Role, Seq, Verdict},
 };
 
 /// What is special about a slice.
@@ -86,7 +82,7 @@ impl Slice {
             data_set_digest: Digest::of(format!("{study} {series} {number} {}", self.version).as_bytes()),
             content_digest: Digest::of(format!("pixels {study} {series} {number} {}", self.version).as_bytes()),
             demographics_digest: Digest::of(&[self.patient]),
-            patient: PatientKey { issuer: "hospital".into(), id: self.patient.to_string() },
+            patient: patient(self.patient),
             instance_number: Some(*number),
             frame_of_reference_uid: format!("1.9.{study}"),
             matrix: [256, 256],
@@ -100,6 +96,10 @@ impl Slice {
             keywords: keywords.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
         }
     }
+}
+
+pub fn patient(id: u8) -> PatientKey {
+    PatientKey { issuer: "hospital".into(), id: id.to_string() }
 }
 
 pub fn study_uid(study: u8) -> String {
@@ -146,7 +146,8 @@ pub struct Site {
     graph: Graph,
     /// The same log with what is at rest left out.
     pub open: Open,
-    compares: bool,
+    /// Whether its runs are compared with the other studies' visits.
+    pub compares: bool,
     epoch: u64,
     standing: BTreeMap<String, (Seq, Digest, String, String)>,
 }
@@ -233,6 +234,12 @@ impl Site {
         self.event(Event::InstanceWithdrawn { scope, reason: "wrong".into(), because });
     }
 
+    /// Says that a patient is another, or nobody but himself again.
+    pub fn merge(&mut self, from: u8, into: Option<u8>) {
+        let (from, into) = (patient(from), into.map(patient));
+        self.event(Event::PatientsMerged { from, into, reason: "one person".into(), by: "A. Clerk".into() });
+    }
+
     pub fn release(&mut self, series_uids: Vec<String>, orderly: bool) {
         self.event(Event::AssociationReleased { source: "scanner".into(), series_uids, orderly });
     }
@@ -265,21 +272,6 @@ impl Site {
                 self.event(Event::RunFailed { run_key, attempt, permanent: end == End::Permanent, reason, hint });
             }
         }
-    }
-
-    /// What a run gives, compared with the visits of other studies that have lesions now.
-    pub fn outcome_of(&self, run: &RunToDo) -> RunOutcome {
-        let outcome = outcome(run.order.run_key);
-        if !self.compares {
-            return outcome;
-        }
-        let study_uid = &run.order.study_uid;
-        let others = self.lesions().into_iter().filter(|lesion| lesion.study_uid != *study_uid);
-        let visits: BTreeSet<(String, Digest)> = others.map(|lesion| (lesion.study_uid, lesion.run_key)).collect();
-        let motion = Rigid { rotation: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], shift_mm: [0.0; 3] };
-        let aligned = Aligned { motion, similarity_permille: 1000, overlap_permille: 1000 };
-        let alignment = |(study_uid, run_key): &(String, Digest)| Alignment::new(study_uid, *run_key, &aligned);
-        RunOutcome { alignments: visits.iter().map(alignment).collect(), ..outcome }
     }
 
     /// Receives a whole series, runs it, and issues the revision.
