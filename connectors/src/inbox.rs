@@ -71,6 +71,33 @@ pub enum Reported {
     Failed,
 }
 
+/// A sender's request that we keep what it sent (PS3.4 J.3.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitmentRequest {
+    /// Transaction UID (0008,1195).
+    pub transaction_uid: String,
+    /// SOP Class UID and SOP Instance UID of each object; no instance twice.
+    pub listed: Vec<(String, String)>,
+}
+
+/// Whether one object of a request is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Its bytes and its event are durable.
+    Safe,
+    /// It is not, with Failure Reason (0008,1197).
+    Not(u16),
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// It is durable; whether each object is kept, in the order of the request.
+    Recorded(Vec<Kept>),
+    /// It could not be recorded; the sender may ask again.
+    Failed,
+}
+
 /// Where received objects go. Calls come from many threads at once.
 pub trait Inbox: Send + Sync {
     /// Stores one object and returns when it is durable (or refused). Blocks.
@@ -83,5 +110,11 @@ pub trait Inbox: Send + Sync {
     /// transaction.
     fn commitment_reported(&self, _report: CommitmentReport) -> Reported {
         Reported::Unknown
+    }
+
+    /// Takes a sender's request for commitment, and returns when it is durable (or not). Blocks. Who keeps no list commits
+    /// himself to nothing.
+    fn commitment_asked(&self, _source: &str, _request: &CommitmentRequest) -> Asked {
+        Asked::Failed
     }
 }

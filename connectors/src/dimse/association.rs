@@ -97,6 +97,8 @@ pub(crate) struct Accepted {
     pub(crate) calling_ae_title: String,
     /// The accepted contexts.
     pub(crate) contexts: Vec<Context>,
+    /// True where it may ask for storage commitment.
+    pub(crate) asks: bool,
     pub(crate) peer_max_pdu: u32,
 }
 
@@ -145,7 +147,7 @@ pub(crate) fn accept(wire: &mut Wire, peer: IpAddr, admission: &Admission<'_>) -
             let reports = reports_commitment(&request.user_variables);
             let (contexts, results) = negotiate(&request.presentation_contexts, admitted, reports)?;
             let mut variables = user_variables(admission.max_pdu);
-            if contexts.iter().any(|context| context.abstract_syntax == STORAGE_COMMITMENT) {
+            if reports && contexts.iter().any(|context| context.abstract_syntax == STORAGE_COMMITMENT) {
                 let roles = RequestorRoles { scu: false, scp: true };
                 variables.push(UserVariableItem::ScuScpRoleSelectionSubItem(STORAGE_COMMITMENT.to_owned(), roles));
             }
@@ -159,7 +161,8 @@ pub(crate) fn accept(wire: &mut Wire, peer: IpAddr, admission: &Admission<'_>) -
                 user_variables: variables,
             }))?;
             let source = source.to_owned();
-            Ok(Accepted { source, calling_ae_title: request.calling_ae_title, contexts, peer_max_pdu })
+            let asks = !reports && admitted == Admitted::Source;
+            Ok(Accepted { source, calling_ae_title: request.calling_ae_title, contexts, asks, peer_max_pdu })
         }
         Err(rejection) => {
             let reason = rejection.source.to_string();
@@ -220,7 +223,7 @@ fn judge<'a>(
 }
 
 /// Answers each proposed context: the accepted ones, and the results in the order proposed. Storage commitment is taken
-/// from who `reports` it, since nobody can ask us for one.
+/// from who `reports` it, and from a source, which may ask for it.
 fn negotiate(
     proposed: &[PresentationContextProposed],
     admitted: Admitted,
@@ -234,10 +237,10 @@ fn negotiate(
             return Err(WireError::invalid("a presentation context id is even or used twice"));
         }
         let abstract_syntax = trim_uid(&context.abstract_syntax);
-        let report = abstract_syntax == STORAGE_COMMITMENT && reports;
+        let commitment = abstract_syntax == STORAGE_COMMITMENT && (reports || admitted == Admitted::Source);
         let stores = accept::is_storage(abstract_syntax) && admitted == Admitted::Source;
-        let known = abstract_syntax == VERIFICATION || stores || report;
-        let chosen = match report {
+        let known = abstract_syntax == VERIFICATION || stores || commitment;
+        let chosen = match commitment {
             true => commitment::choose_transfer_syntax(&context.transfer_syntaxes),
             false => accept::choose_transfer_syntax(&context.transfer_syntaxes),
         };

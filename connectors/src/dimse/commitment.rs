@@ -61,20 +61,32 @@ pub(crate) fn choose_transfer_syntax(proposed: &[String]) -> Option<&'static str
 
 /// The data set of an N-ACTION request (PS3.4 table J.3-1), in Implicit or Explicit VR Little Endian.
 pub(crate) fn request(transfer_syntax: &str, transaction_uid: &str, objects: &[Reference<'_>]) -> Vec<u8> {
-    let explicit = transfer_syntax != IMPLICIT_LE;
-    let mut items = Vec::new();
-    for object in objects {
+    let item = |object: &Reference<'_>| {
         let mut item = Vec::new();
-        put(&mut item, explicit, 0x1150, b"UI", object.sop_class_uid.as_bytes());
-        put(&mut item, explicit, 0x1155, b"UI", object.sop_instance_uid.as_bytes());
-        items.extend_from_slice(&[0xfe, 0xff, 0x00, 0xe0]);
-        items.extend_from_slice(&length_of(&item).to_le_bytes());
-        items.extend_from_slice(&item);
-    }
+        put(&mut item, transfer_syntax, 0x1150, b"UI", object.sop_class_uid.as_bytes());
+        put(&mut item, transfer_syntax, 0x1155, b"UI", object.sop_instance_uid.as_bytes());
+        item
+    };
     let mut data_set = Vec::new();
-    put(&mut data_set, explicit, 0x1195, b"UI", transaction_uid.as_bytes());
-    put(&mut data_set, explicit, 0x1199, b"SQ", &items);
+    put(&mut data_set, transfer_syntax, 0x1195, b"UI", transaction_uid.as_bytes());
+    put_sequence(&mut data_set, transfer_syntax, 0x1199, &objects.iter().map(item).collect::<Vec<_>>());
     data_set
+}
+
+/// Appends a sequence of group 0008 with these items.
+pub(crate) fn put_sequence(out: &mut Vec<u8>, transfer_syntax: &str, element: u16, items: &[Vec<u8>]) {
+    let mut value = Vec::new();
+    for item in items {
+        value.extend_from_slice(&[0xfe, 0xff, 0x00, 0xe0]);
+        value.extend_from_slice(&length_of(item).to_le_bytes());
+        value.extend_from_slice(item);
+    }
+    put(out, transfer_syntax, element, b"SQ", &value);
+}
+
+/// Appends a number (US) of group 0008.
+pub(crate) fn put_number(out: &mut Vec<u8>, transfer_syntax: &str, element: u16, number: u16) {
+    put(out, transfer_syntax, element, b"US", &number.to_le_bytes());
 }
 
 fn length_of(value: &[u8]) -> u32 {
@@ -82,7 +94,8 @@ fn length_of(value: &[u8]) -> u32 {
 }
 
 /// Appends one element of group 0008, padded to even length.
-fn put(out: &mut Vec<u8>, explicit: bool, element: u16, vr: &[u8; 2], value: &[u8]) {
+pub(crate) fn put(out: &mut Vec<u8>, transfer_syntax: &str, element: u16, vr: &[u8; 2], value: &[u8]) {
+    let explicit = transfer_syntax != IMPLICIT_LE;
     let padding = value.len() % 2;
     let length = length_of(value).saturating_add(padding as u32);
     out.extend_from_slice(&[0x08, 0x00]);
@@ -144,7 +157,7 @@ fn reason(found: &Prescan<'_>, element: Option<&Element>) -> u16 {
     bytes.map_or(status::PROCESSING_FAILURE, u16::from_le_bytes)
 }
 
-fn is_uid(text: &str) -> bool {
+pub(crate) fn is_uid(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
 }
 

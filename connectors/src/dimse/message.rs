@@ -72,6 +72,14 @@ pub(crate) enum DataSet {
     Forgotten(Option<Limit>),
 }
 
+#[cfg(test)]
+impl DataSet {
+    /// One that was read whole.
+    pub(crate) fn of(bytes: Vec<u8>) -> DataSet {
+        DataSet::Held(bytes, Lease { budget: Budget::new(u64::MAX), bytes: 0 })
+    }
+}
+
 /// Which limit made us forget a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {

@@ -4,14 +4,15 @@
 //! here without extra copies. Nothing is decided about an object: its bytes go to the [`Inbox`](crate::inbox::Inbox).
 //!
 //! From the bottom: `wire` (bytes under deadlines), `command` and `message` (what bytes mean), `association`
-//! (negotiation, with `accept` and `sources` for what and who is let in), `scu` and `scp` (the two services), `commitment`
-//! and `asking` (an archive's word that it keeps what it was sent).
+//! (negotiation, with `accept` and `sources` for what and who is let in), `scu` and `scp` (the two services), `commitment`,
+//! `asking` and `committing` (an archive's word that it keeps what it was sent, and ours).
 
 pub mod accept;
 mod asking;
 mod association;
 pub mod command;
 pub mod commitment;
+pub mod committing;
 mod message;
 pub mod scp;
 pub mod scu;

@@ -1,5 +1,5 @@
 //! One association of the Storage SCP, from its first message to its end: C-ECHO, C-STORE and
-//! the reports of storage commitment that archives call back with are served, all else refused.
+//! the reports of storage commitment that archives call back with are served, and requests for it; all else is refused.
 
 use std::collections::BTreeSet;
 
@@ -7,12 +7,13 @@ use dicom_ul::pdu::{AbortRQServiceProviderReason, AbortRQSource, Pdu};
 
 use super::accept::is_storage;
 use super::association::{Accepted, Context};
-use super::command::{C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ, Command, N_EVENT_REPORT_RQ, RESPONSE};
+use super::command::{C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ, Command, N_ACTION_RQ, N_EVENT_REPORT_RQ, RESPONSE};
 use super::commitment::{self, MAX_REPORT_BYTES, STORAGE_COMMITMENT};
+use super::committing::{self, MAX_REQUEST_BYTES};
 use super::message::{DataSet, Limit, Messages, Received};
 use super::status;
 use super::wire::WireError;
-use crate::inbox::{Inbox, Incoming, Stored};
+use crate::inbox::{CommitmentRequest, Inbox, Incoming, Stored};
 
 /// How an association ended.
 #[derive(Debug)]
@@ -38,11 +39,13 @@ pub(crate) struct Service<'a> {
     pub(crate) refused: u64,
     /// Bytes of the data sets received whole.
     pub(crate) bytes: u64,
+    /// Reports of ours that are not answered yet.
+    reported: u32,
 }
 
 impl<'a> Service<'a> {
     pub(crate) fn new(accepted: Accepted, inbox: &'a dyn Inbox, messages: Messages) -> Service<'a> {
-        Service { accepted, inbox, messages, series: BTreeSet::new(), kept: 0, refused: 0, bytes: 0 }
+        Service { accepted, inbox, messages, series: BTreeSet::new(), kept: 0, refused: 0, bytes: 0, reported: 0 }
     }
 
     /// Serves messages until the peer releases, aborts or fails. The connection stays open for [`Service::finish`].
@@ -71,13 +74,14 @@ impl<'a> Service<'a> {
     }
 
     fn serve_one(&mut self) -> Result<Option<End>, WireError> {
-        let contexts = &self.accepted.contexts;
+        let (contexts, asks) = (&self.accepted.contexts, self.accepted.asks);
         let find = |id| contexts.iter().find(|context| context.id == id);
         let wanted = |id, command: &Command| {
             let Some(context) = find(id) else { return 0 };
             match command.field {
                 C_STORE_RQ if takes(context, command) => u64::MAX,
-                N_EVENT_REPORT_RQ if context.abstract_syntax == STORAGE_COMMITMENT => MAX_REPORT_BYTES,
+                N_EVENT_REPORT_RQ if commits(context) && !asks => MAX_REPORT_BYTES,
+                N_ACTION_RQ if commits(context) && asks => MAX_REQUEST_BYTES,
                 _ => 0,
             }
         };
@@ -93,9 +97,15 @@ impl<'a> Service<'a> {
         let (status, comment) = match command.field {
             C_STORE_RQ => self.store(&context, &command, data_set),
             C_ECHO_RQ => (status::SUCCESS, None),
-            N_EVENT_REPORT_RQ if context.abstract_syntax == STORAGE_COMMITMENT => {
+            N_EVENT_REPORT_RQ if commits(&context) && !asks => {
                 let mut take = |report| self.inbox.commitment_reported(report);
                 commitment::answer(&command, &context.transfer_syntax, &data_set, &mut take)
+            }
+            N_ACTION_RQ if commits(&context) && asks => return self.commit(&context, &command, &data_set),
+            // How it takes our report changes nothing: what was asked is recorded.
+            field if field == N_EVENT_REPORT_RQ | RESPONSE && self.reported > 0 => {
+                self.reported -= 1;
+                return Ok(None);
             }
             // There is never anything running to cancel, and a cancel has no response.
             C_CANCEL_RQ => return Ok(None),
@@ -105,6 +115,20 @@ impl<'a> Service<'a> {
             _ => (status::UNRECOGNIZED_OPERATION, None),
         };
         self.messages.send(id, &command.response(status, comment), None)?;
+        Ok(None)
+    }
+
+    /// Answers a request for storage commitment, and reports what is kept at once: a sender that waits for it finds it on
+    /// this association.
+    fn commit(&mut self, context: &Context, command: &Command, data_set: &DataSet) -> Result<Option<End>, WireError> {
+        let source = &self.accepted.source;
+        let mut take = |request: &CommitmentRequest| self.inbox.commitment_asked(source, request);
+        let (status, comment, report) = committing::answer(command, &context.transfer_syntax, data_set, &mut take);
+        self.messages.send(context.id, &command.response(status, comment), None)?;
+        if let Some((command, data_set)) = report {
+            self.messages.send(context.id, &command, Some(&data_set))?;
+            self.reported += 1;
+        }
         Ok(None)
     }
 
@@ -151,6 +175,11 @@ impl<'a> Service<'a> {
         }
         (status, comment)
     }
+}
+
+/// Whether a context is of storage commitment.
+fn commits(context: &Context) -> bool {
+    context.abstract_syntax == STORAGE_COMMITMENT
 }
 
 /// Whether a C-STORE request in this context is for a storage class that is accepted.

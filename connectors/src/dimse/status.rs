@@ -23,6 +23,8 @@ pub const MISTYPED_ARGUMENT: u16 = 0x0212;
 pub const RESOURCE_LIMITATION: u16 = 0x0213;
 /// Refused: SOP class not supported.
 pub const SOP_CLASS_NOT_SUPPORTED: u16 = 0x0122;
+/// No such action: an N-ACTION of another type than a request.
+pub const NO_SUCH_ACTION_TYPE: u16 = 0x0123;
 /// Unrecognized operation.
 pub const UNRECOGNIZED_OPERATION: u16 = 0x0211;
 /// Refused: out of resources.

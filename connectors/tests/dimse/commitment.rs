@@ -149,23 +149,35 @@ fn an_archive_that_calls_back_in_its_role_is_heard() {
 }
 
 #[test]
-fn who_calls_in_another_role_gets_no_context() {
+fn who_calls_in_another_role_may_ask_and_not_report() {
     let server = Server::start();
     for roles in [None, Some(RequestorRoles { scu: true, scp: false })] {
         let (mut raw, variables) = Raw::ask(&server, &calling(roles, &[EXPLICIT]));
-        assert_eq!((raw.contexts[0].0, &raw.contexts[0].1), (1, &Reason::AbstractSyntaxNotSupported));
+        assert_eq!((raw.contexts[0].0, &raw.contexts[0].1), (1, &Reason::Acceptance));
         assert!(!variables.iter().any(|item| matches!(item, UserVariableItem::ScuScpRoleSelectionSubItem(..))));
-        for other in [3, 5] {
+        for other in [1, 3, 5] {
             say(&mut raw, other, &event(1), Some(&report("2.25.1", &one("1.2.3"), &[])));
             assert_eq!(raw.response().status, Some(status::UNRECOGNIZED_OPERATION));
         }
     }
     let (raw, _) = Raw::ask(&server, &calling(REPORTS, &["1.2.840.10008.1.2.4.70"]));
     assert_eq!(raw.contexts[0].1, Reason::TransferSyntaxesNotSupported);
-    // Nobody is promised anything here.
+    // Who reports is promised nothing, and a source no more than its inbox says.
+    let ask = Command {
+        field: N_ACTION_RQ,
+        message_id: Some(1),
+        requested_sop_class_uid: Some(STORAGE_COMMITMENT.to_owned()),
+        requested_sop_instance_uid: Some(STORAGE_COMMITMENT_INSTANCE.to_owned()),
+        action_type: Some(1),
+        has_data_set: true,
+        ..Command::default()
+    };
+    let asked = report("2.25.1", &one("1.2.3"), &[]);
+    let (mut raw, _) = Raw::ask(&server, &calling(None, &[EXPLICIT]));
+    say(&mut raw, 1, &ask, Some(&asked));
+    assert_eq!(raw.response().status, Some(status::PROCESSING_FAILURE));
     let mut raw = called_back(&server);
-    let ask = Command { field: N_ACTION_RQ, message_id: Some(1), action_type: Some(1), ..event(1) };
-    say(&mut raw, 1, &ask, Some(&report("2.25.1", &one("1.2.3"), &[])));
+    say(&mut raw, 1, &ask, Some(&asked));
     assert_eq!(raw.response().status, Some(status::UNRECOGNIZED_OPERATION));
     assert!(server.inbox.reports.lock().unwrap().is_empty());
 }
