@@ -104,7 +104,7 @@ impl Worker {
             // The engine is gone if this fails; then so is whoever waits for the result.
             let _ = progress(Reply::Progress { done, of });
         };
-        let found = find_lesions(session, &volume, &order.run_key, &mut tell)
+        let found = find_lesions(session, &[&volume], &order.run_key, &mut tell)
             .map_err(|error| Failure::input(error, "the scan cannot be used by this model; its bytes are kept"))?;
         let mask = store_labels(&self.results, &found.labels)?;
         let probability = store_probability(&self.results, &found.probability)?;
