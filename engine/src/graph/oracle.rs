@@ -141,8 +141,7 @@ pub fn outputs(entries: &[Entry]) -> BTreeSet<Output> {
     let rulings: Vec<Arc<Ruling>> = log.versions.in_force().cloned().collect();
     let (applied, more) = matches::batch(states, &rulings);
     faults.extend(more);
-    let (choices, more) = choice::batch(&judged, &applied);
-    faults.extend(more);
+    let (choices, told) = choice::batch(&judged, &applied);
     let runs = runs::batch(&choices, &log.runs);
     log.verdicts.retain(|_, finding| finding.verdict != LesionVerdict::Open);
     let findings = findings::batch(&choices, &runs, &log.verdicts);
@@ -155,7 +154,7 @@ pub fn outputs(entries: &[Entry]) -> BTreeSet<Output> {
     faults.extend(more);
     let deliveries = deliveries::batch(&objects, rules, &log.tried, &log.settled);
 
-    let mut all: BTreeSet<Output> = faults.into_iter().map(Output::Fault).collect();
+    let mut all: BTreeSet<Output> = faults.into_iter().map(Output::Fault).chain(told).collect();
     all.extend(runs.to_do.into_iter().map(Output::Run));
     all.extend(to_issue.into_iter().map(Output::Revision));
     all.extend(to_encode.into_iter().map(Output::Object));

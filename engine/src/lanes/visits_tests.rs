@@ -62,7 +62,7 @@ impl Site {
             "notes": [], "lesions": lesions
         }))
         .unwrap();
-        let run = Some(ReportedRun { run_key, series_uid: format!("1.2.3.{study}") });
+        let run = Some(ReportedRun { run_key, series_uid: format!("1.2.3.{study}"), inputs: Vec::new() });
         self.ledger.append(&[Event::RunFinished(outcome), revision(study, pipeline, 1, run)], 1).unwrap();
     }
 
@@ -76,6 +76,7 @@ impl Site {
             stack: String::new(),
             model: Digest::default(),
             members: vec![member],
+            inputs: Vec::new(),
         };
         let job = RunToDo { order, attempt: 1, wanted_by: vec![(study_uid, "lesions".to_owned())] };
         let reader = Reader::open(&self.folder.path().join("ledger.sqlite")).unwrap();

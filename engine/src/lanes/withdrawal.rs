@@ -36,6 +36,7 @@ impl Withdrawal {
                     if (&of.study_uid, &of.pipeline) == (&key.study_uid, &key.pipeline) =>
                 {
                     reported.insert(&run.series_uid);
+                    reported.extend(run.inputs.iter().map(String::as_str));
                     last = Some((&run.series_uid, None));
                 }
                 Event::InstanceWithdrawn { scope, because, .. } => {
