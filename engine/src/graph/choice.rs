@@ -83,7 +83,7 @@ impl Candidate {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Offer {
     candidate: Candidate,
-    applied: Applied,
+    applied: Arc<Applied>,
 }
 
 impl Offer {
@@ -298,7 +298,7 @@ pub fn stage<'scope>(judged: Rows<'scope>, applied: Rows<'scope>) -> (Rows<'scop
     let offers = join(candidates, applied, |_, candidate, applied| match (candidate, applied) {
         (Row::Candidate(candidate), Row::Applied(applied)) => {
             let key = (candidate.study_uid().to_owned(), applied.pipeline.clone());
-            Some((Key::Report(key), Row::Offer(Offer { candidate: candidate.clone(), applied: applied.clone() })))
+            Some((Key::Report(key), Row::Offer(Offer { candidate: candidate.clone(), applied: Arc::clone(applied) })))
         }
         _ => None,
     });
@@ -344,7 +344,8 @@ pub fn batch(
     let mut offers: BTreeMap<ReportKey, Vec<Offer>> = BTreeMap::new();
     for (series_uid, applied) in applied {
         if let Some(judged) = judged.get(series_uid) {
-            let offer = Offer { candidate: Candidate::of(&Arc::new(judged.clone())), applied: applied.clone() };
+            let offer =
+                Offer { candidate: Candidate::of(&Arc::new(judged.clone())), applied: Arc::new(applied.clone()) };
             offers.entry((judged.state.study_uid.clone(), applied.pipeline.clone())).or_default().push(offer);
         }
     }

@@ -272,11 +272,11 @@ pub fn stage<'scope>(judged: Rows<'scope>, rulings: Rows<'scope>) -> (Rows<'scop
     let answers = join(series, rulings, move |_, series, ruling| {
         let (Row::Described(Described(state)), Row::Ruling(ruling)) = (series, ruling) else { return None };
         let applied = programs.answer(ruling, Scan::from(state.as_ref()))?;
-        Some((Key::Series(state.series_uid.clone()), Row::Applied(applied)))
+        Some((Key::Series(state.series_uid.clone()), Row::Applied(Arc::new(applied))))
     });
     let faults = each(answers.clone(), |key, row, out| {
-        if let Row::Applied(Applied { fault: Some(fault), .. }) = row {
-            out.push((key, Output::Fault(fault).into()));
+        if let Row::Applied(applied) = row {
+            out.extend(applied.fault.clone().map(|fault| (key, Output::Fault(fault).into())));
         }
     });
     (answers, unreadable.concat(faults))
