@@ -211,7 +211,10 @@ impl Site {
         };
         absolute(&mut self.site.data);
         self.runtime.onnxruntime.iter_mut().for_each(absolute);
-        self.pipelines.iter_mut().for_each(|pipeline| absolute(&mut pipeline.model));
+        for pipeline in &mut self.pipelines {
+            absolute(&mut pipeline.model);
+            pipeline.alone.iter_mut().for_each(|alone| absolute(&mut alone.model));
+        }
         for source in &mut self.sources {
             if let Source::Folder(source) = source {
                 absolute(&mut source.path);

@@ -353,3 +353,43 @@ fn outputs_that_a_destination_cannot_take_are_refused() {
     let unknown = parse(&format!("{node}outputs = [\"seg\"]\n")).unwrap_err().to_string();
     assert!(unknown.contains("seg") && unknown.contains("segmentation"), "{unknown}");
 }
+
+const MP2RAGE: &str = "[[pipeline]]\nname = \"p\"\nwhen = \"true\"\nmodel = \"three\"\n\
+                       [[pipeline.input]]\nname = \"INV1\"\nwhen = \"true\"\n\
+                       [[pipeline.input]]\nname = \"INV2\"\nwhen = \"true\"\n";
+
+#[test]
+fn a_pipeline_may_read_further_series_and_go_on_without_them() {
+    let site = parse(&format!("{MP2RAGE}[pipeline.alone]\nmodel = \"one\"\nafter_seconds = 600\n")).unwrap();
+    let pipeline = &site.pipelines[0];
+    let names: Vec<&str> = pipeline.inputs.iter().map(|input| input.name.as_str()).collect();
+    assert_eq!(names, ["INV1", "INV2"]);
+    let alone = pipeline.alone.as_ref().unwrap();
+    assert_eq!((alone.model.as_path(), alone.after_seconds), (Path::new("/etc/sulcus/one"), Seconds(600.0)));
+    assert_eq!(parse(&site.to_toml().unwrap()).unwrap(), site);
+    assert_eq!(parse(MP2RAGE).unwrap().pipelines[0].alone, None);
+}
+
+#[test]
+fn inputs_that_cannot_be_told_apart_or_have_nothing_to_do_are_refused() {
+    refused(
+        &format!("{MP2RAGE}[[pipeline.input]]\nname = \"INV1\"\nwhen = \" \"\n"),
+        &[
+            "12: pipeline \"p\" names two inputs \"INV1\"; give each its own name",
+            "13: when is empty; say which series the input may be",
+        ],
+    );
+    refused(
+        "[[pipeline]]\nname = \"p\"\nwhen = \"true\"\nmodel = \"m\"\n[pipeline.alone]\nmodel = \"\"\nafter_seconds = 0\n",
+        &[
+            "5: alone has nothing to do without; add a [[pipeline.input]], or leave it out",
+            "6: model is empty; name a folder",
+            "7: after_seconds is 0; give seconds above 0 and at most 604800",
+        ],
+    );
+    let many: String = (0..16).map(|n| format!("[[pipeline.input]]\nname = \"i{n}\"\nwhen = \"true\"\n")).collect();
+    refused(
+        &format!("[[pipeline]]\nname = \"p\"\nwhen = \"true\"\nmodel = \"m\"\n{many}"),
+        &["5: 16 inputs are too many; a model reads up to 15"],
+    );
+}

@@ -46,6 +46,8 @@ pub struct Effect {
     pub studies: usize,
     /// Those of the series that still wait for more: what follows of them is not counted.
     pub series_waiting: usize,
+    /// Studies of which further series would be waited for: what follows of them is not counted.
+    pub studies_awaiting_inputs: usize,
     /// Runs that would be computed.
     pub runs_to_compute: usize,
     /// Runs that reports would be made from and that are done already.
@@ -102,6 +104,9 @@ impl Rehearsal {
         }
         let mut effects = self.governed_anew(&before, rules);
         let done = self.rest()?;
+        for row in self.standing.awaited.iter() {
+            effects.entry(row.pipeline.clone()).or_default().studies_awaiting_inputs += 1;
+        }
         let mut runs: BTreeMap<&String, BTreeSet<&Digest>> = BTreeMap::new();
         for (pipeline, revision, run) in &done.revisions {
             let effect = effects.entry(pipeline.clone()).or_default();

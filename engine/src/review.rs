@@ -97,6 +97,8 @@ mod tests {
             model_name: Default::default(),
             destinations: Vec::new(),
             applies_to: sulcus_config::AppliesTo::All,
+            inputs: Vec::new(),
+            alone: None,
         };
         Rules { pipelines: vec![pipeline], ..Rules::default() }
     }

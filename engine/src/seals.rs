@@ -112,6 +112,7 @@ fn busy<'a>(work: &'a OpenWork, standing: &'a Standing) -> BTreeSet<&'a str> {
     busy.extend(standing.revisions.iter().map(|row| row.key.study_uid.as_str()));
     busy.extend(standing.objects.iter().map(|row| row.key.study_uid.as_str()));
     busy.extend(standing.deliveries.iter().map(|row| row.row.study_uid.as_str()));
+    busy.extend(standing.awaited.iter().map(|row| row.study_uid.as_str()));
     busy.extend(standing.timers.iter().flat_map(|timer| by_name(&timer.series_uid)));
     let waiting = standing.completeness.iter().filter(|row| row.verdict == Verdict::Waiting);
     busy.extend(waiting.flat_map(|row| by_name(&row.series_uid)));

@@ -6,7 +6,9 @@ use sulcus_operators::rows::{Completeness, Fault, ReportRow, Seq, SeriesState};
 
 use crate::{
     failure::Hinted,
-    graph::{Changes, DeliveryToDo, Lesion, ObjectToEncode, RevisionToIssue, RunToDo, versions::Rulings},
+    graph::{
+        Changes, DeliveryToDo, InputsAwaited, Lesion, ObjectToEncode, RevisionToIssue, RunToDo, versions::Rulings,
+    },
     lanes::models::Models,
     ledger::{
         LedgerError,
@@ -42,6 +44,8 @@ pub struct Standing {
     pub reports: Rows<ReportRow>,
     /// The lesions reported.
     pub lesions: Rows<Lesion>,
+    /// Further series that reports wait for.
+    pub awaited: Rows<InputsAwaited>,
     /// What failed and is not cured.
     pub faults: Rows<Fault>,
     /// The rules in force, as last recorded.
@@ -68,6 +72,7 @@ impl Standing {
         self.completeness.update(changes.completeness);
         self.reports.update(changes.reports);
         self.lesions.update(changes.lesions);
+        self.awaited.update(changes.awaited);
         self.faults.update(changes.faults);
     }
 

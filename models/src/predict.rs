@@ -40,6 +40,14 @@ pub enum PredictError {
         /// Channels of the image.
         given: usize,
     },
+    /// A channel's volume has other voxels than the first one's.
+    #[error("channel {channel} does not lie on the grid of the first: {difference}; resample it onto that grid")]
+    Grid {
+        /// Name of the channel.
+        channel: String,
+        /// What differs, in words.
+        difference: String,
+    },
     /// The volume contradicts itself.
     #[error("the volume cannot be used: {0}; convert it again")]
     Volume(String),
@@ -101,20 +109,22 @@ pub struct Found {
     pub domain: Option<DomainDistance>,
 }
 
-/// Predicts a volume and finds the lesions in it. `run_key` becomes part of their tracking UIDs; `progress` is told
-/// how many tiles are done, of how many.
+/// Predicts an image and finds the lesions in it. `volumes` are its channels, in the model's order and on one grid;
+/// lesions are measured on the first. `run_key` becomes part of their tracking UIDs; `progress` is told how many tiles are
+/// done, of how many.
 pub fn find_lesions(
     session: &mut Session,
-    volume: &Volume,
+    volumes: &[&Volume],
     run_key: &Digest,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Found, PredictError> {
     let lesion = session.package().manifest().lesion_label;
-    let (Labels { labels, probability }, features) = predict_turned(session, volume, progress)?;
+    let (Labels { labels, probability }, features) = predict_turned(session, volumes, progress)?;
     let embedding = session.package().embedding();
     let domain = embedding.zip(features).and_then(|(embedding, features)| embedding.distance(&features));
     let mask = labels.mapv(|label| label == lesion);
     let (labels, _) = components::label(mask.view(), Connectivity::TwentySix)?;
+    let volume = volumes.first().ok_or_else(no_volume)?;
     let lesions = measure::lesions(labels.view(), volume, probability.view(), run_key)?;
     Ok(Found { labels, lesions, probability, domain })
 }
@@ -126,23 +136,36 @@ pub fn predict(
     volume: &Volume,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Labels, PredictError> {
-    Ok(predict_turned(session, volume, progress)?.0)
+    Ok(predict_turned(session, &[volume], progress)?.0)
 }
 
-/// The same with the volume's features.
+fn no_volume() -> PredictError {
+    PredictError::Volume("it has no channel".to_owned())
+}
+
+/// The same of several channels on one grid, with the image's features.
 fn predict_turned(
     session: &mut Session,
-    volume: &Volume,
+    volumes: &[&Volume],
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<(Labels, Option<Vec<f64>>), PredictError> {
-    let orientation = session.package().orientation();
-    let way = check(volume).and_then(|()| {
-        let no_space = || "its affine does not span space".to_owned();
-        Reorientation::between(&volume.grid, orientation).ok_or_else(no_space)
-    });
-    let way = way.map_err(PredictError::Volume)?;
-    let [x, y, z] = volume.grid.spacing();
-    let image = way.forward(volume.voxels.view()).insert_axis(Axis(0));
+    let first = volumes.first().ok_or_else(no_volume)?;
+    for (at, volume) in volumes.iter().enumerate() {
+        check(volume).map_err(PredictError::Volume)?;
+        if let Some(difference) = first.grid.difference(&volume.grid) {
+            let channel = session.package().manifest().channels.get(at);
+            let channel = channel.cloned().unwrap_or_else(|| at.to_string());
+            return Err(PredictError::Grid { channel, difference });
+        }
+    }
+    let no_space = || PredictError::Volume("its affine does not span space".to_owned());
+    let way = Reorientation::between(&first.grid, session.package().orientation()).ok_or_else(no_space)?;
+    let [x, y, z] = first.grid.spacing();
+    let mut image = way.forward(first.voxels.view()).insert_axis(Axis(0));
+    for volume in volumes.iter().skip(1) {
+        let channel = way.forward(volume.voxels.view()).insert_axis(Axis(0));
+        image.append(Axis(0), channel.view()).map_err(|error| PredictError::Volume(error.to_string()))?;
+    }
     let predicted = predict_image(session, image, way.by_axis([z, y, x]), &Options::default(), progress)?;
     let Labels { labels, probability } = predicted.labels()?;
     let labels = Labels { labels: way.backward(labels.view()), probability: way.backward(probability.view()) };

@@ -57,7 +57,7 @@ fn a_real_head_passes_through_the_demonstration_model() {
     let mut session = Session::open(runtime, package, &device).unwrap();
     let clock = Instant::now();
     let mut tiles = 0;
-    let found = find_lesions(&mut session, &head, &Digest::default(), &mut |_, of| tiles = of).unwrap();
+    let found = find_lesions(&mut session, &[&head], &Digest::default(), &mut |_, of| tiles = of).unwrap();
     println!(
         "{}: {:?} voxels in {tiles} tiles in {:.1} s, {} lesions",
         session.provider(),

@@ -59,7 +59,7 @@ fn of_heads(
 }
 
 fn distance(session: &mut Session, scan: &Volume) -> Result<DomainDistance, Box<dyn Error>> {
-    let found = find_lesions(session, scan, &Digest::of(b"distance"), &mut |_, _| {})?;
+    let found = find_lesions(session, &[scan], &Digest::of(b"distance"), &mut |_, _| {})?;
     found.domain.ok_or_else(|| "the package does not hold its training scans; run `sulcus model embed`".into())
 }
 

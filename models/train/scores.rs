@@ -99,7 +99,7 @@ fn at_site(
         // No head of the training has such a seed.
         let phantom = site.scan(900_000 + head, stripped, tracing)?;
         let scan = phantom.volume(phantom.images[0].voxels.clone());
-        let found = find_lesions(session, &scan, &Digest::of(b"score"), &mut |_, _| {})?;
+        let found = find_lesions(session, &[&scan], &Digest::of(b"score"), &mut |_, _| {})?;
         counts.add(&score(&phantom.lesions, phantom.labels.view(), found.labels.view())?);
     }
     Ok(counts)

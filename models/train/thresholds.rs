@@ -25,7 +25,7 @@ pub fn print(session: &mut Session, tracing: &Tracing, heads: u64) -> Result<(),
             for head in 0..heads {
                 let phantom = site.scan(800_000 + head, stripped, tracing)?;
                 let scan = phantom.volume(phantom.images[0].voxels.clone());
-                let found = find_lesions(session, &scan, &Digest::of(b"score"), &mut |_, _| {})?;
+                let found = find_lesions(session, &[&scan], &Digest::of(b"score"), &mut |_, _| {})?;
                 for (counts, least) in counts.iter_mut().zip(PROBABILITIES) {
                     let likely = found.probability.mapv(|probability| probability > least);
                     let (labels, _) = label(likely.view(), Connectivity::TwentySix)?;

@@ -18,6 +18,7 @@ pub mod prescan;
 pub mod registration;
 pub mod results;
 pub mod rows;
+mod run_order;
 pub mod series;
 pub mod visits;
 pub mod volume;

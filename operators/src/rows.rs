@@ -13,6 +13,7 @@ use crate::digest::Digest;
 pub use crate::{
     domain::DomainDistance,
     registration::{Alignment, RigidRow},
+    run_order::{RunInput, RunOrder},
     visits::{VisitChange, VisitRow},
 };
 
@@ -210,23 +211,6 @@ pub struct Completeness {
     pub reasons: Vec<String>,
 }
 
-/// A run that should exist: one model on one volume of one series.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct RunOrder {
-    /// RunKey: digest of the pixels and geometry used, the model, its parameters, the algorithm version.
-    pub run_key: Digest,
-    /// StudyInstanceUID.
-    pub study_uid: String,
-    /// SeriesInstanceUID.
-    pub series_uid: String,
-    /// `StackState::stack` of the volume that is used.
-    pub stack: String,
-    /// Digest of the model package.
-    pub model: Digest,
-    /// Events that brought the instances, ascending.
-    pub members: Vec<Seq>,
-}
-
 /// One lesion of one run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LesionRow {
@@ -345,7 +329,10 @@ pub struct ReportRow {
     /// The patient's visits by date, this one last; empty where no earlier one is known.
     #[serde(default)]
     pub visits: Vec<VisitRow>,
-    /// Digest of all the above but `RunOrder::members`: equal content is the same revision.
+    /// What the run did without, in words: further inputs that did not come in time.
+    #[serde(default)]
+    pub without: Vec<String>,
+    /// Digest of all the above but the members of runs: equal content is the same revision.
     pub content: Digest,
 }
 

@@ -35,6 +35,30 @@ impl Grid {
     }
 }
 
+/// Corners of two grids that lie this near, mm, are one place: headers are written with as few as four decimals, and a
+/// hundredth of a millimetre is nothing to a voxel.
+const SAME_PLACE: f64 = 0.01;
+
+impl Grid {
+    /// How another grid differs from this one, in words; none where both have the same voxels.
+    pub fn difference(&self, other: &Grid) -> Option<String> {
+        let times = |[columns, rows, slices]: [usize; 3]| format!("{columns} x {rows} x {slices} voxels");
+        if self.size != other.size {
+            return Some(format!("{} where {} are expected", times(other.size), times(self.size)));
+        }
+        let [columns, rows, slices] = self.size.map(|extent| extent.saturating_sub(1) as f64);
+        let corners = [[0.0, 0.0, 0.0], [columns, 0.0, 0.0], [0.0, rows, 0.0], [0.0, 0.0, slices]];
+        let apart = corners.map(|corner| {
+            let (here, there) = (self.point(corner), other.point(corner));
+            (0..3).map(|axis| (here[axis] - there[axis]).powi(2)).sum::<f64>().sqrt()
+        });
+        let farthest = apart.into_iter().fold(0.0, f64::max);
+        // A distance that is not a number is none.
+        let same = apart.iter().all(|mm| *mm <= SAME_PLACE);
+        (!same).then(|| format!("its voxels lie up to {farthest:.2} mm elsewhere"))
+    }
+}
+
 /// Where one slice of a volume came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrameRef {
@@ -66,4 +90,31 @@ pub struct Volume {
     pub intensity_scale: String,
     /// What a reader should know.
     pub notes: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Grid;
+
+    #[test]
+    fn two_grids_are_one_where_every_voxel_lies_in_one_place() {
+        let grid = Grid {
+            size: [256, 240, 1],
+            affine: [[1.0, 0.0, 0.0, -120.0], [0.0, 1.0, 0.0, -110.0], [0.0, 0.0, 1.0, 7.0], [0.0, 0.0, 0.0, 1.0]],
+        };
+        let with = |row: usize, column: usize, value: f64| {
+            let mut other = grid.clone();
+            other.affine[row][column] += value;
+            grid.difference(&other)
+        };
+        assert_eq!(grid.difference(&grid), None);
+        assert_eq!(with(1, 3, 0.005), None);
+        assert_eq!(with(1, 3, 2.0).as_deref(), Some("its voxels lie up to 2.00 mm elsewhere"));
+        assert!(with(0, 0, 0.001).is_some(), "a small turn tells at the far side");
+        assert_eq!(with(0, 2, 0.5), None, "a single slice goes nowhere");
+        assert!(with(2, 3, f64::NAN).is_some());
+        let smaller = Grid { size: [256, 239, 1], ..grid.clone() };
+        let said = grid.difference(&smaller);
+        assert_eq!(said.as_deref(), Some("256 x 239 x 1 voxels where 256 x 240 x 1 voxels are expected"));
+    }
 }

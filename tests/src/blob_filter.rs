@@ -28,7 +28,7 @@ use sulcus_models::onnx::{Attribute, Graph};
 use sulcus_models::package::{FORMAT, MANIFEST, MODEL, Manifest, PLANS};
 
 /// Side of a tile, voxels.
-const PATCH: i64 = 96;
+pub(crate) const PATCH: i64 = 96;
 /// Spacing that the filter sees, mm.
 const SPACING: f32 = 1.0;
 /// Where grey matter is looked for first, in standard deviations from the mean: rises, full from, full to, falls.
@@ -68,8 +68,17 @@ const MEMBER: f32 = 0.3;
 /// The three files of the package, by name.
 pub fn files() -> BTreeMap<&'static str, Vec<u8>> {
     let model = model();
-    let plans = plans().into_bytes();
-    let manifest = Manifest {
+    let plans = plans(1).into_bytes();
+    let manifest = manifest(&model, &plans);
+    // Strings, numbers and lists always have a TOML form.
+    let manifest = toml::to_string(&manifest).unwrap_or_default();
+    let note = "# Written by `cargo run --release -p sulcus-tests --example write_blob_filter`.\n\n";
+    [(MANIFEST, format!("{note}{manifest}").into_bytes()), (PLANS, plans), (MODEL, model)].into()
+}
+
+/// What the package says of itself.
+pub(crate) fn manifest(model: &[u8], plans: &[u8]) -> Manifest {
+    Manifest {
         format: FORMAT,
         name: "blob-filter".to_owned(),
         version: "1".to_owned(),
@@ -88,12 +97,8 @@ pub fn files() -> BTreeMap<&'static str, Vec<u8>> {
         regions_class_order: Vec::new(),
         lesion_label: 1,
         mirror_axes: Vec::new(),
-        files: [(PLANS.to_owned(), Digest::of(&plans)), (MODEL.to_owned(), Digest::of(&model))].into(),
-    };
-    // Strings, numbers and lists always have a TOML form.
-    let manifest = toml::to_string(&manifest).unwrap_or_default();
-    let note = "# Written by `cargo run --release -p sulcus-tests --example write_blob_filter`.\n\n";
-    [(MANIFEST, format!("{note}{manifest}").into_bytes()), (PLANS, plans), (MODEL, model)].into()
+        files: [(PLANS.to_owned(), Digest::of(plans)), (MODEL.to_owned(), Digest::of(model))].into(),
+    }
 }
 
 /// Writes the package into an existing folder.
@@ -101,7 +106,8 @@ pub fn write(folder: &Path) -> std::io::Result<()> {
     files().into_iter().try_for_each(|(name, bytes)| std::fs::write(folder.join(name), bytes))
 }
 
-fn plans() -> String {
+/// The plans of a package that reads so many channels.
+pub(crate) fn plans(channels: usize) -> String {
     let resampling =
         |order: u32| serde_json::json!({"is_seg": false, "order": order, "order_z": 0, "force_separate_z": null});
     let plans = serde_json::json!({
@@ -113,8 +119,8 @@ fn plans() -> String {
         "configurations": {"3d_fullres": {
             "patch_size": [PATCH, PATCH, PATCH],
             "spacing": [SPACING, SPACING, SPACING],
-            "normalization_schemes": ["ZScoreNormalization"],
-            "use_mask_for_norm": [true],
+            "normalization_schemes": vec!["ZScoreNormalization"; channels],
+            "use_mask_for_norm": vec![true; channels],
             "resampling_fn_data": "resample_data_or_seg_to_shape",
             "resampling_fn_data_kwargs": resampling(3),
             "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
@@ -125,12 +131,17 @@ fn plans() -> String {
 }
 
 /// The network in the making: names of intermediate images are their meaning.
-struct Net {
-    graph: Graph,
+pub(crate) struct Net {
+    pub(crate) graph: Graph,
     constants: BTreeSet<String>,
 }
 
 impl Net {
+    pub(crate) fn new(name: &str, input: &str, channels: i64) -> Net {
+        let shape = [1, channels, PATCH, PATCH, PATCH];
+        Net { graph: Graph::new(name, input, &shape), constants: BTreeSet::new() }
+    }
+
     /// The name of a constant, added when first used.
     fn constant(&mut self, value: f32) -> String {
         let name = format!("c{value}");
@@ -140,19 +151,19 @@ impl Net {
         name
     }
 
-    fn op(&mut self, operator: &str, inputs: &[&str], output: &str) -> String {
+    pub(crate) fn op(&mut self, operator: &str, inputs: &[&str], output: &str) -> String {
         self.graph.node(operator, inputs, output, &[]);
         output.to_owned()
     }
 
     /// `factor * input + offset`.
-    fn affine(&mut self, input: &str, factor: f32, offset: f32, output: &str) -> String {
+    pub(crate) fn affine(&mut self, input: &str, factor: f32, offset: f32, output: &str) -> String {
         let (factor, offset) = (self.constant(factor), self.constant(offset));
         let scaled = self.op("Mul", &[input, &factor], &format!("{output}_scaled"));
         self.op("Add", &[&scaled, &offset], output)
     }
 
-    fn clip(&mut self, input: &str, low: f32, high: f32, output: &str) -> String {
+    pub(crate) fn clip(&mut self, input: &str, low: f32, high: f32, output: &str) -> String {
         let (low, high) = (self.constant(low), self.constant(high));
         self.op("Clip", &[input, &low, &high], output)
     }
@@ -228,8 +239,13 @@ impl Net {
 }
 
 fn model() -> Vec<u8> {
-    let shape = [1, 1, PATCH, PATCH, PATCH];
-    let mut net = Net { graph: Graph::new("blob-filter", "image", &shape), constants: BTreeSet::new() };
+    let mut net = Net::new("blob-filter", "image", 1);
+    let lesion = filter(&mut net);
+    finish(net, &lesion)
+}
+
+/// The filter, from `image` to a lesion's logit, whose name it gives.
+pub(crate) fn filter(net: &mut Net) -> String {
     let (ball, side) = ball(BALL / SPACING);
     net.graph.weights("ball", &[1, 1, side, side, side], &ball);
 
@@ -270,10 +286,14 @@ fn model() -> Vec<u8> {
 
     let crowded = net.affine(&score, STEEPNESS, -STEEPNESS * SCORE, "crowded");
     let member = net.affine(&band, STEEPNESS, -STEEPNESS * MEMBER, "member");
-    let lesion = net.op("Min", &[&crowded, &member], "lesion");
+    net.op("Min", &[&crowded, &member], "lesion")
+}
+
+/// The network's bytes, once it has a lesion's logit.
+pub(crate) fn finish(mut net: Net, lesion: &str) -> Vec<u8> {
     let zero = net.constant(0.0);
-    let background = net.op("Mul", &[&lesion, &zero], "background");
-    net.graph.node("Concat", &[&background, &lesion], "logits", &[("axis", Attribute::Int(1))]);
+    let background = net.op("Mul", &[lesion, &zero], "background");
+    net.graph.node("Concat", &[&background, lesion], "logits", &[("axis", Attribute::Int(1))]);
     let doc = "blob-filter: a fixed filter, not a trained model. Research use only. Not for diagnosis.";
     net.graph.finish(&[("logits", &[1, 2, PATCH, PATCH, PATCH])], doc)
 }

@@ -28,6 +28,7 @@ pub mod scans;
 pub mod segmented;
 pub mod serving;
 pub mod slices;
+pub mod three_channels;
 #[path = "../unsynced/cut.rs"]
 pub mod unsynced;
 pub mod wayward;

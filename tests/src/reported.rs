@@ -101,6 +101,7 @@ impl Reported {
             stack: self.volume.stack.clone(),
             model: Digest::of(b"model"),
             members: vec![1],
+            inputs: Vec::new(),
         };
         let row = ReportRow {
             study_uid: self.study_uid.clone(),
@@ -112,6 +113,7 @@ impl Reported {
             doubts: Vec::new(),
             verdicts,
             visits: Vec::new(),
+            without: Vec::new(),
             content: Digest::of(revision.uid.as_bytes()),
         };
         let outcome = RunOutcome {

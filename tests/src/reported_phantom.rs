@@ -141,12 +141,14 @@ impl ReportedPhantom {
                 stack: "magnitude".to_owned(),
                 model: Digest::of(b"model"),
                 members: vec![1],
+                inputs: Vec::new(),
             }),
             demographics_digest: Digest::of(b"demographics"),
             not_used: Vec::new(),
             doubts: Vec::new(),
             verdicts: Vec::new(),
             visits: Vec::new(),
+            without: Vec::new(),
             content: Digest::of(b"content"),
         };
         Ok(ReportedPhantom { source, volume, labels, row, outcome, earlier: Vec::new(), fonts: Vec::new() })

@@ -21,7 +21,7 @@ pub struct SiteSpec {
     /// CEL expression of its one pipeline.
     pub when: String,
     /// Its model package, from the repository's root.
-    pub model: &'static str,
+    pub model: PathBuf,
     /// Its settle window, in seconds.
     pub settle_seconds: f64,
     /// Its idle timer, in seconds.
@@ -38,6 +38,8 @@ pub struct SiteSpec {
     pub archive_outputs: Vec<Output>,
     /// Further destinations of the pipeline: name, and the lines of its table but for the name.
     pub destinations: Vec<(String, String)>,
+    /// Further lines of its one pipeline.
+    pub pipeline_settings: String,
     /// Further lines of its one source.
     pub source_settings: String,
     /// Where it listens; on a free port of its own where it is none.
@@ -50,7 +52,7 @@ impl Default for SiteSpec {
     fn default() -> Self {
         SiteSpec {
             when: "Modality == \"MR\"".to_owned(),
-            model: "tests/blob-filter",
+            model: PathBuf::from("tests/blob-filter"),
             settle_seconds: 0.3,
             idle_seconds: 20.0,
             seal_after_seconds: 3600.0,
@@ -59,6 +61,7 @@ impl Default for SiteSpec {
             folder_outputs: vec![Output::Segmentation, Output::Report],
             archive_outputs: vec![Output::Segmentation],
             destinations: Vec::new(),
+            pipeline_settings: String::new(),
             source_settings: String::new(),
             address: None,
             environment: Vec::new(),
@@ -112,14 +115,14 @@ impl Serving {
         let names = listed(destinations.iter().map(|(name, _)| name.as_str()));
         let table = |(name, lines): &(String, String)| format!("[[destination]]\nname = \"{name}\"\n{lines}");
         let destinations: String = destinations.iter().map(table).collect();
-        let model = root().join(spec.model);
+        let model = root().join(&spec.model);
         fs::write(
             folder.join("site.toml"),
             format!(
                 "[site]\nname = \"test\"\ndata = \"state/data\"\nseal_after_seconds = {:?}\n\
                  [receiver]\naddress = \"{address}\"\nmin_free_mib = 64\n\
                  [[source]]\nname = \"scanner\"\nkind = \"dicom\"\nsettle_seconds = {:?}\nidle_seconds = {:?}\n{}\
-                 [[pipeline]]\nname = \"lesions\"\nwhen = '{}'\nmodel = \"{}\"\ndestinations = {names}\n\
+                 [[pipeline]]\nname = \"lesions\"\nwhen = '{}'\nmodel = \"{}\"\ndestinations = {names}\n{}\
                  {destinations}\
                  [[device]]\nname = \"cpu\"\nprovider = \"cpu\"\n",
                 spec.seal_after_seconds,
@@ -128,6 +131,7 @@ impl Serving {
                 spec.source_settings,
                 spec.when,
                 model.display(),
+                spec.pipeline_settings,
             ),
         )?;
         let supervisor = spawn(folder, &spec)?;

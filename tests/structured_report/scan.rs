@@ -133,6 +133,7 @@ impl Scan {
         }
         let row = ReportRow {
             visits: Vec::new(),
+            without: Vec::new(),
             study_uid: self.study.clone(),
             pipeline: "lesions".into(),
             status: ReportStatus::Final,
@@ -143,6 +144,7 @@ impl Scan {
                 stack: self.volume.stack.clone(),
                 model: Digest::of(b"model"),
                 members: vec![1],
+                inputs: Vec::new(),
             }),
             demographics_digest: Digest::default(),
             not_used: vec![("1.2.3.9".into(), "a second series of the same acquisition".into())],

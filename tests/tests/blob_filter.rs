@@ -54,7 +54,7 @@ fn volume(phantom: &Phantom) -> Volume {
 }
 
 fn find(session: &mut Session, volume: &Volume) -> Found {
-    find_lesions(session, volume, &Digest::of(b"run"), &mut |_, _| {}).unwrap()
+    find_lesions(session, &[volume], &Digest::of(b"run"), &mut |_, _| {}).unwrap()
 }
 
 /// True lesions touched, true lesions, found lesions that touch one, found lesions.
@@ -165,7 +165,7 @@ fn an_empty_image_has_no_lesions_and_runs_one_tile() {
     let mut tiles = Vec::new();
     let mut session = any_session(runtime);
     let found =
-        find_lesions(&mut session, &volume, &Digest::default(), &mut |done, of| tiles.push((done, of))).unwrap();
+        find_lesions(&mut session, &[&volume], &Digest::default(), &mut |done, of| tiles.push((done, of))).unwrap();
     assert!(found.lesions.is_empty());
     let (done, of) = tiles[tiles.len() - 1];
     assert_eq!((done, tiles.len()), (of, of + 1));
@@ -230,6 +230,24 @@ fn a_logit_that_is_no_number_is_refused() {
     let package = Arc::new(Package::open(folder.path()).unwrap());
     let mut session = Session::open(runtime, package, &Device::new(Provider::Cpu)).unwrap();
     let volume = volume(&phantom(Field::T3, Sequence::Mprage, 8));
-    let message = find_lesions(&mut session, &volume, &Digest::default(), &mut |_, _| {}).unwrap_err().to_string();
+    let message = find_lesions(&mut session, &[&volume], &Digest::default(), &mut |_, _| {}).unwrap_err().to_string();
     assert!(message.contains("a logit on cpu is NaN"), "{message}");
+}
+
+#[test]
+fn channels_that_are_too_few_or_lie_on_other_grids_are_refused() {
+    let Some(runtime) = runtime() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    sulcus_tests::three_channels::write(folder.path()).unwrap();
+    let package = Arc::new(Package::open(folder.path()).unwrap());
+    let mut session = Session::open(runtime, package, &Device::new(Provider::Cpu)).unwrap();
+    let volume = volume(&phantom(Field::T3, Sequence::Mprage, 8));
+    let mut of = |volumes: &[&Volume]| find_lesions(&mut session, volumes, &Digest::default(), &mut |_, _| {});
+    let few = of(&[&volume, &volume]).unwrap_err().to_string();
+    assert!(few.contains("reads [\"UNI\", \"INV1\", \"INV2\"] where the image has 2 channels"), "{few}");
+    let mut moved = volume.clone();
+    moved.grid.affine[1][3] += 1.0;
+    let elsewhere = of(&[&volume, &volume, &moved]).unwrap_err().to_string();
+    assert!(elsewhere.starts_with("channel INV2 does not lie on the grid of the first"), "{elsewhere}");
+    assert!(matches!(of(&[]), Err(PredictError::Volume(_))));
 }

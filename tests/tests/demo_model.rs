@@ -25,7 +25,7 @@ fn most_lesions_of_unseen_heads_are_found_and_most_found_are_right() {
     for (field, sequence) in [(Field::T3, Sequence::Mp2rage), (Field::T3, Sequence::Mprage)] {
         let phantom = Phantom::generate(&PhantomSpec::demo(field, sequence, 901)).unwrap();
         let scan = phantom.volume(phantom.images[0].voxels.clone());
-        let found = find_lesions(&mut session, &scan, &Digest::of(b"run"), &mut |_, _| {}).unwrap();
+        let found = find_lesions(&mut session, &[&scan], &Digest::of(b"run"), &mut |_, _| {}).unwrap();
         let score = score(&phantom.lesions, phantom.labels.view(), found.labels.view()).unwrap();
         let wrong = score.false_positives.len();
         println!(

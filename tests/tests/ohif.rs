@@ -105,9 +105,11 @@ impl Scan {
             stack: self.volume.stack.clone(),
             model: Digest::of(b"model"),
             members: vec![1],
+            inputs: Vec::new(),
         };
         let row = ReportRow {
             visits: Vec::new(),
+            without: Vec::new(),
             study_uid: study_uid.clone(),
             pipeline: "lesions".into(),
             status: ReportStatus::Final,

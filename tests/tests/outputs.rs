@@ -241,7 +241,7 @@ fn walk(folder: &Path) -> Vec<String> {
 fn every_output_tells_how_far_a_scan_is_from_those_that_the_model_learned_from() {
     let work = tempfile::tempdir().unwrap();
     let outputs = vec![Role::Segmentation, Role::StructuredReport, Role::Report, Role::Page, Role::Fhir];
-    let spec = SiteSpec { model: "models/demo", folder_outputs: outputs.clone(), ..SiteSpec::default() };
+    let spec = SiteSpec { model: "models/demo".into(), folder_outputs: outputs.clone(), ..SiteSpec::default() };
     let mut serving = Serving::start(work.path(), spec).unwrap();
     let slices = series_with_lesions(&work.path().join("in"), 32, &[[8, 20, 6]]).unwrap();
     send(serving.address(), &slices).unwrap();

@@ -85,6 +85,17 @@ fn print(preview: &Preview) {
             effect.series_waiting
         );
     }
+    preview.pipelines.iter().filter_map(|(name, effect)| awaiting(name, effect)).for_each(|line| println!("{line}"));
+}
+
+/// What is not counted, since further series of a study would be waited for.
+fn awaiting(name: &str, effect: &Effect) -> Option<String> {
+    let studies = effect.studies_awaiting_inputs;
+    let words = format!(
+        "{} would wait for further series by {name}; what follows of them is not counted",
+        counted(studies, "study")
+    );
+    (studies > 0).then_some(words)
 }
 
 fn deliveries(effect: &Effect) -> String {

@@ -194,6 +194,8 @@ impl Run {
                 model: absolute(&self.model)?,
                 destinations: vec![name()],
                 applies_to: AppliesTo::All,
+                inputs: Vec::new(),
+                alone: None,
             }],
             destinations: vec![Destination::Folder(FolderDestination {
                 name: name(),

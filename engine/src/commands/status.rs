@@ -9,7 +9,7 @@ use sulcus_operators::rows::{Completeness, Fault, ReportRow, ReportStatus, Seq, 
 
 use super::{CommandError, SiteFile, table::Table, words::counted};
 use crate::{
-    graph::{DeliveryToDo, RunToDo, reports::ABSENT},
+    graph::{DeliveryToDo, InputsAwaited, RunToDo, reports::ABSENT},
     lanes::withdrawal::Withdrawal,
     ledger::{LedgerError, event::RevisionKey, read::Reader},
     standing::Tail,
@@ -32,6 +32,8 @@ struct Picture<'a> {
     sealed: u64,
     series: Vec<Series<'a>>,
     reports: Vec<Report<'a>>,
+    /// Further series that reports wait for.
+    inputs_awaited: Vec<&'a InputsAwaited>,
     runs_to_do: Vec<&'a RunToDo>,
     deliveries_to_do: Vec<&'a DeliveryToDo>,
     faults: Vec<&'a Fault>,
@@ -119,6 +121,7 @@ impl Status {
                 })
                 .collect(),
             reports: reports(&issued, &standing.reports, tail.reader()).map_err(CommandError::plain)?,
+            inputs_awaited: standing.awaited.iter().collect(),
             runs_to_do: standing.runs.iter().collect(),
             deliveries_to_do: standing.deliveries.iter().collect(),
             faults: standing.faults.iter().collect(),
@@ -157,6 +160,9 @@ impl Picture<'_> {
         table.print();
         println!("reports: {}", self.reports.len());
         self.reports.iter().for_each(|report| println!("  {}", report.says()));
+        for InputsAwaited { study_uid, pipeline, series_uid, reason } in &self.inputs_awaited {
+            println!("  {study_uid} by {pipeline} waits beside series {series_uid}: {reason}");
+        }
         let (runs, deliveries) = (self.runs_to_do.len(), self.deliveries_to_do.len());
         println!("{} to do, {} to do", counted(runs, "run"), counted(deliveries, "delivery"));
         waiting(&self.deliveries_to_do).iter().for_each(|line| println!("  {line}"));

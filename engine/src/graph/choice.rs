@@ -1,5 +1,9 @@
 //! Stage `choice`: which series of a study a pipeline runs on. Of several that match, one is run; the others are
-//! reported as not used, with the reason. Nothing is decided while a matching series still waits.
+//! reported as not used, with the reason. Nothing is decided while a matching series still waits. A pipeline whose model
+//! reads several series has its further inputs chosen beside the first ([`further`]); where they do not all come, it waits,
+//! or goes on alone after the time that its rule states, by a timer on the first series.
+
+mod further;
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
@@ -10,13 +14,15 @@ use sulcus_operators::{
     series::usable_stack,
 };
 
+use self::further::{Found, Further};
 use super::{
     completeness::Judged,
-    group::{Key, Row, Rows, each, gather, join},
+    group::{Key, Row, Rows, distinct, each, gather, join},
     inputs::ReportKey,
-    matches::Applied,
-    rows::Output,
+    matches::{Alone, Applied, Plan},
+    rows::{InputsAwaited, Output},
 };
+use crate::ledger::event::{Timer, TimerKind};
 
 /// Version of everything between the stored instances and a run's outcome. Raised where equal inputs would give
 /// other results, so that they run again.
@@ -53,6 +59,13 @@ impl Candidate {
         }
     }
 
+    fn series_uid(&self) -> &str {
+        match self {
+            Candidate::Waiting { series_uid, .. } => series_uid,
+            Candidate::Closed(judged) => &judged.state.series_uid,
+        }
+    }
+
     /// A matching series that cannot be used is a fault.
     fn fault(&self) -> Option<Fault> {
         let Candidate::Closed(judged) = self else { return None };
@@ -66,11 +79,25 @@ impl Candidate {
     }
 }
 
-/// A matching series with the model that the rule names.
+/// A matching series with what the pipeline takes it as.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Offer {
     candidate: Candidate,
-    model: Digest,
+    applied: Arc<Applied>,
+}
+
+impl Offer {
+    fn closed(&self) -> Option<&Judged> {
+        match &self.candidate {
+            Candidate::Waiting { .. } => None,
+            Candidate::Closed(judged) => Some(judged),
+        }
+    }
+
+    /// A series that may be the first of a run and cannot be used is a fault.
+    fn fault(&self) -> Option<Fault> {
+        self.applied.first.as_ref().and_then(|_| self.candidate.fault())
+    }
 }
 
 /// What a pipeline is to do with a study.
@@ -78,7 +105,7 @@ pub struct Offer {
 pub enum Choice {
     /// Nothing is decided: no run is wanted, and what was reported stays.
     Hold,
-    /// One series is run.
+    /// One series is run, alone or with its further inputs.
     Use {
         /// The run.
         order: Arc<RunOrder>,
@@ -90,10 +117,12 @@ pub enum Choice {
         demographics_digest: Digest,
         /// The others, each with the reason.
         not_used: Vec<(String, String)>,
-        /// Why the series that is run may not be whole.
+        /// Why a series that is run may not be whole.
         doubts: Vec<String>,
+        /// What it is run without, in words.
+        without: Vec<String>,
     },
-    /// No matching series can be used.
+    /// No matching series can be used, or not without others that are missing.
     Gone {
         /// Why, in words.
         reason: String,
@@ -102,13 +131,16 @@ pub enum Choice {
     },
 }
 
-/// The choice among the matching series of one study.
-fn choose(offers: &[&Offer]) -> Choice {
-    let mut closed: Vec<(&Judged, Digest)> = Vec::new();
-    for offer in offers {
-        match &offer.candidate {
-            Candidate::Waiting { .. } => return Choice::Hold,
-            Candidate::Closed(judged) => closed.push((judged, offer.model)),
+/// The choice among the matching series of one study, and what else is told of it; none where none may be the first.
+fn choose((study_uid, pipeline): &ReportKey, offers: &[&Offer], told: &mut Vec<Output>) -> Option<Choice> {
+    let mut closed: Vec<(&Judged, &Plan)> = Vec::new();
+    let firsts = || offers.iter().filter_map(|offer| Some((offer, offer.applied.first.as_deref()?)));
+    firsts().next()?;
+    told.extend(further::faults(offers).into_iter().map(Output::Fault));
+    for (offer, plan) in firsts() {
+        match offer.closed() {
+            None => return Some(Choice::Hold),
+            Some(judged) => closed.push((judged, plan)),
         }
     }
     let patients = PatientKey::count(closed.iter().map(|(judged, _)| &judged.state.patient));
@@ -117,47 +149,98 @@ fn choose(offers: &[&Offer]) -> Choice {
         let mut not_used: Vec<(String, String)> =
             closed.iter().map(|(judged, _)| (judged.state.series_uid.clone(), reason.clone())).collect();
         not_used.sort();
-        return Choice::Gone { reason, not_used };
+        return Some(Choice::Gone { reason, not_used });
     }
     let (mut complete, stalled): (Vec<_>, Vec<_>) =
         closed.into_iter().partition(|(judged, _)| judged.completeness.verdict == Verdict::Complete);
     complete.sort_by(|(a, _), (b, _)| preference(&a.state).cmp(&preference(&b.state)));
-    let unusable = |(judged, _): &(&Judged, Digest)| {
+    let unusable = |(judged, _): &(&Judged, &Plan)| {
         let why = judged.completeness.reasons.last().cloned().unwrap_or_default();
         (judged.state.series_uid.clone(), format!("cannot be used: {why}"))
     };
-    let mut not_used: Vec<(String, String)> = stalled.iter().map(unusable).collect();
-    let used = complete.first().and_then(|(judged, model)| {
+    let mut not_used: BTreeMap<String, String> = stalled.iter().map(unusable).collect();
+    let used = complete.first().and_then(|(judged, plan)| {
         let stack = usable_stack(&judged.state).ok()?;
-        Some((judged, *model, stack.stack.clone()))
+        Some((*judged, *plan, stack.stack.clone()))
     });
-    let Some((judged, model, stack)) = used else {
-        not_used.sort();
+    let Some((judged, plan, stack)) = used else {
         let reason = "no series of the study that the pipeline takes can be used".to_owned();
-        return Choice::Gone { reason, not_used };
+        return Some(Choice::Gone { reason, not_used: not_used.into_iter().collect() });
     };
     let state = &judged.state;
     not_used.extend(
         complete.iter().skip(1).map(|(other, _)| (other.state.series_uid.clone(), passed_over(&other.state, state))),
     );
-    not_used.sort();
-    not_used.dedup();
+    let (found, model, without) = match further::find(judged, plan, offers) {
+        Further::Held => return Some(Choice::Hold),
+        Further::Found(found) => (Some(found), plan.model, Vec::new()),
+        Further::Lacking { words, passed } => {
+            passed.into_iter().for_each(|(uid, why)| {
+                not_used.entry(uid).or_insert(why);
+            });
+            let awaited = |reason: String| {
+                let (study_uid, pipeline) = (study_uid.clone(), pipeline.clone());
+                InputsAwaited { study_uid, pipeline, series_uid: state.series_uid.clone(), reason }
+            };
+            match &plan.alone {
+                None => {
+                    told.push(Output::Awaited(awaited(words.clone())));
+                    let reason = format!("it is made of several series: {words}");
+                    return Some(Choice::Gone { reason, not_used: not_used.into_iter().collect() });
+                }
+                Some(Alone { after_millis, .. }) if judged.waited < *after_millis => {
+                    let (millis, seconds) = (*after_millis, seconds(*after_millis));
+                    let then = format!("{words}; after {seconds} {} is run alone", state.series_uid);
+                    told.push(Output::Awaited(awaited(then)));
+                    let (series_uid, as_of) = (state.series_uid.clone(), state.first_member());
+                    told.push(Output::Timer(Timer { series_uid, kind: TimerKind::Inputs { millis }, as_of, millis }));
+                    return Some(Choice::Hold);
+                }
+                Some(Alone { model, after_millis }) => (None, *model, vec![alone(&words, *after_millis)]),
+            }
+        }
+    };
+    let Found { inputs, states, doubts, passed } = found.unwrap_or_default();
+    passed.into_iter().for_each(|(uid, why)| {
+        not_used.entry(uid).or_insert(why);
+    });
+    inputs.iter().for_each(|input| {
+        not_used.remove(&input.series_uid);
+    });
+    let run_key = states.iter().zip(&inputs).fold(run_key(state, &stack, model), |run_key, (state, input)| {
+        Digest::of_parts("run with input", [&run_key.0, &state.content_digest.0, input.stack.as_bytes()])
+    });
     let order = Arc::new(RunOrder {
-        run_key: run_key(state, &stack, model),
+        run_key,
         study_uid: state.study_uid.clone(),
         series_uid: state.series_uid.clone(),
         stack,
         model,
         members: state.members.clone(),
+        inputs,
     });
-    Choice::Use {
+    Some(Choice::Use {
         order,
         patient: state.patient.clone(),
         study_date: state.keywords.get("StudyDate").cloned().unwrap_or_default(),
         demographics_digest: state.demographics_digest,
-        not_used,
-        doubts: judged.doubts.clone(),
-    }
+        not_used: not_used.into_iter().collect(),
+        doubts: judged.doubts.iter().cloned().chain(doubts).collect(),
+        without,
+    })
+}
+
+/// What a reader is told of a run that went on alone.
+fn alone(words: &str, after_millis: u64) -> String {
+    let seconds = seconds(after_millis);
+    format!(
+        "Made from one series alone, by the model for that, since not all series came that the pipeline reads: {words}; \
+         they were waited for {seconds}. When they come, the next revision is made from all."
+    )
+}
+
+fn seconds(millis: u64) -> String {
+    if millis.is_multiple_of(1000) { format!("{} s", millis / 1000) } else { format!("{millis} ms") }
 }
 
 /// RunKey: equal pixels, geometry, model and algorithm give equal runs of one patient. A corrected name runs nothing again; a
@@ -204,7 +287,8 @@ fn passed_over(other: &SeriesState, used: &SeriesState) -> String {
     format!("{what} {}, {why}", used.series_uid)
 }
 
-/// What each pipeline is to do with each study; matching series that cannot be used are faults.
+/// What each pipeline is to do with each study; what is told: matching series that cannot be used as faults, further inputs
+/// that are waited for.
 pub fn stage<'scope>(judged: Rows<'scope>, applied: Rows<'scope>) -> (Rows<'scope>, Rows<'scope>) {
     let candidates = each(judged, |key, row, out| {
         if let Row::Judged(judged) = row {
@@ -212,40 +296,64 @@ pub fn stage<'scope>(judged: Rows<'scope>, applied: Rows<'scope>) -> (Rows<'scop
         }
     });
     let offers = join(candidates, applied, |_, candidate, applied| match (candidate, applied) {
-        (Row::Candidate(candidate), Row::Applied(Applied { pipeline, model })) => {
-            let key = (candidate.study_uid().to_owned(), pipeline.clone());
-            Some((Key::Report(key), Row::Offer(Offer { candidate: candidate.clone(), model: *model })))
+        (Row::Candidate(candidate), Row::Applied(applied)) => {
+            let key = (candidate.study_uid().to_owned(), applied.pipeline.clone());
+            Some((Key::Report(key), Row::Offer(Offer { candidate: candidate.clone(), applied: Arc::clone(applied) })))
         }
         _ => None,
     });
     let faults = each(offers.clone(), |key, row, out| {
         if let Row::Offer(offer) = row {
-            out.extend(offer.candidate.fault().map(|fault| (key, Output::Fault(fault).into())));
+            out.extend(offer.fault().map(|fault| (key, Output::Fault(fault).into())));
         }
     });
-    let choices = gather(offers, "choice", |_, rows, out| {
+    let chosen = gather(offers, "choice", |key, rows, out| {
+        let Key::Report(key) = key else { return };
         let offers = rows.iter().filter_map(|row| if let Row::Offer(offer) = row { Some(offer) } else { None });
-        out.push(Row::Choice(Arc::new(choose(&offers.collect::<Vec<_>>()))));
+        let mut told = Vec::new();
+        let choice = choose(key, &offers.collect::<Vec<_>>(), &mut told);
+        out.extend(choice.map(|choice| Row::Choice(Arc::new(choice))));
+        out.extend(told.into_iter().map(Row::from));
     });
-    (choices, faults)
+    let choices = each(chosen.clone(), |key, row, out| {
+        if matches!(row, Row::Choice(_)) {
+            out.push((key, row));
+        }
+    });
+    // Two pipelines may wait for one timer.
+    let timers = each(chosen.clone(), |_, row, out| {
+        if let Row::Output(output) = &row
+            && let Output::Timer(timer) = output.as_ref()
+        {
+            out.push((Key::Series(timer.series_uid.clone()), row));
+        }
+    });
+    let others = each(chosen, |key, row, out| {
+        if matches!(&row, Row::Output(output) if !matches!(output.as_ref(), Output::Timer(_))) {
+            out.push((key, row));
+        }
+    });
+    (choices, faults.concatenate([others, distinct(timers, "timers of inputs")]))
 }
 
-/// The same from the whole log.
+/// The same from the whole log: choices, and what is told.
 pub fn batch(
     judged: &BTreeMap<String, Judged>,
     applied: &[(String, Applied)],
-) -> (BTreeMap<ReportKey, Choice>, Vec<Fault>) {
+) -> (BTreeMap<ReportKey, Choice>, Vec<Output>) {
     let mut offers: BTreeMap<ReportKey, Vec<Offer>> = BTreeMap::new();
-    for (series_uid, Applied { pipeline, model }) in applied {
+    for (series_uid, applied) in applied {
         if let Some(judged) = judged.get(series_uid) {
-            let offer = Offer { candidate: Candidate::of(&Arc::new(judged.clone())), model: *model };
-            offers.entry((judged.state.study_uid.clone(), pipeline.clone())).or_default().push(offer);
+            let offer =
+                Offer { candidate: Candidate::of(&Arc::new(judged.clone())), applied: Arc::new(applied.clone()) };
+            offers.entry((judged.state.study_uid.clone(), applied.pipeline.clone())).or_default().push(offer);
         }
     }
-    let faults = offers.values().flatten().filter_map(|offer| offer.candidate.fault()).collect();
-    let choices = offers.into_iter().map(|(key, mut offers)| {
+    let mut told: Vec<Output> = offers.values().flatten().filter_map(Offer::fault).map(Output::Fault).collect();
+    let choices = offers.into_iter().filter_map(|(key, mut offers)| {
         offers.sort();
-        (key, choose(&offers.iter().collect::<Vec<_>>()))
+        let choice = choose(&key, &offers.iter().collect::<Vec<_>>(), &mut told)?;
+        Some((key, choice))
     });
-    (choices.collect(), faults)
+    (choices.collect(), told)
 }

@@ -39,6 +39,8 @@ pub struct Judged {
     pub faults: Vec<Fault>,
     /// Why a complete series may not be whole after all, for whoever reads its result.
     pub doubts: Vec<String>,
+    /// How long further series of its study were waited for, in milliseconds: the longest timer that ran out.
+    pub waited: u64,
 }
 
 /// What an operator last said of a series.
@@ -172,7 +174,7 @@ pub fn judge(
     };
     waits.sort();
     let completeness = Completeness { series_uid: state.series_uid.clone(), verdict, reasons };
-    Judged { state: Arc::clone(state), completeness, waits, refusal, faults, doubts }
+    Judged { state: Arc::clone(state), completeness, waits, refusal, faults, doubts, waited: 0 }
 }
 
 /// What a reader is told of a series that only the idle timer closed.
@@ -249,7 +251,11 @@ pub fn stage<'scope>(
         if let Some(state) = state {
             let as_of = state.last_member();
             let fired = |kind| rows.contains(&&Row::Fired(kind, as_of));
-            out.push(Row::Judged(Arc::new(judge(state, released, fired, directed.map(AsRef::as_ref)))));
+            let mut judged = judge(state, released, fired, directed.map(AsRef::as_ref));
+            let all =
+                rows.iter().filter_map(|row| if let Row::Fired(kind, seq) = row { Some((*kind, *seq)) } else { None });
+            judged.waited = waited(state, all);
+            out.push(Row::Judged(Arc::new(judged)));
         }
     });
     let told = each(judged.clone(), |key, row, out| {
@@ -285,12 +291,23 @@ pub fn batch(
     let (mut all, mut timers, mut faults) = (BTreeMap::new(), Vec::new(), Vec::new());
     for (uid, state) in series.iter().filter(|(_, state)| is_candidate(&state.keywords)) {
         let ran_out = |kind| fired.contains(&(uid.clone(), kind, state.last_member()));
-        let judged = judge(state, released.get(uid).copied(), ran_out, directed.get(uid));
+        let mut judged = judge(state, released.get(uid).copied(), ran_out, directed.get(uid));
+        let own = fired.iter().filter(|(of, ..)| of == uid);
+        judged.waited = waited(state, own.map(|(_, kind, seq)| (*kind, *seq)));
         timers.extend(judged.waits.iter().filter_map(|kind| timer(state, *kind, rules?)));
         faults.extend(judged.faults.iter().cloned());
         all.insert(uid.clone(), judged);
     }
     (all, timers, faults)
+}
+
+/// How long further series were waited for beside this one, by the timers of it that ran out.
+fn waited(state: &SeriesState, fired: impl Iterator<Item = (TimerKind, Seq)>) -> u64 {
+    let millis = fired.filter_map(|(kind, as_of)| match kind {
+        TimerKind::Inputs { millis } if as_of == state.first_member() => Some(millis),
+        _ => None,
+    });
+    millis.max().unwrap_or(0)
 }
 
 /// The timer that a waiting series wants; none while no policy is known.
@@ -300,6 +317,7 @@ fn timer(state: &SeriesState, kind: TimerKind, rules: &Rules) -> Option<Timer> {
     let millis = match kind {
         TimerKind::Settle => *settle_millis,
         TimerKind::Idle => *idle_millis,
+        TimerKind::Inputs { millis } => millis,
     };
     Some(Timer { series_uid: state.series_uid.clone(), kind, as_of: state.last_member(), millis })
 }

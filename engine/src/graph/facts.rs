@@ -1,6 +1,6 @@
 //! What the events say of runs, revisions, objects and deliveries, as rows.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{
@@ -72,16 +72,16 @@ pub struct Issued {
     pub at: Millis,
     /// The event that recorded it.
     pub seq: Seq,
-    /// SeriesInstanceUID of the series that it reports on; none where it is withdrawn.
-    pub series_uid: Option<String>,
+    /// SeriesInstanceUIDs of the series that it was made from; none where it is withdrawn.
+    pub series: BTreeSet<String>,
 }
 
 impl Issued {
     /// What an event issues, and of which report; none where it issues nothing.
     pub fn of(entry: &Entry) -> Option<(ReportKey, Self)> {
         let Event::RevisionIssued { key, content, at, run, .. } = &entry.event else { return None };
-        let series_uid = run.as_ref().map(|run| run.series_uid.clone());
-        let issued = Issued { revision: key.revision, content: *content, at: *at, seq: entry.seq, series_uid };
+        let series = run.iter().flat_map(|run| run.inputs.iter().chain([&run.series_uid]).cloned()).collect();
+        let issued = Issued { revision: key.revision, content: *content, at: *at, seq: entry.seq, series };
         Some((report_key(key), issued))
     }
 }

@@ -80,7 +80,7 @@ pub enum Row {
     Rules(Arc<Rules>),
     Described(Described),
     Ruling(Arc<Ruling>),
-    Applied(Applied),
+    Applied(Arc<Applied>),
     Candidate(Candidate),
     Offer(Offer),
     Choice(Arc<Choice>),

@@ -6,6 +6,7 @@
 //! keywords does not apply to it; one that fails otherwise is a fault.
 
 mod expression;
+mod plan;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,6 +25,7 @@ use sulcus_operators::{
 
 use sulcus_config::nearest;
 
+pub use self::plan::{Alone, Applied, Condition, Place, Plan};
 use super::{
     group::{Key, Row, Rows, each, join},
     rows::Output,
@@ -49,24 +51,6 @@ pub const NUMBERS: [&str; 13] = [
 
 /// Over how many keys the pairs of series and pipelines are spread, so that workers share them.
 const SPREAD: u8 = 16;
-
-/// A pipeline that applies to a series.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Applied {
-    /// Name of the pipeline.
-    pub pipeline: String,
-    /// Digest of the model package.
-    pub model: Digest,
-}
-
-/// What of a rule decides whether it applies.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Condition {
-    /// What follows where it holds.
-    pub applied: Applied,
-    /// The CEL expression.
-    pub when: String,
-}
 
 /// A series by its keywords and first member alone: two states that share them are one row, so that a slice changes
 /// nothing here.
@@ -183,34 +167,69 @@ struct Programs(HashMap<String, Option<Program>>);
 const MOST_PROGRAMS: usize = 256;
 
 impl Programs {
-    fn answer(&mut self, ruling: &Ruling, scan: Scan<'_>) -> Option<Result<Applied, Fault>> {
-        let condition = ruling.of(scan)?;
-        if self.0.len() >= MOST_PROGRAMS && !self.0.contains_key(&condition.when) {
+    /// As what a pipeline takes a series; none where it does not.
+    fn answer(&mut self, ruling: &Ruling, scan: Scan<'_>) -> Option<Applied> {
+        let governing = ruling.of(scan);
+        let pipeline = governing.map(|condition| condition.plan.pipeline.clone());
+        let (mut first, mut places, mut fault) = (None, Vec::new(), None);
+        if let Some(Condition { plan, when }) = governing.map(AsRef::as_ref) {
+            match self.holds(when, scan) {
+                Some(Ok(true)) => first = Some(Arc::clone(plan)),
+                Some(Err(reason)) => fault = Some(unfit(format!("rule of pipeline {}", plan.pipeline), &reason, scan)),
+                Some(Ok(false)) | None => {}
+            }
+        }
+        for plan in ruling.plans() {
+            for (input, rule) in plan.inputs.iter().enumerate() {
+                let what = || format!("rule of input {} of pipeline {}", rule.name, plan.pipeline);
+                let fault = match self.holds(&rule.when, scan) {
+                    Some(Ok(true)) => None,
+                    Some(Err(reason)) => Some(unfit(what(), &reason, scan)),
+                    Some(Ok(false)) | None => continue,
+                };
+                places.push(Place { plan: Arc::clone(plan), input, fault });
+            }
+        }
+        let pipeline = pipeline.or_else(|| Some(places.first()?.plan.pipeline.clone()))?;
+        let says = first.is_some() || fault.is_some() || !places.is_empty();
+        says.then_some(Applied { pipeline, first, places, fault })
+    }
+
+    /// Whether an expression holds for a series; none where it cannot be read.
+    fn holds(&mut self, when: &str, scan: Scan<'_>) -> Option<Result<bool, String>> {
+        if self.0.len() >= MOST_PROGRAMS && !self.0.contains_key(when) {
             self.0.clear();
         }
-        let compiled = self.0.entry(condition.when.clone()).or_insert_with(|| compile(&condition.when).ok());
-        let Applied { pipeline, .. } = &condition.applied;
-        match applies(compiled.as_ref()?, scan.keywords) {
-            Ok(true) => Some(Ok(condition.applied.clone())),
-            Ok(false) => None,
-            Err(reason) => Some(Err(Fault {
-                stage: "matches".to_owned(),
-                key: scan.series_uid.to_owned(),
-                reason: format!("rule of pipeline {pipeline} cannot be evaluated: {reason}"),
-                hint: "correct the expression; `sulcus config check` tells whether it can be used".to_owned(),
-            })),
-        }
+        let compiled = self.0.entry(when.to_owned()).or_insert_with(|| compile(when).ok());
+        Some(applies(compiled.as_ref()?, scan.keywords))
     }
 }
 
-fn broken(condition: &Condition) -> Option<Fault> {
-    let error = compile(&condition.when).err()?;
-    Some(Fault {
+/// A rule that fails on a series.
+fn unfit(what: String, reason: &str, scan: Scan<'_>) -> Fault {
+    Fault {
         stage: "matches".to_owned(),
-        key: condition.applied.pipeline.clone(),
-        reason: format!("rule cannot be read: {}", error.trim()),
-        hint: "correct the expression; the pipeline applies to nothing until then".to_owned(),
-    })
+        key: scan.series_uid.to_owned(),
+        reason: format!("{what} cannot be evaluated: {reason}"),
+        hint: "correct the expression; `sulcus config check` tells whether it can be used".to_owned(),
+    }
+}
+
+/// Expressions of a rule that cannot be read.
+fn broken(condition: &Condition) -> Vec<Fault> {
+    let Plan { pipeline, inputs, .. } = condition.plan.as_ref();
+    let of_inputs = inputs.iter().map(|input| (format!("rule of input {}", input.name), &input.when));
+    let all = std::iter::once(("rule".to_owned(), &condition.when)).chain(of_inputs);
+    let fault = |(what, when): (String, &String)| {
+        let error = compile(when).err()?;
+        Some(Fault {
+            stage: "matches".to_owned(),
+            key: pipeline.clone(),
+            reason: format!("{what} cannot be read: {}", error.trim()),
+            hint: "correct the expression; the pipeline applies to nothing until then".to_owned(),
+        })
+    };
+    all.filter_map(fault).collect()
 }
 
 /// The pipelines that take series, asked of one series at a time.
@@ -218,15 +237,15 @@ fn broken(condition: &Condition) -> Option<Fault> {
 pub struct Taking(Programs);
 
 impl Taking {
-    /// The pipelines that take a series, each with its model; in place of one whose rule fails on it, the reason: no study
-    /// is at rest with such a fault.
+    /// The pipelines that take a series as the first of a run, each with what its plan is told by (`Plan::identity`); in
+    /// place of one whose rule fails on it, the reason: no study is at rest with such a fault. As which further inputs a
+    /// series is taken follows from the plan of the first.
     pub fn of(&mut self, scan: Scan<'_>, rulings: &Rulings) -> Vec<(String, Digest)> {
         let mut taken = Vec::new();
         for ruling in rulings.in_force() {
-            taken.extend(self.0.answer(ruling, scan).map(|answer| match answer {
-                Ok(applied) => (applied.pipeline, applied.model),
-                Err(fault) => (fault.reason, Digest::default()),
-            }));
+            let Some(Applied { pipeline, first, fault, .. }) = self.0.answer(ruling, scan) else { continue };
+            taken.extend(first.map(|plan| (pipeline, plan.identity())));
+            taken.extend(fault.map(|fault| (fault.reason, Digest::default())));
         }
         taken
     }
@@ -236,7 +255,7 @@ impl Taking {
 pub fn stage<'scope>(judged: Rows<'scope>, rulings: Rows<'scope>) -> (Rows<'scope>, Rows<'scope>) {
     let unreadable = each(rulings.clone(), |_, row, out| {
         if let Row::Ruling(ruling) = row {
-            let faults = ruling.conditions().into_iter().filter_map(|condition| broken(condition));
+            let faults = ruling.conditions().into_iter().flat_map(|condition| broken(condition));
             out.extend(faults.map(|fault| (Key::All, Output::Fault(fault).into())));
         }
     });
@@ -252,15 +271,12 @@ pub fn stage<'scope>(judged: Rows<'scope>, rulings: Rows<'scope>) -> (Rows<'scop
     let mut programs = Programs::default();
     let answers = join(series, rulings, move |_, series, ruling| {
         let (Row::Described(Described(state)), Row::Ruling(ruling)) = (series, ruling) else { return None };
-        let row = match programs.answer(ruling, Scan::from(state.as_ref()))? {
-            Ok(applied) => Row::Applied(applied),
-            Err(fault) => Output::Fault(fault).into(),
-        };
-        Some((Key::Series(state.series_uid.clone()), row))
+        let applied = programs.answer(ruling, Scan::from(state.as_ref()))?;
+        Some((Key::Series(state.series_uid.clone()), Row::Applied(Arc::new(applied))))
     });
     let faults = each(answers.clone(), |key, row, out| {
-        if matches!(row, Row::Output(_)) {
-            out.push((key, row));
+        if let Row::Applied(applied) = row {
+            out.extend(applied.fault.clone().map(|fault| (key, Output::Fault(fault).into())));
         }
     });
     (answers, unreadable.concat(faults))
@@ -272,14 +288,11 @@ pub fn batch<'a>(
     rulings: &[Arc<Ruling>],
 ) -> (Vec<(String, Applied)>, Vec<Fault>) {
     let conditions = rulings.iter().flat_map(|ruling| ruling.conditions());
-    let (mut applied, mut faults) = (Vec::new(), conditions.filter_map(|one| broken(one)).collect::<Vec<_>>());
+    let (mut applied, mut faults) = (Vec::new(), conditions.flat_map(|one| broken(one)).collect::<Vec<_>>());
     for state in candidates {
-        for ruling in rulings {
-            match Programs::default().answer(ruling, Scan::from(state)) {
-                Some(Ok(what)) => applied.push((state.series_uid.clone(), what)),
-                Some(Err(fault)) => faults.push(fault),
-                None => {}
-            }
+        for answer in rulings.iter().filter_map(|ruling| Programs::default().answer(ruling, Scan::from(state))) {
+            faults.extend(answer.fault.clone());
+            applied.push((state.series_uid.clone(), answer));
         }
     }
     (applied, faults)

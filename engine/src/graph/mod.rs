@@ -45,7 +45,9 @@ pub mod versions;
 
 pub use sessions::Owner;
 
-pub use rows::{Changes, DeliveryToDo, Lesion, MOST_ATTEMPTS, ObjectToEncode, Output, RevisionToIssue, RunToDo};
+pub use rows::{
+    Changes, DeliveryToDo, InputsAwaited, Lesion, MOST_ATTEMPTS, ObjectToEncode, Output, RevisionToIssue, RunToDo,
+};
 
 use self::{
     collections::Collections,

@@ -164,8 +164,7 @@ pub fn outputs(entries: &[Entry]) -> BTreeSet<Output> {
     let rulings: Vec<Arc<Ruling>> = log.versions.in_force().cloned().collect();
     let (applied, more) = matches::batch(states, &rulings);
     faults.extend(more);
-    let (choices, more) = choice::batch(&judged, &applied);
-    faults.extend(more);
+    let (choices, told) = choice::batch(&judged, &applied);
     let misled = departed::batch(&choices, &said.departed, &said.alone);
     let runs = runs::batch(&choices, &log.runs, &misled);
     log.verdicts.retain(|_, finding| finding.verdict != LesionVerdict::Open);
@@ -173,14 +172,14 @@ pub fn outputs(entries: &[Entry]) -> BTreeSet<Output> {
     faults.extend(findings.faults);
     let visits = timeline::batch(&choices, &runs, &findings.lesions, &said.alone);
     let taken_back = taken_back::batch(&log.issued, &log.taken_back);
-    let told = reports::Said { findings: &findings.findings, visits: &visits, taken_back: &taken_back };
-    let (reports, to_issue) = reports::batch(&choices, &runs, told, &log.issued, &log.objects, rules);
+    let said = reports::Said { findings: &findings.findings, visits: &visits, taken_back: &taken_back };
+    let (reports, to_issue) = reports::batch(&choices, &runs, said, &log.issued, &log.objects, rules);
     faults.extend(runs.faults);
     let (to_encode, objects, more) = objects::batch(&reports, &log.issued, &log.objects, rules);
     faults.extend(more);
     let deliveries = deliveries::batch(&objects, rules, &log.tried, &log.settled);
 
-    let mut all: BTreeSet<Output> = faults.into_iter().map(Output::Fault).collect();
+    let mut all: BTreeSet<Output> = faults.into_iter().map(Output::Fault).chain(told).collect();
     all.extend(runs.to_do.into_iter().map(Output::Run));
     all.extend(to_issue.into_iter().map(Output::Revision));
     all.extend(to_encode.into_iter().map(Output::Object));

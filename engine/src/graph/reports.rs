@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{
     digest::Digest,
-    rows::{Finding, ReportRow, ReportStatus, Role, RunOrder, VisitRow},
+    rows::{Finding, ReportRow, ReportStatus, Role, RunOrder, Seq, VisitRow},
 };
 
 use super::{
@@ -43,16 +43,42 @@ pub struct Wanted {
     absent: bool,
 }
 
-/// `ReportRow::content`: equal content is the same revision. What no reader has judged, and no earlier visit is known of,
-/// keeps the content that it had before there were verdicts and visits.
+/// What a run was before there were further inputs, by the same names and in the same order: without them, contents stay
+/// what they were.
+#[derive(Serialize)]
+struct OneSeries<'a> {
+    run_key: &'a Digest,
+    study_uid: &'a str,
+    series_uid: &'a str,
+    stack: &'a str,
+    model: &'a Digest,
+    members: [Seq; 0],
+}
+
+/// `ReportRow::content`: equal content is the same revision. What no reader has judged, no earlier visit is known of, and
+/// reads one series, keeps the content that it had before there were verdicts, visits and further inputs.
 pub fn content(row: &ReportRow) -> Digest {
-    let run = row.run.as_ref().map(|run| RunOrder { members: Vec::new(), ..run.clone() });
+    let run = row.run.as_ref().map(|run| OneSeries {
+        run_key: &run.run_key,
+        study_uid: &run.study_uid,
+        series_uid: &run.series_uid,
+        stack: &run.stack,
+        model: &run.model,
+        members: [],
+    });
     let found = Digest::of_row(
         "report",
         &(&row.study_uid, &row.pipeline, &row.status, run, &row.demographics_digest, &row.not_used, &row.doubts),
     );
     let judged = if row.verdicts.is_empty() { found } else { Digest::of_row("judged report", &(found, &row.verdicts)) };
-    if row.visits.is_empty() { judged } else { Digest::of_row("report among visits", &(judged, &row.visits)) }
+    let told =
+        if row.visits.is_empty() { judged } else { Digest::of_row("report among visits", &(judged, &row.visits)) };
+    let inputs = row.run.iter().flat_map(|run| &run.inputs);
+    let inputs: Vec<_> = inputs.map(|input| (&input.name, &input.series_uid, &input.stack)).collect();
+    if inputs.is_empty() && row.without.is_empty() {
+        return told;
+    }
+    Digest::of_row("report of several series", &(told, inputs, &row.without))
 }
 
 fn wanted(key: &ReportKey, rows: &[&Row]) -> Option<Wanted> {
@@ -86,6 +112,7 @@ fn wanted(key: &ReportKey, rows: &[&Row]) -> Option<Wanted> {
             doubts,
             verdicts: Vec::new(),
             visits: Vec::new(),
+            without: Vec::new(),
             content: Digest::default(),
         }
     };
@@ -94,11 +121,12 @@ fn wanted(key: &ReportKey, rows: &[&Row]) -> Option<Wanted> {
     let mut row = match choice {
         Some(Choice::Hold) if !is_disowned => return None,
         Some(Choice::Hold) => withdrawn(DISOWNED.to_owned(), &[]),
-        Some(Choice::Use { order, demographics_digest, not_used, doubts, .. })
+        Some(Choice::Use { order, demographics_digest, not_used, doubts, without, .. })
             if rows.contains(&&Row::Done(key.clone(), order.run_key)) =>
         {
             let mut made = row(ReportStatus::Final, Some(order.as_ref().clone()), *demographics_digest, not_used);
             made.doubts.clone_from(doubts);
+            made.without.clone_from(without);
             made.verdicts.extend(rows.iter().filter_map(|row| match row {
                 Row::Finding(finding) => Some(finding.as_ref().clone()),
                 _ => None,

@@ -38,7 +38,11 @@ impl RevisionToIssue {
     /// The event that issues it, with what it adds to the counts over all patients.
     pub fn event(&self, at: Millis, counted: Option<Counted>) -> Event {
         let run = self.row.run.as_ref();
-        let run = run.map(|run| ReportedRun { run_key: run.run_key, series_uid: run.series_uid.clone() });
+        let run = run.map(|run| ReportedRun {
+            run_key: run.run_key,
+            series_uid: run.series_uid.clone(),
+            inputs: run.inputs.iter().map(|input| input.series_uid.clone()).collect(),
+        });
         Event::RevisionIssued { key: self.key.clone(), content: self.row.content, at, run, counted }
     }
 }
@@ -86,6 +90,19 @@ pub struct Lesion {
     pub finding: Option<Finding>,
 }
 
+/// A report that cannot be made, or not with all that its model reads, since a further series of the study is missing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct InputsAwaited {
+    /// StudyInstanceUID.
+    pub study_uid: String,
+    /// Name of the pipeline.
+    pub pipeline: String,
+    /// SeriesInstanceUID of the first series, which is there.
+    pub series_uid: String,
+    /// What is waited for, in words.
+    pub reason: String,
+}
+
 /// One row of any output.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[allow(clippy::large_enum_variant)] // Shared by reference within the graph.
@@ -108,6 +125,8 @@ pub enum Output {
     Report(ReportRow),
     /// A lesion.
     Lesion(Lesion),
+    /// Further series that a report waits for.
+    Awaited(InputsAwaited),
     /// A failure.
     Fault(Fault),
 }
@@ -133,6 +152,8 @@ pub struct Changes {
     pub reports: Vec<(ReportRow, isize)>,
     /// Lesions of the runs that are wanted and done.
     pub lesions: Vec<(Lesion, isize)>,
+    /// Further series that reports wait for.
+    pub awaited: Vec<(InputsAwaited, isize)>,
     /// Failures.
     pub faults: Vec<(Fault, isize)>,
 }
@@ -157,6 +178,7 @@ impl Changes {
                 Output::Completeness(row) => changes.completeness.push((row, diff)),
                 Output::Report(row) => changes.reports.push((row, diff)),
                 Output::Lesion(row) => changes.lesions.push((row, diff)),
+                Output::Awaited(row) => changes.awaited.push((row, diff)),
                 Output::Fault(row) => changes.faults.push((row, diff)),
             }
         }

@@ -90,12 +90,12 @@ pub fn batch(
     issued.keys().map(of_report).collect()
 }
 
-/// True where instances of the series that the last result was made from were said since to be another patient's.
+/// True where instances that the last result was made from were said since to be another patient's.
 pub fn is_disowned<'a>(issued: impl Iterator<Item = &'a Issued>, rows: &[&Row]) -> bool {
-    let last = issued.filter(|issued| issued.series_uid.is_some()).max_by_key(|issued| issued.revision);
+    let last = issued.filter(|issued| !issued.series.is_empty()).max_by_key(|issued| issued.revision);
     last.is_some_and(|last| {
         rows.iter().any(|row| match row {
-            Row::Disowned(series, seq) => last.series_uid.as_ref() == Some(series) && *seq > last.seq,
+            Row::Disowned(series, seq) => last.series.contains(series) && *seq > last.seq,
             _ => false,
         })
     })

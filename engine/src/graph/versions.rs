@@ -1,7 +1,7 @@
 //! Which version of a pipeline's rule governs which series. Not a stage: `inputs`, `oracle` and whoever looks at sealed
 //! studies fold the recorded rules by it, and nothing else of the ledger.
 //!
-//! A pipeline's expression and model are its rule; each event that states another is a new version. `new` governs the
+//! A pipeline's expressions and models are its rule; each event that states another is a new version. `new` governs the
 //! series whose first member came after that event, `since` also those scanned on the day or later, `all` every
 //! series. A series is governed by the newest version that covers it, and earlier ones stay in force for the others
 //! until an `all` comes. To state a rule again can only widen what it governs. While a pipeline is out of the rules
@@ -22,7 +22,7 @@ use sulcus_operators::{
     series::scan_day,
 };
 
-use super::matches::{Applied, Condition};
+use super::matches::{Condition, Plan};
 use crate::ledger::event::{PipelineRule, Rules, SeriesSummary};
 
 /// What of a series decides which rule governs it, and whether that takes it.
@@ -93,6 +93,12 @@ impl Ruling {
         self.0.iter().filter_map(|version| version.condition.as_ref()).collect()
     }
 
+    /// What the rules of all versions do that read several series, each once.
+    pub fn plans(&self) -> BTreeSet<&Arc<Plan>> {
+        let plans = self.0.iter().filter_map(|version| Some(&version.condition.as_ref()?.plan));
+        plans.filter(|plan| !plan.inputs.is_empty()).collect()
+    }
+
     fn state(&mut self, stated: Version) {
         let mut stated = stated;
         if let Some(last) = self.0.pop_if(|last| last.condition == stated.condition) {
@@ -150,8 +156,7 @@ impl Rulings {
     }
 
     fn shared(&mut self, rule: &PipelineRule) -> Arc<Condition> {
-        let condition =
-            Condition { applied: Applied { pipeline: rule.name.clone(), model: rule.model }, when: rule.when.clone() };
+        let condition = Condition { plan: Arc::new(Plan::of(rule)), when: rule.when.clone() };
         match self.conditions.get(&condition) {
             Some(known) => Arc::clone(known),
             None => {

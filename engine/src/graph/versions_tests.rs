@@ -29,6 +29,8 @@ fn rules(step: &Step) -> Option<Rules> {
             model_name: Default::default(),
             destinations: Vec::new(),
             applies_to: *applies_to,
+            inputs: Vec::new(),
+            alone: None,
         }],
     };
     Some(Rules { pipelines, ..Rules::default() })
@@ -46,7 +48,7 @@ fn read(steps: &[Step]) -> Rulings {
 
 /// The model that governs a series, after all steps.
 fn governs(rulings: &Rulings, first: Seq, day: u32) -> Option<Digest> {
-    Some(rulings.of("lesions")?.at(first, || day)?.applied.model)
+    Some(rulings.of("lesions")?.at(first, || day)?.plan.model)
 }
 
 /// The same, said plainly: the newest statement that covers the series.

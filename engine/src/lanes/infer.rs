@@ -38,13 +38,15 @@ pub fn infer(
 ) -> Result<Seq, Stopping> {
     let (run_key, attempt) = (job.order.run_key, job.attempt);
     port.append(&[Event::RunStarted { run_key, attempt }])?;
-    tracing::info!(run = run_key.short(), attempt, slices = job.order.members.len(), "run started");
+    let series = 1 + job.order.inputs.len();
+    tracing::info!(run = run_key.short(), attempt, series, slices = job.order.members.len(), "run started");
     let outcome = port.stop().until_cured(|| {
         let package = models.to_run(&job.order.model)?;
         let instances = sources(reader, &job.order.members)?;
+        let inputs = job.order.inputs.iter().map(|input| sources(reader, &input.members)).collect::<Result<_, _>>()?;
         let counts = Counts::of(reader, job)?;
         let (earlier, visits) = (earlier(reader, job, &counts)?, visits(reader, job, &counts)?);
-        let order = Order::Run { order: job.order.clone(), package, instances, earlier, visits };
+        let order = Order::Run { order: job.order.clone(), package, instances, inputs, earlier, visits };
         worker.ask(&order, &mut |done, of| {
             tracing::debug!(run = run_key.short(), done, of, "tiles");
         })

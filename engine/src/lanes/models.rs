@@ -37,9 +37,11 @@ impl Models {
     /// Takes in rules as they are recorded.
     pub fn read(&mut self, rules: &Rules) {
         self.recorded.values_mut().for_each(|model| model.newest = false);
-        for PipelineRule { model, model_path, model_name, .. } in &rules.pipelines {
-            let recorded = Recorded { path: model_path.into(), name: model_name.clone(), newest: true };
-            self.recorded.insert(*model, recorded);
+        for PipelineRule { model, model_path, model_name, alone, .. } in &rules.pipelines {
+            let alone = alone.iter().map(|alone| (alone.model, &alone.model_path, &alone.model_name));
+            for (model, path, name) in alone.chain([(*model, model_path, model_name)]) {
+                self.recorded.insert(model, Recorded { path: path.into(), name: name.clone(), newest: true });
+            }
         }
     }
 
@@ -114,6 +116,8 @@ mod tests {
             model_name: name.map(str::to_owned),
             destinations: Vec::new(),
             applies_to: AppliesTo::New,
+            inputs: Vec::new(),
+            alone: None,
         };
         Rules { pipelines: vec![rule], ..Rules::default() }
     }

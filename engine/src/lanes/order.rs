@@ -57,6 +57,8 @@ pub enum Order {
         package: PathBuf,
         /// The series' instances.
         instances: Vec<SourceInstance>,
+        /// The instances of each of its further inputs.
+        inputs: Vec<Vec<SourceInstance>>,
         /// Runs whose lesions the new ones may be, newest first.
         earlier: Vec<EarlierRun>,
         /// Visits whose lesions the new ones may be, nearest first.

@@ -71,7 +71,7 @@ impl Site {
             })).into_iter().collect::<Vec<_>>()
         }))
         .unwrap();
-        let run = Some(ReportedRun { run_key, series_uid: format!("1.2.3.{study}") });
+        let run = Some(ReportedRun { run_key, series_uid: format!("1.2.3.{study}"), inputs: Vec::new() });
         let started = Event::RunStarted { run_key, attempt: 1 };
         self.ledger.append(&[started, Event::RunFinished(outcome), revision(study, pipeline, 1, run)], 1).unwrap();
     }
@@ -86,6 +86,7 @@ impl Site {
             stack: String::new(),
             model: Digest::default(),
             members: vec![member],
+            inputs: Vec::new(),
         };
         let job = RunToDo { order, attempt: 1, wanted_by: vec![(study_uid, "lesions".to_owned())] };
         let reader = Reader::open(&self.folder.path().join("ledger.sqlite")).unwrap();

@@ -47,6 +47,10 @@ impl Withdrawal {
                     let because = said.get(run.series_uid.as_str()).copied().flatten();
                     reported.insert(&run.series_uid);
                     weightiest = weightiest.max(because);
+                    for input in &run.inputs {
+                        reported.insert(input);
+                        weightiest = weightiest.max(said.get(input.as_str()).copied().flatten());
+                    }
                     last = Some((&run.series_uid, because));
                 }
                 Event::InstanceWithdrawn { scope, because, .. } => {

@@ -15,7 +15,8 @@ fn received(series: u32) -> Event {
 
 fn issued(pipeline: &str, revision: u32, series: Option<u32>) -> Event {
     let key = RevisionKey { study_uid: "1.2.3".into(), pipeline: pipeline.into(), revision };
-    let run = series.map(|n| ReportedRun { run_key: Digest([1; 32]), series_uid: format!("1.2.3.{n}") });
+    let run =
+        series.map(|n| ReportedRun { run_key: Digest([1; 32]), series_uid: format!("1.2.3.{n}"), inputs: Vec::new() });
     Event::RevisionIssued { key, content: Digest([2; 32]), at: 0, run, counted: None }
 }
 
@@ -95,4 +96,18 @@ fn a_kind_that_is_said_once_the_instances_are_gone_counts() {
     assert_eq!(later(series(1), wrong), expected);
     assert_eq!(later(series(2), wrong), ("its series was withdrawn".into(), None));
     assert_eq!(later(series(1), None), ("its series was withdrawn".into(), None));
+}
+
+#[test]
+fn a_further_series_that_was_read_counts_as_the_first_does() {
+    let mut made = issued("a", 1, Some(1));
+    if let Event::RevisionIssued { run: Some(run), .. } = &mut made {
+        run.inputs.push("1.2.3.2".into());
+    }
+    let wrong = Some(Because::WrongPatient);
+    let events = |series_number| {
+        let taken = withdrawn(series(series_number), wrong);
+        vec![received(1), received(2), received(3), made.clone(), taken, issued("a", 2, None)]
+    };
+    assert_eq!((told(events(2)).1, told(events(3)).1), (wrong, None));
 }

@@ -144,7 +144,8 @@ mod tests {
 
     fn issued(study: &str, revision: u32, stands: bool, counted: Option<Counted>) -> Event {
         let key = RevisionKey { study_uid: study.into(), pipeline: "lesions".into(), revision };
-        let run = stands.then(|| ReportedRun { run_key: Digest::default(), series_uid: "1.5.1".into() });
+        let run =
+            stands.then(|| ReportedRun { run_key: Digest::default(), series_uid: "1.5.1".into(), inputs: Vec::new() });
         Event::RevisionIssued { key, content: Digest::default(), at: 1, run, counted }
     }
 

@@ -12,7 +12,7 @@ use sulcus_operators::{
 pub use sulcus_config::AppliesTo;
 
 pub use super::cohort::Counted;
-pub use super::rules::{DestinationRule, PipelineRule, Rules, SourcePolicy};
+pub use super::rules::{AloneRule, DestinationRule, InputRule, PipelineRule, Rules, SourcePolicy};
 pub use super::summary::{ReportSummary, SeriesSummary, StudySummary};
 
 /// Where the bytes of an instance lie in the spool.
@@ -76,6 +76,11 @@ pub enum TimerKind {
     Settle,
     /// The idle timer, the last resort.
     Idle,
+    /// Further series of its study, for so long; what ran out counts for whoever waits no longer.
+    Inputs {
+        /// How long.
+        millis: u64,
+    },
 }
 
 /// A timer that the graph wants: it is due `millis` after it is first seen wanted by a running engine.
@@ -85,9 +90,10 @@ pub struct Timer {
     pub series_uid: String,
     /// What for.
     pub kind: TimerKind,
-    /// The series' last member when it was set (`SeriesState::last_member`): a later slice makes another timer.
+    /// The series' last member when it was set (`SeriesState::last_member`): a later slice makes another timer. Of
+    /// [`TimerKind::Inputs`] its first member, since a late slice gives the other series no more time.
     pub as_of: Seq,
-    /// How long, from the source's policy.
+    /// How long, from the source's policy or the pipeline's rule.
     pub millis: u64,
 }
 
@@ -107,8 +113,11 @@ pub struct RevisionKey {
 pub struct ReportedRun {
     /// The run.
     pub run_key: Digest,
-    /// SeriesInstanceUID of the series that it ran on.
+    /// SeriesInstanceUID of the series that it ran on; of several the first.
     pub series_uid: String,
+    /// SeriesInstanceUIDs of its further inputs.
+    #[serde(default)]
+    pub inputs: Vec<String>,
 }
 
 /// What became of an instance that came in.

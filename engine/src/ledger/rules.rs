@@ -23,6 +23,34 @@ pub struct PipelineRule {
     /// Which series it governs where it differs from the rule before; in ledgers of earlier versions all.
     #[serde(default = "all")]
     pub applies_to: AppliesTo,
+    /// Further series that the model reads, in the order of its channels after the first.
+    #[serde(default)]
+    pub inputs: Vec<InputRule>,
+    /// What is done where those do not all come; none: they are waited for.
+    #[serde(default)]
+    pub alone: Option<AloneRule>,
+}
+
+/// A further series that a pipeline's model reads.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct InputRule {
+    /// What the pipeline calls it.
+    pub name: String,
+    /// CEL expression over DICOM keywords: which series it may be.
+    pub when: String,
+}
+
+/// The model for the first series alone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AloneRule {
+    /// Digest of the model package.
+    pub model: Digest,
+    /// Where the package lies.
+    pub model_path: String,
+    /// The model's name and version.
+    pub model_name: [String; 2],
+    /// How long the others are waited for once the first series is complete.
+    pub after_millis: u64,
 }
 
 fn all() -> AppliesTo {

@@ -56,13 +56,17 @@ impl Worker {
             fonts: None,
             device: device.map(|name| run::Compute::of(site, name)).transpose()?,
             sessions: BTreeMap::new(),
-            configured: site.pipelines.iter().map(|pipeline| pipeline.model.clone()).collect(),
+            configured: Vec::new(),
         };
+        for pipeline in &site.pipelines {
+            worker.configured.push(pipeline.model.clone());
+            worker.configured.extend(pipeline.alone.iter().map(|alone| alone.model.clone()));
+        }
         if worker.device.is_some() {
-            for pipeline in &site.pipelines {
-                if let Err(failure) = worker.session(&pipeline.model, None) {
+            for model in worker.configured.clone() {
+                if let Err(failure) = worker.session(&model, None) {
                     // The order that needs it fails with the same words; until then there may be none.
-                    tracing::error!(model = %pipeline.model.display(), reason = failure.reason, hint = failure.hint, "model not loaded");
+                    tracing::error!(model = %model.display(), reason = failure.reason, hint = failure.hint, "model not loaded");
                 }
             }
         }
@@ -85,8 +89,8 @@ impl Worker {
 
     fn carry_out(&mut self, order: &Order, progress: &mut dyn FnMut(Reply) -> std::io::Result<()>) -> Reply {
         let outcome = catch_unwind(AssertUnwindSafe(|| match order {
-            Order::Run { order, package, instances, earlier, visits } => {
-                self.run(order, package, instances, (earlier, visits), progress)
+            Order::Run { order, package, instances, inputs, earlier, visits } => {
+                self.run(order, package, (instances, inputs), (earlier, visits), progress)
             }
             Order::Encode(order) => self.encode(order),
         }));

@@ -20,7 +20,7 @@ use sulcus_operators::{
     convert,
     digest::Digest,
     lesions::tracking::affine_nm,
-    rows::{RunOrder, RunOutcome},
+    rows::{RunInput, RunOrder, RunOutcome},
     volume::Volume,
 };
 
@@ -91,7 +91,7 @@ impl Worker {
         &mut self,
         order: &RunOrder,
         package: &Path,
-        instances: &[SourceInstance],
+        (instances, inputs): (&[SourceInstance], &[Vec<SourceInstance>]),
         (runs, visits): (&[EarlierRun], &[EarlierVisit]),
         progress: &mut dyn FnMut(Reply) -> std::io::Result<()>,
     ) -> Result<Reply, Failure> {
@@ -99,13 +99,20 @@ impl Worker {
         let volume = chosen_volume(&order.stack, instances, &data_sets)?;
         drop(data_sets);
         refuse_blank(&volume)?;
+        let further = self.further(order, inputs, &volume)?;
         let session = self.session(package, Some(&order.model))?;
         let mut tell = |done, of| {
             // The engine is gone if this fails; then so is whoever waits for the result.
             let _ = progress(Reply::Progress { done, of });
         };
-        let found = find_lesions(session, &volume, &order.run_key, &mut tell)
+        let channels: Vec<&Volume> = std::iter::once(&volume).chain(&further).collect();
+        let found = find_lesions(session, &channels, &order.run_key, &mut tell)
             .map_err(|error| Failure::input(error, "the scan cannot be used by this model; its bytes are kept"))?;
+        let named = |(input, volume): (&RunInput, Volume)| {
+            let notes = volume.notes.into_iter();
+            notes.map(|note| format!("{}: {note}", input.name)).collect::<Vec<_>>()
+        };
+        let of_further: Vec<String> = order.inputs.iter().zip(further).flat_map(named).collect();
         let mask = store_labels(&self.results, &found.labels)?;
         let probability = store_probability(&self.results, &found.probability)?;
         let (results, spool) = (&self.results, &mut self.spool);
@@ -114,6 +121,7 @@ impl Worker {
         let kept = keep_identities(results, &volume, found.labels.view(), found.lesions, before);
         let [columns, rows, slices] = volume.grid.size;
         let mut notes = volume.notes;
+        notes.extend(of_further);
         notes.extend(kept.notes);
         Ok(Reply::Run(RunOutcome {
             run_key: order.run_key,
@@ -130,6 +138,37 @@ impl Worker {
             domain: found.domain,
         }))
     }
+
+    /// The volumes of a run's further inputs, each on the grid of the first series.
+    fn further(
+        &mut self,
+        order: &RunOrder,
+        inputs: &[Vec<SourceInstance>],
+        first: &Volume,
+    ) -> Result<Vec<Volume>, Failure> {
+        let mut volumes = Vec::new();
+        for (input, instances) in order.inputs.iter().zip(inputs) {
+            let of_input = |failure: Failure| Failure {
+                reason: format!("{}, series {}: {}", input.name, input.series_uid, failure.reason),
+                ..failure
+            };
+            let data_sets = self.data_sets(instances)?;
+            let volume = chosen_volume(&input.stack, instances, &data_sets).map_err(of_input)?;
+            refuse_blank(&volume).map_err(of_input)?;
+            on_grid(first, &volume, &order.series_uid).map_err(of_input)?;
+            volumes.push(volume);
+        }
+        Ok(volumes)
+    }
+}
+
+/// Refuses a volume that does not lie where the first series, named here, does.
+fn on_grid(first: &Volume, volume: &Volume, series_uid: &str) -> Result<(), Failure> {
+    let Some(difference) = first.grid.difference(&volume.grid) else { return Ok(()) };
+    Err(Failure::input(
+        format!("it does not lie on the grid of series {series_uid}: {difference}"),
+        "withdraw what does not belong to the acquisition, or send what does; the bytes of both are kept",
+    ))
 }
 
 /// Converts a series and takes the volume that the graph chose.
@@ -247,6 +286,30 @@ mod tests {
     use super::*;
     use crate::lanes::order::Cause;
 
+    fn volume(voxels: Vec<f32>) -> Volume {
+        Volume {
+            grid: Grid { size: [2, 2, 1], affine: [[0.0; 4]; 4] },
+            voxels: Array3::from_shape_vec((1, 2, 2), voxels).unwrap(),
+            frame_of_reference_uid: String::new(),
+            rescale: None,
+            intensity_scale: String::new(),
+            notes: Vec::new(),
+            frames: Vec::new(),
+            stack: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_further_input_on_another_grid_is_a_failure_of_the_input_that_names_both_series() {
+        let first = volume(vec![1.0; 4]);
+        assert_eq!(on_grid(&first, &volume(vec![2.0; 4]), "1.2"), Ok(()));
+        let mut moved = volume(vec![1.0; 4]);
+        moved.grid.affine[0][3] = 2.0;
+        let failure = on_grid(&first, &moved, "1.2").unwrap_err();
+        assert_eq!(failure.cause, Cause::Input);
+        assert_eq!(failure.reason, "it does not lie on the grid of series 1.2: its voxels lie up to 2.00 mm elsewhere");
+    }
+
     #[test]
     fn lost_bytes_are_a_fault_that_says_what_to_do_and_a_failing_disk_is_waited_for() {
         let folder = tempfile::tempdir().unwrap();
@@ -266,16 +329,6 @@ mod tests {
 
     #[test]
     fn a_blank_image_is_refused_and_never_said_to_be_without_lesions() {
-        let volume = |voxels: Vec<f32>| Volume {
-            grid: Grid { size: [2, 2, 1], affine: [[0.0; 4]; 4] },
-            voxels: Array3::from_shape_vec((1, 2, 2), voxels).unwrap(),
-            frame_of_reference_uid: String::new(),
-            rescale: None,
-            intensity_scale: String::new(),
-            notes: Vec::new(),
-            frames: Vec::new(),
-            stack: String::new(),
-        };
         for blank in [0.0, 100.0] {
             let failure = refuse_blank(&volume(vec![blank; 4])).unwrap_err();
             assert_eq!(failure.cause, Cause::Input);

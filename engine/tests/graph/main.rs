@@ -6,6 +6,7 @@ mod cohort;
 mod cost;
 mod directed;
 mod doubts;
+mod inputs;
 mod merges;
 mod open;
 mod outages;

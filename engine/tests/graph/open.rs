@@ -287,6 +287,7 @@ fn study(output: &Output, history: &Log<'_>) -> Option<String> {
         Output::Series(row) => Some(row.study_uid.clone()),
         Output::Completeness(row) => of_series(&row.series_uid),
         Output::Report(row) => Some(row.study_uid.clone()),
+        Output::Awaited(row) => Some(row.study_uid.clone()),
         Output::Lesion(row) => Some(row.study_uid.clone()),
         // Bytes in quarantine are the site's, whatever name they were sent under.
         Output::Fault(fault) if fault.reason.starts_with("object from") => None,
@@ -320,7 +321,7 @@ pub fn all(changes: &Changes) -> Vec<(Output, isize)> {
     }
     add!(
         runs Run, revisions Revision, objects Object, deliveries Delivery, timers Timer, series Series,
-        completeness Completeness, reports Report, lesions Lesion, faults Fault
+        completeness Completeness, reports Report, lesions Lesion, awaited Awaited, faults Fault
     );
     all
 }

@@ -15,7 +15,7 @@ fn delivered() -> Site {
 
 impl Site {
     /// Seals what is at rest; how many studies that is.
-    fn seal(&mut self) -> usize {
+    pub fn seal(&mut self) -> usize {
         self.close();
         let seals = self.open.seals();
         let count = seals.len();
@@ -24,14 +24,14 @@ impl Site {
         count
     }
 
-    fn change(&mut self, rules: Rules) {
+    pub fn change(&mut self, rules: Rules) {
         let reopened = self.open.review(&self.log, &rules);
         self.event(Event::RulesChanged(rules));
         reopened.into_iter().for_each(|event| self.event(event));
         self.close();
     }
 
-    fn runs_started(&self) -> usize {
+    pub fn runs_started(&self) -> usize {
         self.log.iter().filter(|entry| matches!(entry.event, Event::RunStarted { .. })).count()
     }
 }

@@ -35,6 +35,8 @@ pub struct Slice {
     /// StudyDate; where it is empty, the day of its receipt counts.
     pub day: &'static str,
     pub acquisition: String,
+    /// Which frame of reference of the study.
+    pub frame: u8,
 }
 
 impl Slice {
@@ -52,6 +54,7 @@ impl Slice {
             spacing: "",
             day: "",
             acquisition: format!("20200101 12000{series}"),
+            frame: 0,
         }
     }
 
@@ -64,8 +67,10 @@ impl Slice {
             spacing_um: Some([1000, 1000]),
         };
         let sop_class = if self.modality == "MR" { "1.2.840.10008.5.1.4.1.1.4" } else { "1.2.840.10008.5.1.4.1.1.7" };
+        let series_number = series.to_string();
         let keywords = [
             ("SOPClassUID", sop_class),
+            ("SeriesNumber", &series_number),
             ("Modality", self.modality),
             ("SeriesDescription", "t1_mprage"),
             ("ImageType", self.image_type),
@@ -84,7 +89,7 @@ impl Slice {
             demographics_digest: Digest::of(&[self.patient]),
             patient: patient(self.patient),
             instance_number: Some(*number),
-            frame_of_reference_uid: format!("1.9.{study}"),
+            frame_of_reference_uid: format!("1.9.{study}.{}", self.frame),
             matrix: [256, 256],
             enhanced: self.enhanced,
             mosaic: false,
@@ -122,6 +127,8 @@ pub fn rules() -> Rules {
             model_name: ["demo".into(), "1".into()],
             destinations: vec!["folder".into(), "pacs".into()],
             applies_to: AppliesTo::All,
+            inputs: Vec::new(),
+            alone: None,
         }],
         sources: vec![policy("scanner", 5_000)],
         destinations: vec![
@@ -379,6 +386,7 @@ rows! {
     timers: Timer -> Timer;
     reports: Report -> ReportRow;
     lesions: Lesion -> sulcus_engine::graph::Lesion;
+    awaited: Awaited -> sulcus_engine::graph::InputsAwaited;
     faults: Fault -> Fault;
 }
 

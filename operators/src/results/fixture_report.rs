@@ -23,6 +23,7 @@ pub(super) fn row(status: ReportStatus, verdicts: Vec<Finding>) -> ReportRow {
         stack: "M".into(),
         model: Digest([5; 32]),
         members: vec![1],
+        inputs: Vec::new(),
     };
     ReportRow {
         study_uid: "1.2.3".into(),
@@ -34,6 +35,7 @@ pub(super) fn row(status: ReportStatus, verdicts: Vec<Finding>) -> ReportRow {
         doubts: Vec::new(),
         verdicts,
         visits: Vec::new(),
+        without: Vec::new(),
         content: Digest([3; 32]),
     }
 }

@@ -2,10 +2,13 @@
 //!
 //! Numbers in mm and mm3 are derived from the integer rows. An empty result is said in words and as an empty list.
 
+mod run;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use self::run::{Input, Run};
 use super::{
     RESEARCH_USE,
     dicom::text::iso_8601,
@@ -13,7 +16,6 @@ use super::{
 };
 use crate::{
     digest::Digest,
-    domain::ToldDistance,
     rows::{
         Finding, LesionRow, LesionVerdict, Millis, PatientKey, ReportRow, ReportStatus, RunOutcome, VisitChange,
         VisitRow,
@@ -132,33 +134,6 @@ pub struct Patient {
     pub issuer: String,
 }
 
-/// One run of one model on one volume.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Run {
-    /// RunKey: digest of pixels, geometry, model and parameters.
-    pub run_key: String,
-    /// SeriesInstanceUID of the series that was used.
-    pub series_instance_uid: String,
-    /// Which volume of the series, in words.
-    pub stack: String,
-    /// Name of the model.
-    pub model_name: String,
-    /// Version of the model.
-    pub model_version: String,
-    /// Digest of the model package.
-    pub model_digest: String,
-    /// Voxels of the volume (columns, rows, slices).
-    pub size: [u32; 3],
-    /// Distance between columns, rows and slices, mm.
-    pub spacing_mm: [f64; 3],
-    /// Which scale intensities are in.
-    pub intensity_scale: String,
-    /// How far the scan is from those that the model learned from; none where it cannot tell.
-    #[serde(default)]
-    pub domain: Option<ToldDistance>,
-}
-
 /// A series that was not used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -257,20 +232,9 @@ impl Report {
                 if order.run_key != outcome.run_key {
                     return Err(ReportError::OtherRun { found: outcome.run_key, expected: order.run_key });
                 }
-                let run = Run {
-                    run_key: order.run_key.to_string(),
-                    series_instance_uid: order.series_uid.clone(),
-                    stack: order.stack.clone(),
-                    model_name: input.model.0.to_owned(),
-                    model_version: input.model.1.to_owned(),
-                    model_digest: order.model.to_string(),
-                    size: outcome.size,
-                    spacing_mm: outcome.spacing_um.map(thousandths),
-                    intensity_scale: outcome.intensity_scale.clone(),
-                    domain: outcome.domain.as_ref().map(ToldDistance::new),
-                };
+                let run = Run::new(order, outcome, input.model);
                 let far = run.domain.filter(|domain| domain.beyond).map(|domain| domain.note());
-                let notes = row.doubts.iter().chain(&outcome.notes).cloned().chain(far).collect();
+                let notes = row.doubts.iter().chain(&row.without).chain(&outcome.notes).cloned().chain(far).collect();
                 (Some(run), outcome.lesions.as_slice(), notes)
             }
         };

@@ -44,6 +44,21 @@ fn a_report_says_what_was_found_in_mm_and_keeps_to_its_schema() {
 }
 
 #[test]
+fn a_report_names_the_further_series_that_were_read_and_is_as_before_where_there_were_none() {
+    let mut report = report(ReportStatus::Final, Vec::new());
+    assert!(check(&report)["run"].get("inputs").is_none());
+    let (name, series_instance_uid, stack) = ("INV1".to_owned(), "1.2.3".to_owned(), "M".to_owned());
+    report.run.iter_mut().for_each(|run| {
+        run.inputs.push(Input {
+            name: name.clone(),
+            series_instance_uid: series_instance_uid.clone(),
+            stack: stack.clone(),
+        });
+    });
+    assert_eq!(check(&report)["run"]["inputs"][0]["name"], "INV1");
+}
+
+#[test]
 fn an_empty_result_is_said_in_words_and_as_an_empty_list() {
     let value = check(&report(ReportStatus::Final, Vec::new()));
     assert_eq!(value["result"], "No lesion was found.");

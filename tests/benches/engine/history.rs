@@ -40,6 +40,8 @@ pub fn rules() -> Rules {
             model_name: ["demo".into(), "1".into()],
             destinations: vec!["folder".into()],
             applies_to: AppliesTo::All,
+            inputs: Vec::new(),
+            alone: None,
         }],
         sources: vec![SourcePolicy { name: "scanner".into(), settle_millis: 5_000, idle_millis: 60_000 }],
         destinations: vec![DestinationRule {

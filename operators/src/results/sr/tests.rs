@@ -37,6 +37,7 @@ fn report(sample: &Sample, status: ReportStatus) -> Report {
     let run_key = crate::digest::Digest([1; 32]);
     let row = ReportRow {
         visits: Vec::new(),
+        without: Vec::new(),
         study_uid: "1.2.3".into(),
         pipeline: "lesions".into(),
         status,
@@ -47,6 +48,7 @@ fn report(sample: &Sample, status: ReportStatus) -> Report {
             stack: String::new(),
             model: run_key,
             members: vec![1],
+            inputs: Vec::new(),
         }),
         demographics_digest: run_key,
         not_used: Vec::new(),
