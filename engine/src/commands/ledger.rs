@@ -151,6 +151,10 @@ fn about(entry: &Entry) -> String {
         Event::SeriesDirected { series_uid, directive, reason, .. } => {
             format!("{directive:?} of {series_uid}: {reason}")
         }
+        Event::InstancesListed { source, study_uid, instances, absent } => {
+            let (held, absent) = (counted(instances.len(), "instance"), absent.len());
+            format!("{source} lists {held} of {study_uid}, and {absent} that are not here")
+        }
         Event::PatientsMerged { into: Some(_), reason, .. } => format!("two ids are one person's: {reason}"),
         Event::PatientsMerged { into: None, reason, .. } => format!("an id is of an own person again: {reason}"),
         Event::VerdictGiven { study_uid, tracking_uid, verdict, .. } => {

@@ -39,6 +39,8 @@ pub struct Collections<'scope> {
     pub taken_back: Rows<'scope>,
     /// Faults of merges that would close a circle.
     pub circles: Rows<'scope>,
+    /// How series stand to what senders listed.
+    pub listed: Rows<'scope>,
 }
 
 impl<'scope> Collections<'scope> {
@@ -63,6 +65,7 @@ impl<'scope> Collections<'scope> {
             departed: of(Input::Departed),
             taken_back: of(Input::TakenBack),
             circles: of(Input::Circles),
+            listed: of(Input::Listed),
         }
     }
 }

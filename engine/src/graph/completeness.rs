@@ -1,7 +1,7 @@
 //! Stage `completeness`: whether a series may be worked on, by evidence, with the reasons in words.
 //!
-//! Strongest first. Evidence that counts closes a series at once: the number of instances that its headers promise,
-//! or Enhanced objects that are whole in themselves. Evidence that only looks complete (even steps, no gap, numbered
+//! Strongest first. Evidence that lists or counts closes a series at once: what its sender asked us to keep, the number of
+//! instances that its headers promise, or Enhanced objects that are whole in themselves. Evidence that only looks complete (even steps, no gap, numbered
 //! 1 to N, released by its sender) needs the source's settle window, since every prefix of a series looks complete
 //! to a sender that opens one association a slice. An operator may close a series as it stands, or let it wait whatever
 //! else is known. The idle timer is the last resort. A late slice makes other
@@ -20,6 +20,7 @@ use sulcus_operators::{
 
 use super::{
     group::{Key, Row, Rows, each, gather, join},
+    listings::Listed,
     rows::Output,
 };
 use crate::ledger::event::{Directive, Rules, SourcePolicy, Timer, TimerKind};
@@ -70,12 +71,13 @@ pub fn is_candidate(keywords: &BTreeMap<String, String>) -> bool {
 }
 
 /// The verdict. `released` is the series' last orderly release; `fired` says whether a timer set at the series' last
-/// member ran out; `directed` is what an operator last said of it.
+/// member ran out; `directed` is what an operator last said of it, `listed` how it stands to what its sender listed.
 pub fn judge(
     state: &Arc<SeriesState>,
     released: Option<Seq>,
     fired: impl Fn(TimerKind) -> bool,
     directed: Option<&Directed>,
+    listed: Option<Listed>,
 ) -> Judged {
     let refusal = refusal(state);
     let mut faults = Vec::new();
@@ -90,6 +92,36 @@ pub fn judge(
     let mut reasons = Vec::new();
     let mut counted = false;
     let mut short = false;
+    let promises_more = state.expected.as_ref().is_some_and(|(expected, _)| count < *expected) && !state.enhanced_whole;
+    match listed {
+        Some(listed) if listed.missing > 0 => reasons.push(format!(
+            "of the instances that its sender listed (storage commitment) {} are not here, and may belong to it",
+            listed.missing
+        )),
+        Some(listed) if listed.instances < count => reasons.push(format!(
+            "its sender listed {} of its {count} instances (storage commitment): the list proves nothing",
+            listed.instances
+        )),
+        Some(_) if promises_more => fault(
+            format!(
+                "its sender listed the {count} instances that are here (storage commitment), and more are promised"
+            ),
+            "check at the scanner how many instances belong to the series",
+        ),
+        Some(_) => {
+            counted = true;
+            reasons.push(format!("all {count} instances are here that its sender listed (storage commitment)"));
+            if state.stacks.iter().any(|stack| stack.missing > 0) {
+                fault(
+                    format!(
+                        "its sender listed the {count} instances that are here, and slices are missing between them"
+                    ),
+                    "check at the scanner which slices belong to the series, and send the missing ones",
+                );
+            }
+        }
+        None => {}
+    }
     match &state.expected {
         Some((expected, by)) if count == *expected => {
             counted = true;
@@ -251,7 +283,8 @@ pub fn stage<'scope>(
         if let Some(state) = state {
             let as_of = state.last_member();
             let fired = |kind| rows.contains(&&Row::Fired(kind, as_of));
-            let mut judged = judge(state, released, fired, directed.map(AsRef::as_ref));
+            let listed = rows.iter().find_map(|row| if let Row::Listed(listed) = row { Some(*listed) } else { None });
+            let mut judged = judge(state, released, fired, directed.map(AsRef::as_ref), listed);
             let all =
                 rows.iter().filter_map(|row| if let Row::Fired(kind, seq) = row { Some((*kind, *seq)) } else { None });
             judged.waited = waited(state, all);
@@ -286,12 +319,13 @@ pub fn batch(
     released: &BTreeMap<String, Seq>,
     fired: &BTreeSet<(String, TimerKind, Seq)>,
     directed: &BTreeMap<String, Directed>,
+    listed: &BTreeMap<String, Listed>,
     rules: Option<&Rules>,
 ) -> (BTreeMap<String, Judged>, Vec<Timer>, Vec<Fault>) {
     let (mut all, mut timers, mut faults) = (BTreeMap::new(), Vec::new(), Vec::new());
     for (uid, state) in series.iter().filter(|(_, state)| is_candidate(&state.keywords)) {
         let ran_out = |kind| fired.contains(&(uid.clone(), kind, state.last_member()));
-        let mut judged = judge(state, released.get(uid).copied(), ran_out, directed.get(uid));
+        let mut judged = judge(state, released.get(uid).copied(), ran_out, directed.get(uid), listed.get(uid).copied());
         let own = fired.iter().filter(|(of, ..)| of == uid);
         judged.waited = waited(state, own.map(|(_, kind, seq)| (*kind, *seq)));
         timers.extend(judged.waits.iter().filter_map(|kind| timer(state, *kind, rules?)));

@@ -3,13 +3,13 @@
 //! delivery) retracts it here, so that the graph holds the newest only.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
 use sulcus_operators::{
     digest::Digest,
-    rows::{Finding, LesionVerdict, PatientKey, Seq},
+    rows::{Finding, PatientKey, Seq},
 };
 use timely::dataflow::Scope as Dataflow;
 
@@ -18,14 +18,15 @@ use super::{
     collections::Collections,
     completeness::Directed,
     group::{Epoch, Key, Row},
-    instances::{Arrivals, Arrived, Brought},
+    instances::{Arrivals, Arrived},
+    listings::Listings,
+    newest::{Newest, delivery},
     persons::{Persons, Stated},
     sessions::{Input, Owner, Sessions},
     taken_back::{self, Gone},
-    versions::{Ruling, Rulings},
 };
 use crate::ledger::{
-    event::{Arrival, Because, Directive, Entry, Event, RevisionKey, Rules, Scope, Timer},
+    event::{Arrival, Because, Entry, Event, RevisionKey, Scope, Timer},
     patients::Visitors,
 };
 
@@ -45,45 +46,18 @@ pub struct Inputs {
     newest: Newest,
     visitors: Visitors,
     persons: Persons,
-    /// What is put of them, by study; of none under an empty UID.
+    /// What is put of persons and lists, by study; of none under an empty UID.
     stated: HashMap<String, Stated>,
     gone: Gone,
-}
-
-/// What the replacing events said last.
-#[derive(Default)]
-struct Newest {
-    keywords: HashMap<String, Arc<BTreeMap<String, String>>>,
-    released: HashMap<String, Seq>,
-    directed: HashMap<String, Arc<Directed>>,
-    rules: Option<Arc<Rules>>,
-    versions: Rulings,
-    rulings: Vec<Arc<Ruling>>,
-    tried: HashMap<DeliveryKey, Arc<Tried>>,
-    settled: HashSet<DeliveryKey>,
-    verdicts: HashMap<LesionKey, Arc<Finding>>,
-}
-
-impl Newest {
-    /// The slices of a series have the same keywords: they are kept once, not once a slice.
-    fn share_keywords(&mut self, arrived: &mut Arrived) {
-        if let Brought::Member(row) = &mut arrived.brought {
-            match self.keywords.get(&arrived.series_uid) {
-                Some(shared) if *shared == row.keywords => row.keywords = Arc::clone(shared),
-                _ => {
-                    self.keywords.insert(arrived.series_uid.clone(), Arc::clone(&row.keywords));
-                }
-            }
-        }
-    }
+    listings: Listings,
 }
 
 impl Inputs {
     /// Makes the input collections of a dataflow.
     pub fn new<'scope>(scope: Dataflow<'scope, Epoch>) -> (Self, Collections<'scope>) {
         let (sessions, rows) = Sessions::new(scope);
-        let (arrivals, newest, visitors, persons, stated, gone) = Default::default();
-        (Inputs { sessions, arrivals, newest, visitors, persons, stated, gone }, Collections::of(&rows))
+        let (arrivals, newest, visitors, persons, stated, gone, listings) = Default::default();
+        (Inputs { sessions, arrivals, newest, visitors, persons, stated, gone, listings }, Collections::of(&rows))
     }
 
     /// Feeds one event into the epoch that is open, as part of what belongs to `owner`.
@@ -109,6 +83,7 @@ impl Inputs {
             self.persons.forget(study_uid);
             self.stated.remove(study_uid);
             self.gone.forget(study_uid);
+            self.listings.forget(study_uid);
         }
         for (_, key, row) in self.sessions.forget(owner) {
             match (key, row) {
@@ -142,7 +117,10 @@ impl Inputs {
             arrived.know(self.persons.merges());
             let arrived = Arc::new(arrived);
             self.arrivals.add(&arrived);
+            let is_listed = self.listings.count(&arrived, true);
+            let study_uid = is_listed.then(|| arrived.study_uid.clone());
             self.sessions.put(place(&arrived), arrived.key(), Row::Arrived(arrived));
+            study_uid.iter().for_each(|study_uid| self.state(study_uid));
         }
         match &entry.event {
             Event::InstanceReceived { facts, arrival, .. } => {
@@ -164,7 +142,9 @@ impl Inputs {
             Event::InstanceWithdrawn { scope, because, .. } => self.withdraw(entry.seq, scope, *because),
             Event::AssociationReleased { series_uids, orderly, .. } => {
                 if *orderly {
-                    series_uids.iter().for_each(|series_uid| self.release(series_uid, entry.seq));
+                    series_uids
+                        .iter()
+                        .for_each(|series_uid| self.newest.release(&mut self.sessions, series_uid, entry.seq));
                 }
             }
             Event::TimerFired(Timer { series_uid, kind, as_of, .. }) => {
@@ -177,7 +157,7 @@ impl Inputs {
                 }
                 self.newest.versions.read(entry.seq, &rules);
                 self.sessions.put(Input::Rules, Key::All, Row::Rules(rules));
-                self.rule_anew();
+                self.newest.rule_anew(&mut self.sessions);
             }
             Event::RunStarted { .. } | Event::RunFailed { .. } | Event::RunFinished(_) => {
                 if let Some((run_key, fact)) = RunFact::of(entry) {
@@ -206,11 +186,12 @@ impl Inputs {
                 self.sessions.put(Input::Objects, Key::Report(report_key(key)), Row::Object(Arc::new(failed)));
             }
             Event::DeliveryStarted { object, destination, attempt } => {
-                self.attempted((*object, destination.clone()), |tried| tried.attempt = *attempt);
+                self.newest
+                    .attempted(&mut self.sessions, (*object, destination.clone()), |tried| tried.attempt = *attempt);
             }
             Event::DeliveryFailed { object, destination, attempt, reason, retry_at } => {
                 let tried = Tried { attempt: *attempt, not_before: *retry_at, reason: reason.clone() };
-                self.attempted((*object, destination.clone()), |before| *before = tried);
+                self.newest.attempted(&mut self.sessions, (*object, destination.clone()), |before| *before = tried);
             }
             Event::DeliverySettled { object, destination, .. } => {
                 let key = (*object, destination.clone());
@@ -221,15 +202,22 @@ impl Inputs {
                     self.sessions.put(Input::Settled, delivery(&key), Row::Settled);
                 }
             }
-            Event::ResendAsked { object, destination } => self.resend((*object, destination.clone())),
+            Event::ResendAsked { object, destination } => {
+                self.newest.resend(&mut self.sessions, (*object, destination.clone()))
+            }
             Event::SeriesDirected { series_uid, directive, reason, by, .. } => {
                 let directed = Directed { directive: *directive, reason: reason.clone(), by: by.clone() };
-                self.direct(series_uid, directed);
+                self.newest.direct(&mut self.sessions, series_uid, directed);
+            }
+            Event::InstancesListed { study_uid, instances, absent, .. } => {
+                let standing = self.arrivals.of_study(study_uid);
+                self.listings.list(study_uid, instances.iter().chain(absent), standing);
+                self.state(study_uid);
             }
             Event::PatientsMerged { from, into, .. } => self.merge(entry.seq, from, into.as_ref()),
             Event::VerdictGiven { study_uid, .. } => {
                 if let Some(finding) = finding(&entry.event) {
-                    self.judged((study_uid.clone(), finding.tracking_uid.clone()), finding);
+                    self.newest.judged(&mut self.sessions, (study_uid.clone(), finding.tracking_uid.clone()), finding);
                 }
             }
         }
@@ -253,14 +241,21 @@ impl Inputs {
                 self.state(study_uid);
             }
         }
+        let mut listed = BTreeSet::new();
         for arrived in covered {
+            if self.listings.count(&arrived, false) {
+                listed.insert(arrived.study_uid.clone());
+            }
             self.sessions.take(place(&arrived), arrived.key(), Row::Arrived(arrived));
         }
+        listed.iter().for_each(|study_uid| self.state(study_uid));
     }
 
-    /// Puts what is said of a study's persons in place of what was; of no study, where its UID is empty.
+    /// Puts what is said of a study's persons and by its lists in place of what was; of no study, where its UID is empty.
     fn state(&mut self, study_uid: &str) {
-        let now = if study_uid.is_empty() { self.persons.of_site() } else { self.persons.of_study(study_uid) };
+        let mut now = if study_uid.is_empty() { self.persons.of_site() } else { self.persons.of_study(study_uid) };
+        let listed = self.listings.of(study_uid).into_iter();
+        now.extend(listed.map(|(series, listed)| (Input::Listed, Key::Series(series), Row::Listed(listed))));
         let before = self.stated.insert(study_uid.to_owned(), now.clone()).unwrap_or_default();
         for (input, key, row) in before.difference(&now) {
             self.sessions.take(*input, key.clone(), row.clone());
@@ -292,83 +287,11 @@ impl Inputs {
         }
         self.sessions.belongs_to(owner);
     }
-
-    /// Replaces the versions that are no longer in force.
-    fn rule_anew(&mut self) {
-        let rulings: Vec<Arc<Ruling>> = self.newest.versions.in_force().cloned().collect();
-        for before in std::mem::replace(&mut self.newest.rulings, rulings.clone()) {
-            self.sessions.take(Input::Rulings, Key::All, Row::Ruling(before));
-        }
-        for ruling in rulings {
-            self.sessions.put(Input::Rulings, Key::All, Row::Ruling(ruling));
-        }
-    }
-
-    fn release(&mut self, series_uid: &str, seq: Seq) {
-        let key = || Key::Series(series_uid.to_owned());
-        if let Some(before) = self.newest.released.insert(series_uid.to_owned(), seq) {
-            self.sessions.take(Input::Released, key(), Row::Released(before));
-        }
-        self.sessions.put(Input::Released, key(), Row::Released(seq));
-    }
-
-    fn direct(&mut self, series_uid: &str, directed: Directed) {
-        let key = || Key::Series(series_uid.to_owned());
-        if let Some(before) = self.newest.directed.remove(series_uid) {
-            self.sessions.take(Input::Directed, key(), Row::Directed(before));
-        }
-        if directed.directive != Directive::Release {
-            let directed = Arc::new(directed);
-            self.sessions.put(Input::Directed, key(), Row::Directed(Arc::clone(&directed)));
-            self.newest.directed.insert(series_uid.to_owned(), directed);
-        }
-    }
-
-    fn judged(&mut self, key: LesionKey, finding: Finding) {
-        if let Some(before) = self.newest.verdicts.remove(&key) {
-            self.sessions.take(Input::Verdicts, lesion(&key), Row::Finding(before));
-        }
-        if finding.verdict != LesionVerdict::Open {
-            let finding = Arc::new(finding);
-            self.sessions.put(Input::Verdicts, lesion(&key), Row::Finding(Arc::clone(&finding)));
-            self.newest.verdicts.insert(key, finding);
-        }
-    }
-
-    /// Forgets what was tried, and that it was settled.
-    fn resend(&mut self, key: DeliveryKey) {
-        if let Some(before) = self.newest.tried.remove(&key) {
-            self.sessions.take(Input::Tried, delivery(&key), Row::Tried(before));
-        }
-        if self.newest.settled.remove(&key) {
-            self.sessions.take(Input::Settled, delivery(&key), Row::Settled);
-        }
-    }
-
-    fn attempted(&mut self, key: DeliveryKey, change: impl FnOnce(&mut Tried)) {
-        let before = self.newest.tried.get(&key).cloned();
-        let mut tried = before.as_deref().cloned().unwrap_or_default();
-        change(&mut tried);
-        let tried = Arc::new(tried);
-        if let Some(before) = before {
-            self.sessions.take(Input::Tried, delivery(&key), Row::Tried(before));
-        }
-        self.sessions.put(Input::Tried, delivery(&key), Row::Tried(Arc::clone(&tried)));
-        self.newest.tried.insert(key, tried);
-    }
 }
 
 /// The collection of an arrival.
 fn place(arrived: &Arrived) -> Input {
     if arrived.is_refused() { Input::Refused } else { Input::Arrived }
-}
-
-fn delivery((object, destination): &DeliveryKey) -> Key {
-    Key::Delivery(*object, destination.clone())
-}
-
-fn lesion((study_uid, tracking_uid): &LesionKey) -> Key {
-    Key::Lesion(study_uid.clone(), tracking_uid.clone())
 }
 
 /// What the event of a verdict says of its lesion.

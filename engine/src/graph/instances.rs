@@ -183,6 +183,11 @@ impl Arrivals {
         }
     }
 
+    /// What stands of a study.
+    pub fn of_study(&self, study_uid: &str) -> impl Iterator<Item = &Arrived> {
+        self.0.get(study_uid).into_iter().flatten().map(AsRef::as_ref)
+    }
+
     /// Takes out what a withdrawal covers: of one study, by its UID (bytes in quarantine lie under an empty one), or of
     /// all where none is named.
     pub fn withdraw(&mut self, scope: &Scope, study_uid: Option<&str>) -> Vec<Arc<Arrived>> {

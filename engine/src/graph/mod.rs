@@ -30,7 +30,9 @@ pub mod findings;
 pub mod group;
 pub mod inputs;
 pub mod instances;
+mod listings;
 pub mod matches;
+mod newest;
 pub mod objects;
 pub mod oracle;
 pub mod persons;
@@ -79,7 +81,7 @@ pub fn build(scope: Scope<'_, Epoch>, sink: Sink) -> (Inputs, Handle<Epoch>) {
 fn stages<'scope>(from: Collections<'scope>) -> Rows<'scope> {
     let refused = instances::stage(from.refused);
     let (series, mixed) = series::stage(from.arrived);
-    let evidence = from.released.concatenate([from.fired, from.directed]);
+    let evidence = from.released.concatenate([from.fired, from.directed, from.listed]);
     let (judged, verdicts) = completeness::stage(series.clone(), evidence, from.rules.clone());
     let (applied, broken) = matches::stage(judged.clone(), from.rulings);
     let (choices, unusable) = choice::stage(judged, applied);

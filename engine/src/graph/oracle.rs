@@ -17,6 +17,7 @@ use super::{
     group::Row,
     inputs::{DeliveryKey, Issued, LesionKey, ObjectFact, ReportKey, RunFact, Tried, finding, report_key},
     instances::{self, Arrived},
+    listings::Listings,
     matches, objects,
     persons::{self, Persons},
     reports,
@@ -50,6 +51,7 @@ struct Log {
     visitors: Visitors,
     persons: Persons,
     gone: Gone,
+    listed: BTreeMap<String, BTreeSet<String>>,
     taken_back: Vec<(String, Row)>,
 }
 
@@ -141,6 +143,9 @@ impl Log {
             Event::SeriesDirected { series_uid, directive, reason, by, .. } => {
                 self.directed.insert(series_uid, Directed { directive, reason, by });
             }
+            Event::InstancesListed { study_uid, instances, absent, .. } => {
+                self.listed.entry(study_uid).or_default().extend(instances.into_iter().chain(absent));
+            }
             Event::PatientsMerged { from, into, .. } => self.persons.merge(entry.seq, &from, into.as_ref()),
             Event::VerdictGiven { study_uid, tracking_uid, .. } => {
                 self.verdicts.extend(finding(&entry.event).map(|finding| ((study_uid, tracking_uid), finding)));
@@ -156,9 +161,15 @@ pub fn outputs(entries: &[Entry]) -> BTreeSet<Output> {
     let (standing, mut faults) = instances::batch(&log.arrived, &log.withdrawn);
     let said = persons::batch(&log.persons);
     faults.extend(said.faults);
+    let mut listings = Listings::default();
+    for (study_uid, listed) in &log.listed {
+        let of_study = standing.iter().filter(|arrived| arrived.study_uid == *study_uid);
+        listings.list(study_uid, listed.iter(), of_study.map(AsRef::as_ref));
+    }
     let (series, more) = series::batch(&standing);
     faults.extend(more);
-    let (judged, timers, more) = completeness::batch(&series, &log.released, &log.fired, &log.directed, rules);
+    let (judged, timers, more) =
+        completeness::batch(&series, &log.released, &log.fired, &log.directed, &listings.all(), rules);
     faults.extend(more);
     let states = judged.values().map(|judged| judged.state.as_ref());
     let rulings: Vec<Arc<Ruling>> = log.versions.in_force().cloned().collect();

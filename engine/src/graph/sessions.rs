@@ -29,11 +29,12 @@ pub(super) enum Input {
     Departed,
     TakenBack,
     Circles,
+    Listed,
 }
 
 impl Input {
     /// All of them, each at its own place.
-    pub const ALL: [Input; 17] = [
+    pub const ALL: [Input; 18] = [
         Input::Arrived,
         Input::Refused,
         Input::Released,
@@ -51,6 +52,7 @@ impl Input {
         Input::Departed,
         Input::TakenBack,
         Input::Circles,
+        Input::Listed,
     ];
 }
 

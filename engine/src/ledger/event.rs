@@ -362,6 +362,17 @@ pub enum Event {
         /// Who said so; never logged.
         by: String,
     },
+    /// A sender listed what it sent and asked us to keep it (storage commitment, PS3.4 annex J): what of it is of one study.
+    InstancesListed {
+        /// Name of the source.
+        source: String,
+        /// StudyInstanceUID.
+        study_uid: String,
+        /// SOPInstanceUIDs of the study that were held.
+        instances: Vec<String>,
+        /// SOPInstanceUIDs of the same list that were held nowhere, and may be of this study.
+        absent: Vec<String>,
+    },
     /// Somebody said that two ids are of one person. The newest word on `from` counts.
     PatientsMerged {
         /// The id that is given up.

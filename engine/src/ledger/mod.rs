@@ -8,6 +8,7 @@ pub mod cohort;
 pub mod commitments;
 pub mod event;
 pub mod history;
+mod listings;
 pub mod merges;
 mod names;
 pub mod patients;

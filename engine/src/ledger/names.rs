@@ -28,6 +28,7 @@ impl Event {
             Event::SealsReviewed { .. } => "SealsReviewed",
             Event::VerdictGiven { .. } => "VerdictGiven",
             Event::SeriesDirected { .. } => "SeriesDirected",
+            Event::InstancesListed { .. } => "InstancesListed",
             Event::PatientsMerged { .. } => "PatientsMerged",
         }
     }

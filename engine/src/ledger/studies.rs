@@ -98,6 +98,7 @@ fn studies_of(connection: &Connection, event: &Event) -> Result<BTreeSet<String>
         Event::StudySealed { study_uid, .. }
         | Event::StudyReopened { study_uid }
         | Event::VerdictGiven { study_uid, .. }
+        | Event::InstancesListed { study_uid, .. }
         | Event::SeriesDirected { study_uid, .. } => one(study_uid),
         Event::PatientsMerged { from, into, .. } => of_persons(connection, from, into.as_ref()),
         Event::InstanceQuarantined { .. }

@@ -37,7 +37,7 @@ use std::{
 };
 
 use crossbeam::channel::{Sender, bounded};
-use sulcus_connectors::inbox::{CommitmentReport, Inbox, Incoming, Reported, Stored};
+use sulcus_connectors::inbox::{Asked, CommitmentReport, CommitmentRequest, Inbox, Incoming, Reported, Stored};
 use sulcus_operators::{
     digest::Digest,
     rows::{InstanceFacts, Millis, Seq},
@@ -257,6 +257,25 @@ impl Inbox for Receiver {
         let event = Event::AssociationReleased { source: source.to_owned(), series_uids, orderly };
         if let Err(reason) = committing::hand_in(jobs, event, FAREWELL) {
             tracing::warn!(source, reason, "the end of an association is not recorded; the idle timer decides");
+        }
+    }
+
+    fn commitment_asked(&self, source: &str, request: &CommitmentRequest) -> Asked {
+        // What was answered before is in the ledger once this is.
+        let recorded = self.append(Vec::new()).and_then(|_| {
+            let reader = Reader::open(&self.ledger).map_err(|error| error.to_string())?;
+            let (kept, events) = reader.listed(source, request).map_err(|error| error.to_string())?;
+            if !events.is_empty() {
+                self.append(events)?;
+            }
+            Ok(kept)
+        });
+        match recorded {
+            Ok(kept) => Asked::Recorded(kept),
+            Err(reason) => {
+                tracing::warn!(source, reason, "a request for storage commitment is not recorded");
+                Asked::Failed
+            }
         }
     }
 

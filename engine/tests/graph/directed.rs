@@ -30,7 +30,7 @@ impl Site {
         self.close();
     }
 
-    fn reasons(&self, series_uid: &str) -> String {
+    pub fn reasons(&self, series_uid: &str) -> String {
         let row = |output: &Output| match output {
             Output::Completeness(Completeness { series_uid: uid, reasons, .. }) if uid == series_uid => {
                 Some(reasons.join("; "))

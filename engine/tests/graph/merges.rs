@@ -3,7 +3,15 @@
 use sulcus_engine::ledger::event::Event;
 use sulcus_operators::rows::ReportRow;
 
-use crate::site::{Site, Slice, study_uid};
+use crate::site::{Site, Slice, patient, study_uid};
+
+impl Site {
+    /// Says that a patient is another, or nobody but himself again.
+    pub fn merge(&mut self, from: u8, into: Option<u8>) {
+        let (from, into) = (patient(from), into.map(patient));
+        self.event(Event::PatientsMerged { from, into, reason: "one person".into(), by: "A. Clerk".into() });
+    }
+}
 
 /// Study 0 is of patient 0, studies 1 and 2 of patient 1, study 3 of patient 2; each of its own day.
 fn visits() -> Site {

@@ -90,6 +90,7 @@ impl Log<'_> {
             Event::StudySealed { study_uid, .. }
             | Event::StudyReopened { study_uid }
             | Event::VerdictGiven { study_uid, .. }
+            | Event::InstancesListed { study_uid, .. }
             | Event::SeriesDirected { study_uid, .. } => BTreeSet::from([study_uid.clone()]),
             _ => BTreeSet::new(),
         }

@@ -156,7 +156,8 @@ pub struct Site {
     /// Whether its runs are compared with the other studies' visits.
     pub compares: bool,
     epoch: u64,
-    standing: BTreeMap<String, (Seq, Digest, String, String)>,
+    /// What stands: its event, its bytes, its series and its study.
+    pub standing: BTreeMap<String, (Seq, Digest, String, String)>,
 }
 
 impl Site {
@@ -239,12 +240,6 @@ impl Site {
             Scope::Study(named) => study != named,
         });
         self.event(Event::InstanceWithdrawn { scope, reason: "wrong".into(), because });
-    }
-
-    /// Says that a patient is another, or nobody but himself again.
-    pub fn merge(&mut self, from: u8, into: Option<u8>) {
-        let (from, into) = (patient(from), into.map(patient));
-        self.event(Event::PatientsMerged { from, into, reason: "one person".into(), by: "A. Clerk".into() });
     }
 
     pub fn release(&mut self, series_uids: Vec<String>, orderly: bool) {
