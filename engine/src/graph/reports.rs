@@ -162,6 +162,11 @@ fn wanted(key: &ReportKey, rows: &[&Row]) -> Option<Wanted> {
         }
     };
     row.content = amend(content(&row));
+    // What is withdrawn already, for whatever reason, stays so while it waits.
+    let waits = row.status == ReportStatus::Withdrawn(DISOWNED.to_owned());
+    if waits && newest.is_some_and(|newest| newest.series.is_empty() && newest.content != row.content) {
+        return None;
+    }
     let issue = match newest {
         Some(newest) if newest.content == row.content => None,
         newest => Some(newest.map_or(0, |newest| newest.revision).saturating_add(1)),

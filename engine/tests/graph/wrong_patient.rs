@@ -148,6 +148,21 @@ fn a_report_is_withdrawn_at_once_where_a_slice_of_it_is_another_patients() {
 }
 
 #[test]
+fn a_report_that_is_withdrawn_already_is_not_withdrawn_again_while_its_series_comes_anew() {
+    let mut site = Site::with_rules();
+    scan(&mut site, 0, 0);
+    site.withdraw_because(Scope::Series(series_uid(0, 0)), WRONG);
+    site.work();
+    assert_eq!(revisions(&site, 0), 2);
+    site.slices(0, 0, 1..=2, Some(4));
+    site.work();
+    assert_eq!(revisions(&site, 0), 2);
+    scan(&mut site, 0, 0);
+    assert_eq!(revisions(&site, 0), 3);
+    assert!(!is_withdrawn(&report(&site, 0)));
+}
+
+#[test]
 fn a_kind_of_reason_that_is_said_afterwards_makes_one_more_revision() {
     let mut site = Site::with_rules();
     scan(&mut site, 0, 0);
