@@ -21,7 +21,7 @@ pub use applies::AppliesTo;
 pub use destinations::{BidsDestination, Destination, DicomDestination, FhirDestination, FolderDestination, Retry};
 pub use devices::{Device, Provider};
 pub use outputs::Role;
-pub use pipelines::{Alone, Input, Pipeline};
+pub use pipelines::{Alone, Input, Pipeline, Urgency};
 pub use problems::{ConfigError, Problem, nearest};
 pub use receiver::Receiver;
 pub use seconds::Seconds;

@@ -28,12 +28,28 @@ pub struct Pipeline {
     /// Which series the rule and the model govern once they are changed: "new", "since YYYY-MM-DD" or "all".
     #[serde(default)]
     pub applies_to: AppliesTo,
+    /// How urgent its work is beside that of others. To change it changes no result.
+    #[serde(default)]
+    pub urgency: Urgency,
     /// Further series of the study that the model reads beside the first, in the order of its channels.
     #[serde(default, rename = "input", skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<Input>,
     /// What is done where those do not all come; left out: they are waited for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alone: Option<Alone>,
+}
+
+/// `urgency` of a pipeline: what is a class more urgent is taken up first, unless the other waits an hour longer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Urgency {
+    /// Before all others: somebody waits for the result.
+    Urgent,
+    /// As it comes.
+    #[default]
+    Normal,
+    /// After all others: back-fills, research.
+    Background,
 }
 
 /// `[[pipeline.input]]`: a further series that the model reads.

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use sulcus_config::{AppliesTo, ConfigError, Destination, Seconds, Site, Source};
+use sulcus_config::{ConfigError, Destination, Seconds, Site, Source};
 
 fn parse(text: &str) -> Result<Site, ConfigError> {
     Site::parse(text, Path::new("/etc/sulcus/site.toml"))
@@ -134,21 +134,6 @@ fn an_archive_is_asked_for_its_word_only_where_the_site_says_so_and_for_a_time_t
     assert_eq!(read("storage_commitment = true\ncommitment_seconds = 5\n"), (true, Seconds(5.0)));
     let expected = format!("6: commitment_seconds is 0; give seconds above 0 and at most {}", Seconds::LIMIT);
     refused(&format!("{node}commitment_seconds = 0\n"), &[&expected]);
-}
-
-#[test]
-fn what_a_changed_rule_applies_to_is_said_or_new() {
-    let pipeline = "[[pipeline]]\nname = \"p\"\nwhen = \"true\"\nmodel = \"m\"\n";
-    let read = |more: &str| parse(&format!("{pipeline}{more}")).unwrap().pipelines[0].applies_to;
-    assert_eq!(read(""), AppliesTo::New);
-    assert_eq!(read("applies_to = \"all\""), AppliesTo::All);
-    assert_eq!(read("applies_to = \"since 2026-01-31\""), AppliesTo::Since(20_260_131));
-    for wrong in ["everything", "since 2026-02-30"] {
-        let expected = format!(
-            "5: applies_to is \"{wrong}\"; write \"new\", \"all\" or \"since YYYY-MM-DD\" with a day of the calendar"
-        );
-        refused(&format!("{pipeline}applies_to = \"{wrong}\"\n"), &[&expected]);
-    }
 }
 
 #[test]

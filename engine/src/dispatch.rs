@@ -35,6 +35,7 @@ use crate::{
     review::Review,
     seals::seals,
     standing::{Tail, open_reader, unreadable},
+    urgency::Urgencies,
 };
 
 /// The engine takes in what was committed at most this often.
@@ -58,6 +59,7 @@ pub struct Engine {
     infer: Vec<Lane<RunToDo>>,
     encode: Lane<ObjectToEncode>,
     deliver: BTreeMap<String, Lane<DeliveryToDo>>,
+    urgencies: Urgencies,
     stop: StopFlag,
 }
 
@@ -143,6 +145,7 @@ impl Engine {
             infer: infer_lanes,
             encode: encode_lane,
             deliver: deliver_lanes,
+            urgencies: Urgencies::of(site),
             stop,
         })
     }
@@ -252,13 +255,12 @@ impl Engine {
             let event = || vec![row.event(now(), counted(&row.row, standing))];
             offer(Key::Revision(row.key.clone()), &mut |key| self.clerk.offer(key, event));
         }
-        for row in standing.objects.iter() {
+        for row in self.urgencies.objects(standing.objects.iter()) {
             offer(Key::Encode(row.key.clone(), row.role), &mut |key| self.encode.offer(key, || row.clone()));
         }
-        // Oldest first: by the event that brought the series' first slice. A run's lesions are compared with those of
-        // reports, so what has run is reported before the next one begins.
-        let mut runs: Vec<&RunToDo> = standing.runs.iter().filter(|_| free > 0).collect();
-        runs.sort_by_key(|row| row.order.members.first().copied());
+        // A run's lesions are compared with those of reports, so what has run is reported before the next one begins.
+        let runs = standing.runs.iter().filter(|_| free > 0);
+        let runs = self.urgencies.runs(runs, standing.series.iter().map(AsRef::as_ref));
         for row in runs.into_iter().filter(|row| !running.contains(&row.order.run_key)).take(free) {
             let key = Key::Run(row.order.run_key);
             offer(key, &mut |key| self.infer.iter().any(|lane| lane.offer(key, || row.clone())));

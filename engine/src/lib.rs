@@ -21,5 +21,6 @@ pub mod standing;
 pub mod supervisor;
 #[cfg(test)]
 mod testing;
+pub mod urgency;
 pub mod wanted;
 pub mod worker;

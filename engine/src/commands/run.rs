@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use crossbeam::channel::{Receiver, bounded};
 use sulcus_config::{
-    AppliesTo, Destination, DicomSource, FolderDestination, Identity, Pipeline, Retry, Seconds, Site, Source,
+    AppliesTo, Destination, DicomSource, FolderDestination, Identity, Pipeline, Retry, Seconds, Site, Source, Urgency,
 };
 use sulcus_connectors::folder::{self, FolderLimits, FolderPass};
 use sulcus_models::device::Provider;
@@ -194,6 +194,7 @@ impl Run {
                 model: absolute(&self.model)?,
                 destinations: vec![name()],
                 applies_to: AppliesTo::All,
+                urgency: Urgency::Normal,
                 inputs: Vec::new(),
                 alone: None,
             }],

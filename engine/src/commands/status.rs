@@ -13,6 +13,7 @@ use crate::{
     lanes::withdrawal::Withdrawal,
     ledger::{LedgerError, event::RevisionKey, read::Reader},
     standing::Tail,
+    urgency::Urgencies,
     wanted::Rows,
 };
 
@@ -122,7 +123,7 @@ impl Status {
                 .collect(),
             reports: reports(&issued, &standing.reports, tail.reader()).map_err(CommandError::plain)?,
             inputs_awaited: standing.awaited.iter().collect(),
-            runs_to_do: standing.runs.iter().collect(),
+            runs_to_do: Urgencies::of(&site).runs(standing.runs.iter(), standing.series.iter().map(AsRef::as_ref)),
             deliveries_to_do: standing.deliveries.iter().collect(),
             faults: standing.faults.iter().collect(),
         };
