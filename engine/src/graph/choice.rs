@@ -1,6 +1,6 @@
 //! Stage `choice`: which series of a study a pipeline runs on. Of several that match, one is run; the others are
 //! reported as not used, with the reason. Nothing is decided while a matching series still waits. A pipeline whose model
-//! reads several series has its further inputs chosen beside the first ([`further`]); where they do not all come, it waits,
+//! reads several series has its further inputs chosen beside the first (`choice/further.rs`); where they do not all come, it waits,
 //! or goes on alone after the time that its rule states, by a timer on the first series.
 
 mod further;
