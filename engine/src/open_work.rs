@@ -48,6 +48,8 @@ pub struct Study {
     /// What a fault of this study may name: the UIDs of the study, its series, its objects, its lesions
     /// that were judged, and of what it refused.
     pub names: BTreeSet<String>,
+    /// Pipelines that issued a revision on it.
+    pub reported: BTreeSet<String>,
     /// True where one of its series was received in another study as well: it is never sealed.
     pub shared: bool,
     patients: BTreeSet<PatientKey>,
@@ -284,6 +286,10 @@ impl OpenWork {
                 let series_uids = of_study.cloned().collect();
                 let event = Event::AssociationReleased { source: source.clone(), series_uids, orderly: *orderly };
                 self.graph.apply_of(owner(), &Entry { event, ..entry.clone() });
+            }
+            Event::RevisionIssued { key, .. } => {
+                study.reported.insert(key.pipeline.clone());
+                self.graph.apply_of(owner(), entry);
             }
             Event::ObjectEncoded { uid, .. } => {
                 study.names.insert(uid.clone());

@@ -217,6 +217,7 @@ fn outcome(run_key: Digest) -> RunOutcome {
         notes: Vec::new(),
         lesions: Vec::new(),
         alignments: Vec::new(),
+        of_visits: false,
         domain: None,
     }
 }

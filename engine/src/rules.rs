@@ -80,7 +80,17 @@ fn package(pipeline: &Pipeline, folder: &Path, series: usize) -> Result<Package,
     })?;
     let channels = &package.manifest().channels;
     if channels.len() == series {
-        return Ok(package);
+        return match misplaced(pipeline, channels) {
+            Some((input, channel)) => Err(Hinted::usage(
+                format!(
+                    "pipeline {name}: the input {input} would be read as channel {channel} of the model package {shown}, \
+                     which reads {} in this order",
+                    channels.join(", "),
+                ),
+                "write the `[[pipeline.input]]` tables in the order of the channels after the first",
+            )),
+            None => Ok(package),
+        };
     }
     Err(Hinted::usage(
         format!(
@@ -90,6 +100,16 @@ fn package(pipeline: &Pipeline, folder: &Path, series: usize) -> Result<Package,
         "give the first series by `when` and each further one by a `[[pipeline.input]]`, in the order of the channels; the \
          model of `[pipeline.alone]` reads one",
     ))
+}
+
+/// An input whose name is that of another channel than the one that it would be read as, and that one.
+fn misplaced<'a>(pipeline: &'a Pipeline, channels: &'a [String]) -> Option<(&'a str, &'a str)> {
+    let of_input = pipeline.inputs.iter().zip(channels.iter().skip(1));
+    let is_misplaced = |(name, channel): &(&String, &String)| {
+        !name.eq_ignore_ascii_case(channel) && channels.iter().any(|other| other.eq_ignore_ascii_case(name))
+    };
+    let named = of_input.map(|(input, channel)| (&input.name, channel));
+    named.filter(|_| channels.len() > 1).find(is_misplaced).map(|(name, channel)| (name.as_str(), channel.as_str()))
 }
 
 fn named(package: &Package) -> [String; 2] {
@@ -111,6 +131,22 @@ mod tests {
             more.replace("FILTER", &folder.display().to_string())
         );
         rules(&Site::parse(&text, Path::new("/nowhere/site.toml")).unwrap()).map_err(|error| error.reason)
+    }
+
+    #[test]
+    fn an_input_that_has_the_name_of_another_channel_is_refused() {
+        let pipeline = |inputs: &[&str]| {
+            let inputs = inputs.iter().map(|name| format!("[[pipeline.input]]\nname = \"{name}\"\nwhen = \"true\"\n"));
+            let text =
+                format!("[[pipeline]]\nname = \"p\"\nwhen = \"true\"\nmodel = \"m\"\n{}", inputs.collect::<String>());
+            Site::parse(&text, Path::new("/site.toml")).unwrap().pipelines.remove(0)
+        };
+        let channels = ["UNI", "INV1", "INV2"].map(str::to_owned);
+        let swapped = pipeline(&["inv2", "inv1"]);
+        assert_eq!(misplaced(&swapped, &channels), Some(("inv2", "INV1")));
+        assert_eq!(misplaced(&pipeline(&["inv1", "INV2"]), &channels), None);
+        assert_eq!(misplaced(&pipeline(&["first", "second"]), &channels), None);
+        assert_eq!(misplaced(&pipeline(&["UNI", "INV2"]), &channels), Some(("UNI", "INV1")));
     }
 
     #[test]

@@ -62,7 +62,26 @@ pub fn seals(work: &OpenWork, standing: &Standing, before: Millis, most: usize) 
                 lesions: 0,
                 volume_nl: 0,
                 routes: routes_of(rules, &row.pipeline),
+                named: names(rules, &row.pipeline),
             });
+        }
+    }
+    for (study, summary) in resting.values_mut() {
+        for pipeline in study.reported.iter().filter(|pipeline| !names(rules, pipeline)) {
+            let is_told = |report: &ReportSummary| report.pipeline == *pipeline;
+            if !summary.reports.iter().any(is_told) {
+                let (pipeline, routes) = (pipeline.clone(), Vec::new());
+                let nothing = ReportSummary {
+                    pipeline,
+                    series_uid: None,
+                    model: None,
+                    lesions: 0,
+                    volume_nl: 0,
+                    routes,
+                    named: false,
+                };
+                summary.reports.push(nothing);
+            }
         }
     }
     let rejected =
@@ -88,10 +107,17 @@ fn taken(taking: &mut Taking, scan: Scan<'_>, rulings: &Rulings) -> Vec<(String,
     if is_candidate(scan.keywords) { taking.of(scan, rulings) } else { Vec::new() }
 }
 
-/// Tells whether rules change what follows from a sealed study: who takes its series, or where its objects go.
+/// Tells whether rules change what follows from a sealed study: who takes its series, where its objects go, or whether a
+/// pipeline that reported on it is there again.
 pub fn concerned(summary: &StudySummary, rules: &Rules, rulings: &Rulings, taking: &mut Taking) -> bool {
     summary.series.iter().any(|series| taken(taking, Scan::from(series), rulings) != series.taken)
-        || summary.reports.iter().any(|report| routes_of(rules, &report.pipeline) != report.routes)
+        || summary.reports.iter().any(|report| {
+            routes_of(rules, &report.pipeline) != report.routes || !report.named && names(rules, &report.pipeline)
+        })
+}
+
+fn names(rules: &Rules, pipeline: &str) -> bool {
+    rules.pipelines.iter().any(|rule| rule.name == pipeline)
 }
 
 fn empty(study_uid: &str) -> StudySummary {

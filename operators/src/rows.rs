@@ -292,10 +292,20 @@ pub struct RunOutcome {
     /// The visits of the patient before that the lesions were compared with, in this order.
     #[serde(default)]
     pub alignments: Vec<Alignment>,
+    /// True where an earlier run of the study lent an identity that it may have had from another visit.
+    #[serde(default)]
+    pub of_visits: bool,
     /// How far the scan is from those that the model learned from; none where the model cannot tell, and in outcomes of
     /// before it was recorded.
     #[serde(default)]
     pub domain: Option<DomainDistance>,
+}
+
+impl RunOutcome {
+    /// True where its lesions may have identities from other visits, directly or through earlier runs of the study.
+    pub fn knows_visits(&self) -> bool {
+        self.of_visits || !self.alignments.is_empty()
+    }
 }
 
 /// Whether a report stands or was taken back.

@@ -128,6 +128,7 @@ impl Reported {
             notes: self.volume.notes.clone(),
             lesions: self.lesions.clone(),
             alignments: Vec::new(),
+            of_visits: false,
             domain: None,
         };
         let input = ReportInput {

@@ -128,6 +128,7 @@ impl ReportedPhantom {
             notes: Vec::new(),
             lesions,
             alignments: Vec::new(),
+            of_visits: false,
             domain: None,
         };
         let row = ReportRow {

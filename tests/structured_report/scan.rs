@@ -156,6 +156,7 @@ impl Scan {
         let outcome = RunOutcome {
             probability: None,
             alignments: Vec::new(),
+            of_visits: false,
             domain: Some(DomainDistance { distance_milli: 3250, farther_than: 64, scans: 64 }),
             run_key,
             mask: Digest::default(),

@@ -87,6 +87,7 @@ impl Scan {
         let outcome = RunOutcome {
             probability: None,
             alignments: Vec::new(),
+            of_visits: false,
             domain: None,
             run_key,
             mask: Digest::default(),

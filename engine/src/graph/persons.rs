@@ -108,9 +108,12 @@ impl Persons {
 
     /// The rows that say so of no study: persons who are others again, and merges that would close a circle.
     pub(super) fn of_site(&self) -> Stated {
-        let undone = self.merges.undone().iter().map(|undone| {
-            let key = Key::Patient(self.merges.of(&undone.into).clone());
-            (Input::Departed, key, Row::Departed(String::new(), undone.during))
+        // Ids without an issuer give equal runs, so that either side may hold what was compared with the other.
+        let undone = self.merges.undone().iter().flat_map(|undone| {
+            [&undone.from, &undone.into].map(|patient| {
+                let key = Key::Patient(self.merges.of(patient).clone());
+                (Input::Departed, key, Row::Departed(String::new(), undone.during))
+            })
         });
         let circles = self.merges.circles().iter().map(|seq| {
             let fault = Fault {

@@ -40,7 +40,7 @@ fn outcomes<'a>(facts: &[&'a RunFact], misled: &[During]) -> Vec<(Seq, &'a Arc<R
         RunFact::Finished { outcome, seq } => {
             let began = began(*seq);
             let is_misled = misled.iter().any(|[since, until]| (since..until).contains(&&began));
-            Some((*seq, outcome, outcome.alignments.is_empty() || !is_misled))
+            Some((*seq, outcome, !outcome.knows_visits() || !is_misled))
         }
         _ => None,
     });

@@ -156,7 +156,7 @@ impl Counts {
     /// What a run gave, where its lesions have no identities of a study that was not the patient's.
     pub fn outcome(&self, reader: &Reader, run_key: &Digest) -> Result<Option<RunOutcome>, Failure> {
         let is_misled = |began: Seq| self.0.iter().any(|[since, until]| (since..until).contains(&&began));
-        let counts = |(began, outcome): &(Seq, RunOutcome)| outcome.alignments.is_empty() || !is_misled(*began);
+        let counts = |(began, outcome): &(Seq, RunOutcome)| !outcome.knows_visits() || !is_misled(*began);
         Ok(ended(reader, run_key)?.filter(counts).map(|(_, outcome)| outcome))
     }
 }

@@ -160,6 +160,7 @@ mod tests {
             lesions,
             volume_nl,
             routes,
+            named: true,
         };
         let series = SeriesSummary { series_uid, instances: 1, first_member: 1, received: 1, keywords, taken };
         let patient = PatientKey { issuer: String::new(), id: "P1".into() };

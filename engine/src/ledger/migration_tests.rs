@@ -47,6 +47,35 @@ fn is_migrated(version: i64, downgrade: &str) {
 }
 
 #[test]
+fn a_ledger_of_version_4_opens_the_studies_of_whom_one_was_not_the_patients() {
+    let place = Place::new();
+    let mut ledger = Ledger::create_or_open(&place.ledger()).unwrap();
+    let mut records = place.spool_some(0..4);
+    for ((label, ..), (id, study)) in records.iter_mut().zip([("P1", "1"), ("P1", "2"), ("P2", "3"), ("P2", "4")]) {
+        let Label::Received { facts, .. } = label else { panic!("another label") };
+        (facts.patient.id, facts.study_uid) = (id.to_owned(), study.to_owned());
+    }
+    commit(&mut ledger, &records);
+    let because = Some(Because::WrongPatient);
+    let withdrawn = Event::InstanceWithdrawn { scope: Scope::Study("1".into()), reason: "test".into(), because };
+    let seq = *ledger.append(&[withdrawn], 1).unwrap().last().unwrap();
+    let patient = facts(1, 1, &[]).patient;
+    let seals = ["1", "2", "3", "4"].map(|study| {
+        let (study_uid, patient) = (study.to_owned(), patient.clone());
+        let summary = StudySummary { study_uid: study_uid.clone(), patient, series: vec![], reports: vec![] };
+        Event::StudySealed { study_uid, as_of: seq, summary }
+    });
+    ledger.append(&seals, 1).unwrap();
+    drop(ledger);
+    let open = || Reader::open(&place.ledger()).unwrap().open_work().unwrap().studies;
+    assert_eq!(open(), Vec::<String>::new());
+    change(&place.ledger(), "DROP INDEX patients_study; PRAGMA user_version = 4");
+    drop(Ledger::create_or_open(&place.ledger()).unwrap());
+    assert_eq!(open(), ["1", "2"]);
+    assert_eq!(Reader::open(&place.ledger()).unwrap().sealed_count().unwrap(), 2);
+}
+
+#[test]
 fn a_ledger_of_version_2_learns_which_studies_are_of_one_patient() {
     let place = Place::new();
     let mut ledger = Ledger::create_or_open(&place.ledger()).unwrap();

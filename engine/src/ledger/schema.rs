@@ -65,6 +65,23 @@ CREATE INDEX cohort_seq ON cohort (seq);
 /// What version 5 added.
 const DEPARTURES: &str = "CREATE INDEX patients_study ON patients (study_uid);";
 
+/// Before version 5 nothing followed for a patient's other studies where one of them turned out not to be his. So all
+/// studies are opened whose patient has one that was received under several ids, or of which something was withdrawn for a
+/// reason of a kind.
+const OPEN_DISPUTED: &str = "
+CREATE TEMP TABLE disputed AS
+    SELECT study_uid FROM patients GROUP BY study_uid HAVING count(*) > 1
+    UNION SELECT key FROM concerns WHERE seq IN (SELECT seq FROM events WHERE name = 'InstanceWithdrawn'
+        AND json_extract(body, '$.InstanceWithdrawn.because') IS NOT NULL);
+CREATE TEMP TABLE reopened AS SELECT DISTINCT other.study_uid FROM patients one
+    JOIN patients other ON other.issuer = one.issuer AND other.id = one.id
+    WHERE one.study_uid IN (SELECT study_uid FROM disputed);
+INSERT OR IGNORE INTO open_studies SELECT study_uid FROM reopened;
+DELETE FROM sealed WHERE study_uid IN (SELECT study_uid FROM reopened);
+DROP TABLE disputed;
+DROP TABLE reopened;
+";
+
 /// Opens for writing; makes the tables in a new file, migrates an older one.
 pub fn open_or_create(path: &Path) -> Result<Connection, LedgerError> {
     let mut connection = Connection::open(path)?;
@@ -138,6 +155,7 @@ fn migrate(connection: &mut Connection, found: i64) -> Result<(), LedgerError> {
         note_patients(&transaction)?;
         note_cohort(&transaction)?;
     }
+    transaction.execute_batch(OPEN_DISPUTED)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;
     Ok(())

@@ -54,4 +54,12 @@ pub struct ReportSummary {
     pub volume_nl: u64,
     /// Where its objects went, by role.
     pub routes: Vec<(Role, String)>,
+    /// False where the rules did not name the pipeline, so that nothing was taken back whatever became of its series.
+    #[serde(default = "named")]
+    pub named: bool,
+}
+
+/// What seals of before it was recorded are taken to say.
+fn named() -> bool {
+    true
 }

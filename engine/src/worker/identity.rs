@@ -36,6 +36,8 @@ pub(super) struct Kept {
     pub notes: Vec<String>,
     /// Visits that they were compared with.
     pub alignments: Vec<Alignment>,
+    /// True where an earlier run lent an identity that it may have had from another visit.
+    pub of_visits: bool,
 }
 
 /// Gives the lesions of a volume the tracking UIDs that they had in earlier runs on the same series or in the same
@@ -49,7 +51,8 @@ pub(super) fn keep_identities(
 ) -> Kept {
     let new = Found { labels, affine_nm: affine_nm(&volume.grid), lesions: &lesions };
     let mut followed = Followed::new();
-    let (mut notes, mut alignments) = within_study(results, volume, &new, before.runs, &mut followed);
+    let mut of_visits = false;
+    let (mut notes, mut alignments) = within_study(results, volume, &new, before.runs, (&mut followed, &mut of_visits));
     if followed.len() < lesions.len() {
         // What is new is compared with the visits anew.
         alignments.clear();
@@ -71,17 +74,17 @@ pub(super) fn keep_identities(
             lesion.tracking_uid = uid;
         }
     }
-    Kept { lesions, notes, alignments }
+    Kept { lesions, notes, alignments, of_visits }
 }
 
 /// Follows the runs of the same study. Says with which the lesions could not be compared, and with which visits those
-/// were that they are: they lay in this patient space.
+/// were that they are: they lay in this patient space. Sets the second of `followed` where one of the runs knew visits.
 fn within_study(
     results: &ResultsStore,
     volume: &Volume,
     new: &Found<'_>,
     runs: &[EarlierRun],
-    followed: &mut Followed,
+    (followed, of_visits): (&mut Followed, &mut bool),
 ) -> (Vec<String>, Vec<Alignment>) {
     let (mut lost, mut alignments) = (Vec::new(), Vec::<Alignment>::new());
     for EarlierRun { outcome, same_series } in runs {
@@ -97,6 +100,7 @@ fn within_study(
             Ok(labels) => {
                 let before = followed.len();
                 follow(new, &found(outcome, labels.view()), followed);
+                *of_visits |= followed.len() > before && outcome.knows_visits();
                 let known = |alignment: &&Alignment| alignments.iter().all(|known| known.run_key != alignment.run_key);
                 let others: Vec<Alignment> = outcome.alignments.iter().filter(known).cloned().collect();
                 alignments.extend(others.into_iter().filter(|_| followed.len() > before));

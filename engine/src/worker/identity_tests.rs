@@ -57,6 +57,7 @@ fn earlier_outcome() -> RunOutcome {
         notes: Vec::new(),
         lesions: vec![lesion("2.25.1")],
         alignments: Vec::new(),
+        of_visits: false,
         domain: None,
     }
 }
@@ -106,11 +107,13 @@ fn a_rerun_whose_lesions_are_all_known_is_compared_with_the_visits_that_they_wer
     let runs = [EarlierRun { outcome, same_series: true }];
     let kept = |lesions: Vec<LesionRow>| {
         let before = Before { runs: &runs, visits: &[], volume: &mut |_| panic!("no visit is asked for") };
-        keep_identities(&results, &volume(), labels.view(), lesions, before).alignments
+        let Kept { alignments, of_visits, .. } = keep_identities(&results, &volume(), labels.view(), lesions, before);
+        (alignments, of_visits)
     };
-    assert_eq!(kept(vec![lesion("2.25.2")]), vec![with]);
+    assert_eq!(kept(vec![lesion("2.25.2")]), (vec![with], true));
     let second = LesionRow { label: 2, ..lesion("2.25.3") };
-    assert_eq!(kept(vec![lesion("2.25.2"), second]), vec![], "one of them is new, and nobody compared it");
+    let expected = (vec![], true);
+    assert_eq!(kept(vec![lesion("2.25.2"), second]), expected, "one is new, and the other may be from a visit");
 }
 
 /// A phantom's image as a volume, its lesions as a run's outcome with tracking UIDs `2.25.RUN.LABEL`.
@@ -132,6 +135,7 @@ fn visit(results: &ResultsStore, run: u32, phantom: &Phantom) -> (Volume, RunOut
         notes: Vec::new(),
         lesions: phantom.lesions.iter().map(row).collect(),
         alignments: Vec::new(),
+        of_visits: false,
         domain: None,
     };
     (volume, outcome)
@@ -171,7 +175,8 @@ fn lesions_of_another_visit_are_followed_where_the_scans_can_be_aligned_and_else
     assert_eq!((alignment.study_uid.as_str(), alignment.run_key), ("1.9", first.run_key));
     assert!(alignment.similarity_permille > 900 && alignment.overlap_permille > 900, "{alignment:?}");
 
-    let own = uids(&Kept { lesions: second.lesions.clone(), notes: Vec::new(), alignments: Vec::new() });
+    let own =
+        uids(&Kept { lesions: second.lesions.clone(), notes: Vec::new(), alignments: Vec::new(), of_visits: false });
     let mut waves = was.clone();
     for ((z, y, x), voxel) in waves.voxels.indexed_iter_mut() {
         *voxel = [x, y, z].iter().map(|at| (*at as f32 / 5.0).sin()).product();

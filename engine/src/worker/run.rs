@@ -135,6 +135,7 @@ impl Worker {
             notes,
             lesions: kept.lesions,
             alignments: kept.alignments,
+            of_visits: kept.of_visits,
             domain: found.domain,
         }))
     }

@@ -59,6 +59,7 @@ pub fn outcome_of(run_key: Digest, lesions: u32) -> RunOutcome {
         notes: Vec::new(),
         lesions: (1..=lesions).map(lesion).collect(),
         alignments: Vec::new(),
+        of_visits: false,
         domain: None,
     }
 }

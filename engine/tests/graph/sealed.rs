@@ -3,7 +3,7 @@
 use sulcus_engine::ledger::event::{Event, Rules, Scope};
 use sulcus_operators::digest::Digest;
 
-use crate::site::{End, Site, rules, series_uid, study_uid};
+use crate::site::{End, Site, is_withdrawn, rules, series_uid, study_uid};
 
 /// A site with one study that is delivered.
 fn delivered() -> Site {
@@ -34,6 +34,25 @@ impl Site {
     pub fn runs_started(&self) -> usize {
         self.log.iter().filter(|entry| matches!(entry.event, Event::RunStarted { .. })).count()
     }
+}
+
+#[test]
+fn a_report_whose_pipeline_was_gone_is_taken_back_once_it_is_there_again_though_its_study_is_sealed() {
+    let mut site = Site::with_rules();
+    site.slices(0, 0, 1..=4, Some(4));
+    site.work();
+    let without = Rules { pipelines: Vec::new(), ..rules() };
+    site.event(Event::RulesChanged(without));
+    site.withdraw(Scope::Series(series_uid(0, 0)));
+    site.work();
+    site.open.seals().into_iter().for_each(|seal| site.event(seal));
+    site.close();
+    assert!(site.open.is_empty());
+    let reopened = site.open.review(&site.log, &rules());
+    site.event(Event::RulesChanged(rules()));
+    reopened.into_iter().for_each(|event| site.event(event));
+    site.work();
+    assert!(site.reports().iter().all(is_withdrawn) && !site.reports().is_empty());
 }
 
 #[test]

@@ -54,6 +54,7 @@ pub(super) fn outcome(sample: &Sample) -> RunOutcome {
         notes: vec!["a <single> slice".into()],
         lesions: sample.lesions.clone(),
         alignments: Vec::new(),
+        of_visits: false,
         domain: None,
     }
 }

@@ -148,6 +148,7 @@ fn seeded(study: usize) -> Event {
         lesions: (study % 7) as u32,
         volume_nl: (study % 7) as u64 * 31_000,
         routes: vec![(Role::Segmentation, "folder".to_owned()), (Role::Report, "folder".to_owned())],
+        named: true,
     };
     let summary = StudySummary {
         study_uid: study_uid(study),
@@ -183,6 +184,7 @@ fn outcome(run_key: Digest) -> RunOutcome {
         notes: Vec::new(),
         lesions: (1..=5).map(lesion).collect(),
         alignments: Vec::new(),
+        of_visits: false,
         domain: None,
     }
 }

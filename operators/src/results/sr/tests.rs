@@ -59,6 +59,7 @@ fn report(sample: &Sample, status: ReportStatus) -> Report {
     let outcome = RunOutcome {
         probability: None,
         alignments: Vec::new(),
+        of_visits: false,
         domain: None,
         run_key,
         mask: run_key,
