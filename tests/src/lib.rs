@@ -21,6 +21,7 @@ pub mod orthanc;
 mod peer;
 pub mod phantoms;
 pub mod places;
+pub mod processes;
 pub mod python;
 pub mod reported;
 pub mod reported_phantom;

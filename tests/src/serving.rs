@@ -13,6 +13,7 @@ use sulcus_operators::rows::Role as Output;
 
 use crate::peer::{PeerError, free_port};
 use crate::places::{root, sulcus};
+use crate::processes::{has_ended, kill, words_of};
 use crate::scans::associate;
 
 /// What a site under test is to be like.
@@ -247,7 +248,8 @@ impl Serving {
         while !ids.is_empty() && begun.elapsed() < Duration::from_secs(10) {
             kill(&ids);
             // One that was being started while the others died is found by another look.
-            ids = self.processes().into_iter().map(|(id, _)| id).collect();
+            ids.extend(self.processes().into_iter().map(|(id, _)| id));
+            ids.retain(|id| !has_ended(*id));
         }
         let _ended = self.supervisor.wait();
     }
@@ -295,24 +297,6 @@ fn spawn(folder: &Path, spec: &SiteSpec) -> Result<Child, PeerError> {
         .stdout(log)
         .stderr(same)
         .spawn()?)
-}
-
-/// `kill -9` of these processes at once.
-pub fn kill(ids: &[u32]) {
-    let ids = ids.iter().map(u32::to_string);
-    // A process that is gone already is what was wanted.
-    let _status = Command::new("kill").arg("-9").args(ids).stderr(Stdio::null()).status();
-}
-
-/// The words of a live process's command line; none once it has ended.
-fn words_of(id: u32) -> Option<Vec<String>> {
-    let line = fs::read(format!("/proc/{id}/cmdline")).ok()?;
-    let words: Vec<String> = line
-        .split(|byte| *byte == 0)
-        .map(|word| String::from_utf8_lossy(word).into_owned())
-        .filter(|word| !word.is_empty())
-        .collect();
-    (!words.is_empty()).then_some(words)
 }
 
 /// One object to send.

@@ -18,7 +18,8 @@ use sulcus_operators::phantom::Phantom;
 use sulcus_tests::campaign::{Outcome, Phase, Story, faults, head, moment, outputs, scan};
 use sulcus_tests::or_skip;
 use sulcus_tests::orthanc::Orthanc;
-use sulcus_tests::serving::{Serving, SiteSpec, kill, send_until_acknowledged};
+use sulcus_tests::processes::kill;
+use sulcus_tests::serving::{Serving, SiteSpec, send_until_acknowledged};
 use sulcus_tests::unsynced::{Chance, Cut, Layer};
 
 /// How long a run may take to its end after the last strike.
