@@ -5,6 +5,7 @@
 //! reads its own file and nothing else, and of folders asks only where their links lead.
 
 mod applies;
+mod cluster;
 mod destinations;
 mod devices;
 mod outputs;
@@ -18,6 +19,7 @@ mod site;
 mod sources;
 
 pub use applies::AppliesTo;
+pub use cluster::{Cluster, Peer};
 pub use destinations::{BidsDestination, Destination, DicomDestination, FhirDestination, FolderDestination, Retry};
 pub use devices::{Device, Provider};
 pub use outputs::Role;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
+use crate::cluster::Cluster;
 use crate::destinations::Destination;
 use crate::devices::{Device, Provider};
 use crate::pipelines::Pipeline;
@@ -29,6 +30,9 @@ pub struct Site {
     pub receiver: Receiver,
     /// `[runtime]`: libraries that are loaded at run time.
     pub runtime: Runtime,
+    /// `[cluster]`: other hosts that work as one with this; none where it works alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
     /// `[[source]]`, the first that speaks for a caller counts; none written: one that speaks for every caller.
     #[serde(rename = "source")]
     pub sources: Vec<Source>,
@@ -77,6 +81,7 @@ impl Default for Site {
             site: Identity::default(),
             receiver: Receiver::default(),
             runtime: Runtime::default(),
+            cluster: None,
             sources: vec![Source::any_sender("any")],
             pipelines: Vec::new(),
             destinations: Vec::new(),
@@ -155,6 +160,7 @@ impl Site {
         rules::path(&mut at, "data", &self.site.data);
         rules::seconds(&mut at, "seal_after_seconds", self.site.seal_after_seconds);
         self.receiver.check(checks);
+        self.cluster.iter().for_each(|cluster| cluster.check(checks));
         if let Some(folder) = &self.runtime.onnxruntime {
             rules::path(&mut checks.within("runtime"), "onnxruntime", folder);
         }

@@ -20,6 +20,7 @@ use crate::{
     cohort::counted,
     failure::Hinted,
     graph::{DeliveryToDo, ObjectToEncode, RunToDo},
+    hosts::{Hosts, fetch::Fetcher},
     lanes::{
         Done, Key, Lane,
         child::{Worker, WorkerCommand},
@@ -60,6 +61,7 @@ pub struct Engine {
     encode: Lane<ObjectToEncode>,
     deliver: BTreeMap<String, Lane<DeliveryToDo>>,
     urgencies: Urgencies,
+    hosts: Hosts,
     stop: StopFlag,
 }
 
@@ -102,6 +104,7 @@ impl Engine {
         let mut infer_lanes = Vec::new();
         for device in &site.devices {
             let (mut port, reader, models) = (Port::new(data, stop.clone()), open()?, models.clone());
+            let fetcher = Fetcher::of(site, &device.name);
             let mut worker = Worker::new(program.command(Some(&device.name)));
             if let Err(error) = worker.warm() {
                 return Err(Hinted::work(
@@ -110,7 +113,7 @@ impl Engine {
                 ));
             }
             let lane = Lane::start(&format!("infer {}", device.name), 0, finished.clone(), move |job: RunToDo| {
-                infer(&job, &models, &mut worker, &reader, &mut port)
+                infer(&job, &models, &mut worker, &reader, &fetcher, &mut port)
             });
             infer_lanes.push(lane.map_err(thread_failed)?);
         }
@@ -146,6 +149,7 @@ impl Engine {
             encode: encode_lane,
             deliver: deliver_lanes,
             urgencies: Urgencies::of(site),
+            hosts: Hosts::of(site),
             stop,
         })
     }
@@ -239,34 +243,35 @@ impl Engine {
     fn dispatch(&mut self) -> Option<Instant> {
         let mut next: Option<Instant> = None;
         let standing = self.tail.standing();
+        let acts = self.hosts.acts(self.tail.work(), standing);
         let in_flight = &mut self.in_flight;
         let running: BTreeSet<Digest> = in_flight
             .keys()
             .filter_map(|key| if let Key::Run(run_key) = key { Some(*run_key) } else { None })
             .collect();
         // A lane that has answered is free only once the graph has seen its answer.
-        let free = if standing.revisions.is_empty() { self.infer.len().saturating_sub(running.len()) } else { 0 };
+        let free = if acts.revisions().next().is_none() { self.infer.len().saturating_sub(running.len()) } else { 0 };
         let mut offer = |key: Key, offered: &mut dyn FnMut(&Key) -> bool| {
             if !in_flight.contains_key(&key) && offered(&key) {
                 in_flight.insert(key, None);
             }
         };
-        for row in standing.revisions.iter() {
+        for row in acts.revisions() {
             let event = || vec![row.event(now(), counted(&row.row, standing))];
             offer(Key::Revision(row.key.clone()), &mut |key| self.clerk.offer(key, event));
         }
-        for row in self.urgencies.objects(standing.objects.iter()) {
+        for row in self.urgencies.objects(acts.objects()) {
             offer(Key::Encode(row.key.clone(), row.role), &mut |key| self.encode.offer(key, || row.clone()));
         }
         // A run's lesions are compared with those of reports, so what has run is reported before the next one begins.
-        let runs = standing.runs.iter().filter(|_| free > 0);
+        let runs = acts.runs().filter(|_| free > 0);
         let runs = self.urgencies.runs(runs, standing.series.iter().map(AsRef::as_ref));
         for row in runs.into_iter().filter(|row| !running.contains(&row.order.run_key)).take(free) {
             let key = Key::Run(row.order.run_key);
             offer(key, &mut |key| self.infer.iter().any(|lane| lane.offer(key, || row.clone())));
         }
         let now_millis = now();
-        let (due, later) = due(standing.deliveries.iter(), now_millis);
+        let (due, later) = due(acts.deliveries(), now_millis);
         if let Some(later) = later {
             next = Some(Instant::now() + Duration::from_millis(later.abs_diff(now_millis)));
         }
@@ -277,7 +282,7 @@ impl Engine {
         }
         // A timer runs from when it is first wanted by a running engine, so idle deadlines start anew at start-up.
         self.deadlines.retain(|timer, _| standing.timers.contains(timer));
-        for timer in standing.timers.iter() {
+        for timer in standing.timers.iter().filter(|timer| acts.waits(timer)) {
             let due = *self
                 .deadlines
                 .entry(timer.clone())

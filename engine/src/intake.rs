@@ -1,8 +1,9 @@
-//! The receiver process: the Storage SCP and the watched folders of a site, joined to its spool and ledger.
+//! The receiver process: the Storage SCP and the watched folders of a site, joined to its spool and ledger, and to the
+//! other hosts of its cluster.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::TcpListener, sync::Arc, time::Duration};
 
-use sulcus_config::{Site, Source};
+use sulcus_config::{Cluster, Site, Source};
 use sulcus_connectors::{
     dimse::scp::{Scp, ScpOptions},
     folder::{FolderLimits, Watch},
@@ -12,6 +13,7 @@ use sulcus_operators::{header, rows::InstanceFacts, volume::Encoded};
 
 use crate::{
     failure::Hinted,
+    hosts::{follow::Follower, tell::Teller},
     lanes::port::StopFlag,
     receiver::{Limits, Receiver},
 };
@@ -38,9 +40,24 @@ fn facts(incoming: &Incoming) -> Result<InstanceFacts, String> {
     header::facts(encoded, &incoming.source).map_err(|error| error.to_string())
 }
 
+/// Listens for the other hosts of a cluster.
+fn listen(cluster: &Cluster) -> Result<TcpListener, Hinted> {
+    let listener = TcpListener::bind(cluster.address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    listener.map_err(|error| {
+        Hinted::work(
+            format!("cannot listen for other hosts on {}: {error}", cluster.address),
+            "choose a free port of this host in `cluster.address`, or stop whatever holds it",
+        )
+    })
+}
+
 /// Receives until stopped.
 pub fn receive(site: &Site, stop: &StopFlag) -> Result<(), Hinted> {
-    let inbox: Arc<dyn Inbox> = Arc::new(open(site)?);
+    let receiver = Arc::new(open(site)?);
+    let inbox: Arc<dyn Inbox> = receiver.clone();
     let scp = Scp::bind(ScpOptions::of_site(site), inbox.clone()).map_err(|error| {
         Hinted::work(
             format!("cannot listen on {}: {error}", site.receiver.address),
@@ -59,7 +76,18 @@ pub fn receive(site: &Site, stop: &StopFlag) -> Result<(), Hinted> {
             watches.push(watch);
         }
     }
+    let cluster = site.cluster.as_ref().map(|cluster| Ok::<_, Hinted>((cluster, listen(cluster)?))).transpose()?;
     std::thread::scope(|scope| {
+        if let Some((cluster, listener)) = &cluster {
+            let (own, data, receiver) = (cluster.host.as_str(), site.site.data.clone(), receiver.as_ref());
+            let others = cluster.peers.iter().map(|peer| peer.name.as_str()).collect();
+            let teller = Teller { own, others, data: data.clone(), receiver, stop };
+            scope.spawn(move || teller.run(listener));
+            for peer in &cluster.peers {
+                let follower = Follower { own, peer, data: data.clone(), receiver, stop };
+                scope.spawn(move || follower.run());
+            }
+        }
         for watch in &mut watches {
             scope.spawn(|| watch.run(POLL, inbox.as_ref(), stop.flag()));
         }

@@ -5,6 +5,7 @@ pub mod commands;
 pub mod dispatch;
 pub mod failure;
 pub mod graph;
+pub mod hosts;
 pub mod intake;
 pub mod lanes;
 pub mod ledger;

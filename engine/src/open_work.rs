@@ -16,6 +16,7 @@ use sulcus_operators::{
 
 use crate::{
     graph::{Changes, Graph, Owner},
+    hosts::places::Places,
     ledger::{
         LedgerError,
         event::{Arrival, Entry, Event},
@@ -52,6 +53,8 @@ pub struct Study {
     pub reported: BTreeSet<String>,
     /// True where one of its series was received in another study as well: it is never sealed.
     pub shared: bool,
+    /// Which hosts its parts came to and were made on.
+    pub places: Places,
     patients: BTreeSet<PatientKey>,
     series: BTreeSet<String>,
     runs: BTreeSet<Digest>,
@@ -267,6 +270,7 @@ impl OpenWork {
         if touches(&entry.event) {
             (study.touched, study.at) = (entry.seq, entry.at);
         }
+        study.places.note(entry);
         let owner = || Owner::Study(study_uid.to_owned());
         match &entry.event {
             Event::InstanceReceived { facts, arrival, .. } => {

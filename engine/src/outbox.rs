@@ -198,8 +198,10 @@ mod tests {
     }
 
     fn told(events: Vec<Event>, to_do: Option<(u32, u32)>) -> Vec<(u32, State, u32, String)> {
-        let entries: Vec<Entry> =
-            (1..).zip(events).map(|(seq, event)| Entry { seq, epoch: seq, at: seq as i64, event }).collect();
+        let entries: Vec<Entry> = (1..)
+            .zip(events)
+            .map(|(seq, event)| Entry { seq, epoch: seq, at: seq as i64, host: None, event })
+            .collect();
         let mut rows = Rows::default();
         rows.update(to_do.into_iter().map(|(revision, attempt)| (delivery(revision, attempt), 1)).collect());
         lines(&entries, &rows).into_iter().map(|l| (l.revision, l.state, l.attempts, l.answer)).collect()

@@ -196,7 +196,7 @@ impl Rehearsal {
         let epoch = self.seq + 1;
         for event in events {
             self.seq += 1;
-            let entry = Entry { seq: self.seq, epoch, at: self.at, event };
+            let entry = Entry { seq: self.seq, epoch, at: self.at, host: None, event };
             self.graph.apply(&entry);
             self.standing.note(&entry);
         }

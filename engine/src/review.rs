@@ -45,7 +45,9 @@ impl Review {
         let mut events = Vec::new();
         for (seal, summary) in &sealed {
             self.seal = *seal;
-            if concerned(summary, rules, &standing.rulings, &mut self.taking) {
+            if let Some(summary) = summary
+                && concerned(summary, rules, &standing.rulings, &mut self.taking)
+            {
                 events.push(Event::StudyReopened { study_uid: summary.study_uid.clone() });
             }
         }
@@ -112,13 +114,13 @@ mod tests {
         let reader = Reader::open(&path).unwrap();
         let (mut review, mut standing) = (Review::default(), Standing::default());
         let seq = STUDIES as Seq + 1;
-        standing.note(&Entry { seq, epoch: seq, at: 0, event: Event::RulesChanged(rules(when)) });
+        standing.note(&Entry { seq, epoch: seq, at: 0, host: None, event: Event::RulesChanged(rules(when)) });
         let (mut names, mut passes) = (BTreeMap::new(), 0);
         while Review::is_due(&standing, open) {
             passes += 1;
             for event in review.next(&standing, open, &reader).unwrap() {
                 *names.entry(event.name()).or_default() += 1;
-                standing.note(&Entry { seq, epoch: seq, at: 0, event });
+                standing.note(&Entry { seq, epoch: seq, at: 0, host: None, event });
             }
         }
         (names, passes)

@@ -26,7 +26,7 @@ pub fn seals(work: &OpenWork, standing: &Standing, before: Millis, most: usize) 
     let quiet: BTreeMap<&str, &Study> = work
         .studies()
         .iter()
-        .filter(|(_, study)| study.at <= before && !study.shared && !study.sealed)
+        .filter(|(_, study)| study.at <= before && !study.shared && !study.sealed && study.places.is_here())
         .map(|(uid, study)| (uid.as_str(), study))
         .collect();
     let rulings = &standing.rulings;

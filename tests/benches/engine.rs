@@ -50,7 +50,7 @@ fn main() -> ExitCode {
 fn scans(series: usize) -> Vec<Entry> {
     let events = std::iter::once(Event::RulesChanged(rules()))
         .chain((0..series).flat_map(|study| (1..=SLICES).map(move |number| slice(study, number))));
-    let entry = |(index, event)| Entry { seq: index as u64 + 1, epoch: 1, at: 0, event };
+    let entry = |(index, event)| Entry { seq: index as u64 + 1, epoch: 1, at: 0, host: None, event };
     events.enumerate().map(entry).collect()
 }
 

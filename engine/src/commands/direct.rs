@@ -6,7 +6,7 @@ use sulcus_operators::{
     series::usable_stack,
 };
 
-use super::{CommandError, SiteFile};
+use super::{CommandError, SiteFile, hosts::said_here};
 use crate::{
     ledger::{
         event::{Directive, Event},
@@ -101,6 +101,7 @@ impl Directing {
         text("--reason", &self.reason, MOST_REASON)?;
         let reader = open_reader(&self.site.load()?.site.data)?;
         let study_uid = study_of(&reader, &self.series)?;
+        said_here(&reader, &study_uid)?;
         let (mut work, mut standing) = (OpenWork::default(), Standing::default());
         // Also where the study is sealed.
         let at = OpenAt { studies: vec![study_uid], ..reader.open_work().map_err(CommandError::plain)? };

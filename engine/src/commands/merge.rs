@@ -6,6 +6,7 @@ use sulcus_operators::rows::PatientKey;
 use super::{
     CommandError, SiteFile,
     direct::{MOST_NAME, MOST_REASON, account, text},
+    hosts::said_to_first,
 };
 use crate::{
     ledger::{event::Event, read::Reader},
@@ -45,7 +46,9 @@ pub(super) struct Merge {
 
 impl Merge {
     pub(super) fn execute(self) -> Result<(), CommandError> {
-        let data = self.site.load()?.site.data;
+        let site = self.site.load()?;
+        said_to_first(&site)?;
+        let data = site.site.data;
         let reason = text("--reason", &self.reason, MOST_REASON)?;
         let by = text("--by", &self.by.clone().unwrap_or_else(account), MOST_NAME)?;
         let reader = open_reader(&data)?;

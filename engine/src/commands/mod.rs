@@ -9,6 +9,7 @@ mod convert;
 mod demo;
 mod direct;
 mod embed;
+mod hosts;
 mod ledger;
 mod merge;
 mod model;

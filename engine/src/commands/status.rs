@@ -10,8 +10,10 @@ use sulcus_operators::rows::{Completeness, Fault, ReportRow, ReportStatus, Seq, 
 use super::{CommandError, SiteFile, table::Table, words::counted};
 use crate::{
     graph::{DeliveryToDo, InputsAwaited, RunToDo, reports::ABSENT},
+    hosts::{Hosts, links::Link},
     lanes::withdrawal::Withdrawal,
     ledger::{LedgerError, event::RevisionKey, read::Reader},
+    receiver::client::Client,
     standing::Tail,
     urgency::Urgencies,
     wanted::Rows,
@@ -38,6 +40,8 @@ struct Picture<'a> {
     runs_to_do: Vec<&'a RunToDo>,
     deliveries_to_do: Vec<&'a DeliveryToDo>,
     faults: Vec<&'a Fault>,
+    /// How the other hosts of the cluster are followed; none while the receiver is away.
+    hosts: BTreeMap<String, Link>,
 }
 
 #[derive(Serialize)]
@@ -107,6 +111,11 @@ impl Status {
         let tail = Tail::open(&site.site.data)?;
         let issued = tail.reader().revisions(tail.work().studies().keys()).map_err(CommandError::plain)?;
         let (standing, cursor) = (tail.standing(), tail.cursor());
+        let acts = Hosts::of(&site);
+        let acts = acts.acts(tail.work(), standing);
+        let homeless = acts.faults();
+        let hosts =
+            site.cluster.iter().flat_map(|_| Client::new(&site.site.data).status()).flat_map(|status| status.hosts);
         let picture = Picture {
             ledger: cursor,
             sealed: tail.reader().sealed_count().map_err(CommandError::plain)?,
@@ -123,9 +132,10 @@ impl Status {
                 .collect(),
             reports: reports(&issued, &standing.reports, tail.reader()).map_err(CommandError::plain)?,
             inputs_awaited: standing.awaited.iter().collect(),
-            runs_to_do: Urgencies::of(&site).runs(standing.runs.iter(), standing.series.iter().map(AsRef::as_ref)),
-            deliveries_to_do: standing.deliveries.iter().collect(),
-            faults: standing.faults.iter().collect(),
+            runs_to_do: Urgencies::of(&site).runs(acts.runs(), standing.series.iter().map(AsRef::as_ref)),
+            deliveries_to_do: acts.deliveries().collect(),
+            faults: standing.faults.iter().chain(&homeless).collect(),
+            hosts: hosts.collect(),
         };
         if self.json {
             println!("{}", serde_json::to_string_pretty(&picture).map_err(CommandError::plain)?);
@@ -167,8 +177,17 @@ impl Picture<'_> {
         let (runs, deliveries) = (self.runs_to_do.len(), self.deliveries_to_do.len());
         println!("{} to do, {} to do", counted(runs, "run"), counted(deliveries, "delivery"));
         waiting(&self.deliveries_to_do).iter().for_each(|line| println!("  {line}"));
+        self.hosts.iter().for_each(|(host, link)| println!("{}", followed(host, link)));
         println!("faults: {}", self.faults.len());
         told(&self.faults).iter().for_each(|line| println!("  {line}"));
+    }
+}
+
+/// How another host is followed.
+fn followed(host: &str, link: &Link) -> String {
+    match &link.trouble {
+        None => format!("host {host}: followed, up to its event {}", link.upto),
+        Some(trouble) => format!("host {host}: not followed beyond its event {}: {trouble}", link.upto),
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use clap::Args;
 use sulcus_operators::rows::{LesionRow, LesionVerdict, Role, RunOutcome};
 
-use super::{CommandError, SiteFile};
+use super::{CommandError, SiteFile, hosts::said_here};
 use crate::{
     ledger::{
         event::{Entry, Event},
@@ -76,6 +76,7 @@ impl Verdict {
         }
         let site = self.site.load()?;
         let ledger = open_reader(&site.site.data)?;
+        said_here(&ledger, &self.study)?;
         let known = Known::of(&ledger, &self.study)?;
         match verdict {
             LesionVerdict::Open => known.must_be_judged(&self.lesion)?,

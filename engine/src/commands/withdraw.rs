@@ -1,13 +1,14 @@
 //! `sulcus withdraw`: takes instances back. Nothing is deleted: it is an event, and whatever was made from them is
 //! corrected.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 
 use super::{
     CommandError, SiteFile,
     direct::{MOST_REASON, text},
+    hosts::said_here,
     words::counted,
 };
 use crate::{
@@ -54,8 +55,11 @@ impl Withdraw {
             .or(study.map(Scope::Study))
             .ok_or_else(|| CommandError::usage("nothing is named", "give --instance, --series or --study"))?;
         let reason = text("--reason", &self.reason, MOST_REASON)?;
-        let entries = open_reader(&site.site.data)?.entries_after(0, usize::MAX >> 1).map_err(CommandError::plain)?;
-        let instances = Held::of(&entries).count(&scope, self.because.is_some())?;
+        let reader = open_reader(&site.site.data)?;
+        let entries = reader.entries_after(0, usize::MAX >> 1).map_err(CommandError::plain)?;
+        let held = Held::of(&entries);
+        let instances = held.count(&scope, self.because.is_some())?;
+        held.studies(&scope).into_iter().try_for_each(|study_uid| said_here(&reader, study_uid))?;
         let seqs = Client::new(&site.site.data).withdraw(scope, &reason, self.because).map_err(|error| {
             CommandError::work(
                 format!("nothing was withdrawn: {error}"),
@@ -93,6 +97,12 @@ impl<'e> Held<'e> {
             }
         }
         Held(held, gone)
+    }
+
+    /// The studies that the scope takes something of, or took.
+    fn studies(&self, scope: &Scope) -> BTreeSet<&'e str> {
+        let all = self.0.iter().chain(&self.1).filter(|(sop, uids)| takes(scope, sop, uids));
+        all.map(|(_, [_, study_uid])| *study_uid).filter(|study_uid| !study_uid.is_empty()).collect()
     }
 
     /// How many instances the scope takes; an error that says why where it takes none, unless what is gone is to be given

@@ -236,7 +236,7 @@ impl Inputs {
             for (study_uid, row) in taken_back::rows(seq, because, &studies, of()) {
                 self.sessions.put(Input::TakenBack, Key::Study(study_uid), row);
             }
-            for study_uid in studies.iter().filter(|_| because.disowns()) {
+            for study_uid in studies.keys().filter(|_| because.disowns()) {
                 self.persons.left(seq, study_uid);
                 self.state(study_uid);
             }

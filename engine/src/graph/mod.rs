@@ -133,7 +133,7 @@ fn stages<'scope>(from: Collections<'scope>) -> Rows<'scope> {
 /// ```
 /// use sulcus_engine::{graph::Graph, ledger::event::{Entry, Event, Rules}};
 /// let mut graph = Graph::new();
-/// graph.apply(&Entry { seq: 1, epoch: 1, at: 0, event: Event::RulesChanged(Rules::default()) });
+/// graph.apply(&Entry { seq: 1, epoch: 1, at: 0, host: None, event: Event::RulesChanged(Rules::default()) });
 /// assert!(graph.close_epoch().is_empty());
 /// ```
 pub struct Graph {

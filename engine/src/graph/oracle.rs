@@ -84,7 +84,7 @@ impl Log {
                 let studies = self.gone.note(&scope, None, covered.iter().copied());
                 if let Some(because) = because {
                     self.taken_back.extend(taken_back::rows(entry.seq, because, &studies, covered.into_iter()));
-                    for study_uid in studies.iter().filter(|_| because.disowns()) {
+                    for study_uid in studies.keys().filter(|_| because.disowns()) {
                         self.persons.left(entry.seq, study_uid);
                     }
                 }

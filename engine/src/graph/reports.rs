@@ -94,9 +94,9 @@ fn wanted(key: &ReportKey, rows: &[&Row]) -> Option<Wanted> {
             .find_map(|issued| facts().find_map(|fact| given_up(fact, issued.revision, Role::Segmentation)))
     };
     // What follows from the same rows with other words or identities of lesions is another revision.
-    let again = rows.iter().find_map(|row| if let Row::Again(_, seq) = row { Some(*seq) } else { None });
-    let amend = |content: Digest| match (again, amended(rows)) {
-        (None, None) => content,
+    let again = rows.iter().find_map(|row| if let Row::Again(_, gave) = row { Some(*gave) } else { None });
+    let amend = |content: Digest| match (again, amended(issued(), rows)) {
+        (None, 0) => content,
         of => Digest::of_row("amended report", &(content, of)),
     };
     let row = |status, run: Option<RunOrder>, demographics_digest, not_used: &[(String, String)]| {
@@ -273,7 +273,7 @@ pub fn batch(
         rows.extend(runs.done.get(key).map(|run_key| Row::Done(key.clone(), *run_key)));
         let given_up = |(run_key, reason): &(Digest, String)| Row::GivenUp(key.clone(), *run_key, reason.clone());
         rows.extend(runs.given_up.get(key).map(given_up));
-        rows.extend(runs.again.get(key).map(|seq| Row::Again(key.clone(), *seq)));
+        rows.extend(runs.again.get(key).map(|gave| Row::Again(key.clone(), *gave)));
         rows.extend(said.taken_back.get(key).into_iter().flatten().cloned());
         let findings = said.findings.get(key).into_iter().flatten().cloned();
         rows.extend(findings.map(|finding| Row::Finding(Arc::new(finding))));

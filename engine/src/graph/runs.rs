@@ -23,8 +23,8 @@ use crate::ledger::merges::During;
 /// What a wanted run is.
 enum Standing {
     ToDo(RunToDo),
-    /// With the event of the outcome, where that replaces one that does not count any more.
-    Done(ReportKey, Arc<RunOutcome>, Option<Seq>),
+    /// With a digest of the outcome, where that replaces one that does not count any more.
+    Done(ReportKey, Arc<RunOutcome>, Option<Digest>),
     Failed(Vec<ReportKey>, Digest, Fault),
 }
 
@@ -57,8 +57,8 @@ fn standings(run_key: &Digest, rows: &[&Row], out: &mut Vec<Standing>) {
     let misled: Vec<During> = misled.collect();
     let outcomes = outcomes(&facts, &misled);
     let replaces = outcomes.iter().any(|(_, _, counts)| !counts);
-    if let Some((seq, outcome, _)) = outcomes.iter().filter(|(_, _, counts)| *counts).max_by_key(|(seq, ..)| *seq) {
-        let again = replaces.then_some(*seq);
+    if let Some((_, outcome, _)) = outcomes.iter().filter(|(_, _, counts)| *counts).max_by_key(|(seq, ..)| *seq) {
+        let again = replaces.then(|| Digest::of_row("outcome", outcome.as_ref()));
         out.extend(wanted().map(|(key, _)| Standing::Done(key.clone(), Arc::clone(outcome), again)));
         return;
     }
@@ -149,7 +149,7 @@ pub fn stage<'scope>(choices: Rows<'scope>, facts: Rows<'scope>) -> (Rows<'scope
                     out.push(Output::Fault(fault).into());
                 }
                 Standing::Done(key, outcome, again) => {
-                    out.extend(again.map(|seq| Row::Again(key.clone(), seq)));
+                    out.extend(again.map(|gave| Row::Again(key.clone(), gave)));
                     let compared = compared(&outcome);
                     out.extend((!compared.is_empty()).then(|| Row::Compared(key.clone(), compared)));
                     out.extend(lesions(&key, &outcome).into_iter().map(|lesion| Row::Lesion(Arc::new(lesion))));
@@ -175,8 +175,8 @@ pub struct Batch {
     pub done: BTreeMap<ReportKey, Digest>,
     /// For each study and pipeline, the runs of other visits that the done one was compared with; none: it is left out.
     pub compared: BTreeMap<ReportKey, BTreeSet<Digest>>,
-    /// For each study and pipeline, the event of an outcome that replaces one which does not count any more.
-    pub again: BTreeMap<ReportKey, Seq>,
+    /// For each study and pipeline, a digest of the outcome where it replaces one which does not count any more.
+    pub again: BTreeMap<ReportKey, Digest>,
     /// For each study and pipeline, the wanted run that is given up, and why.
     pub given_up: BTreeMap<ReportKey, (Digest, String)>,
     /// Lesions of the runs that are wanted and done.
@@ -211,7 +211,7 @@ pub fn batch(
                 batch.faults.push(fault);
             }
             Standing::Done(key, outcome, again) => {
-                batch.again.extend(again.map(|seq| (key.clone(), seq)));
+                batch.again.extend(again.map(|gave| (key.clone(), gave)));
                 batch.lesions.extend(lesions(&key, &outcome));
                 let compared = compared(&outcome);
                 if !compared.is_empty() {

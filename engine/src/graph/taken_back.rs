@@ -13,9 +13,12 @@ use super::{
 };
 use crate::ledger::event::{Because, Scope};
 
-/// The UIDs of what was withdrawn, by study: of instances, their series and their studies.
+/// The series of what was withdrawn, by study and by the UIDs of its instances, series and studies.
 #[derive(Default)]
-pub struct Gone(HashMap<String, BTreeSet<String>>);
+pub struct Gone(HashMap<String, BTreeMap<String, BTreeSet<String>>>);
+
+/// Studies that a withdrawal concerns, each with the series of what it names that was withdrawn before.
+pub type Concerned = BTreeMap<String, BTreeSet<String>>;
 
 impl Gone {
     /// Notes what a withdrawal covers, and gives the studies that it concerns: those of what it covers, and those of which
@@ -25,14 +28,18 @@ impl Gone {
         scope: &Scope,
         study_uid: Option<&str>,
         covered: impl Iterator<Item = &'a Arrived>,
-    ) -> BTreeSet<String> {
+    ) -> Concerned {
         let (Scope::Instance(uid) | Scope::Series(uid) | Scope::Study(uid)) = scope;
-        let again = self.0.iter().filter(|(study, uids)| study_uid.is_none_or(|of| of == *study) && uids.contains(uid));
-        let mut studies: BTreeSet<String> = again.map(|(study, _)| study.clone()).collect();
-        for arrived in covered.filter(|arrived| !arrived.study_uid.is_empty()) {
-            studies.insert(arrived.study_uid.clone());
-            let uids = [&arrived.instance_uid, &arrived.series_uid, &arrived.study_uid];
-            self.0.entry(arrived.study_uid.clone()).or_default().extend(uids.map(String::clone));
+        let again = self.0.iter().filter(|(study, _)| study_uid.is_none_or(|of| of == *study));
+        let again = again.filter_map(|(study, uids)| Some((study.clone(), uids.get(uid)?.clone())));
+        let mut studies: Concerned = again.collect();
+        // A second copy that was refused is no part of its study.
+        for arrived in covered.filter(|arrived| !arrived.is_refused()) {
+            studies.entry(arrived.study_uid.clone()).or_default();
+            let of_study = self.0.entry(arrived.study_uid.clone()).or_default();
+            for uid in [&arrived.instance_uid, &arrived.series_uid, &arrived.study_uid] {
+                of_study.entry(uid.clone()).or_default().insert(arrived.series_uid.clone());
+            }
         }
         studies
     }
@@ -44,21 +51,21 @@ impl Gone {
 }
 
 /// What a withdrawal `seq` of a kind says, by study: of the series that lost members which are another patient's, and of
-/// studies of which it covered nothing any more.
+/// those of which it covered nothing any more.
 pub fn rows<'a>(
     seq: Seq,
     because: Because,
-    studies: &BTreeSet<String>,
+    studies: &Concerned,
     covered: impl Iterator<Item = &'a Arrived> + Clone,
 ) -> Vec<(String, Row)> {
     let mut rows = Vec::new();
-    for study_uid in studies {
-        let mut of_study = covered.clone().filter(|arrived| arrived.study_uid == *study_uid).peekable();
+    for (study_uid, gone) in studies {
+        let is_member = |arrived: &&Arrived| arrived.study_uid == *study_uid && !arrived.is_refused();
+        let mut of_study = covered.clone().filter(is_member).peekable();
         if of_study.peek().is_none() {
-            rows.push((study_uid.clone(), Row::Amended(seq)));
+            rows.extend(gone.iter().map(|series| (study_uid.clone(), Row::Amended(series.clone(), seq))));
         } else if because.disowns() {
-            let members = of_study.filter(|arrived| !arrived.is_refused());
-            let series: BTreeSet<&String> = members.map(|arrived| &arrived.series_uid).collect();
+            let series: BTreeSet<&String> = of_study.map(|arrived| &arrived.series_uid).collect();
             rows.extend(series.into_iter().map(|series| (study_uid.clone(), Row::Disowned(series.clone(), seq))));
         }
     }
@@ -101,7 +108,23 @@ pub fn is_disowned<'a>(issued: impl Iterator<Item = &'a Issued>, rows: &[&Row]) 
     })
 }
 
-/// When a kind of reason was last said of what was gone already.
-pub fn amended(rows: &[&Row]) -> Option<Seq> {
-    rows.iter().filter_map(|row| if let Row::Amended(seq) = row { Some(*seq) } else { None }).max()
+/// How often a kind of reason was said of what was gone already, of a series that a revision was made from before: the
+/// same in every ledger that holds these events, whatever else it holds.
+pub fn amended<'a>(issued: impl Iterator<Item = &'a Issued>, rows: &[&Row]) -> usize {
+    let mut made_from: BTreeMap<&str, Seq> = BTreeMap::new();
+    for issued in issued {
+        for series in &issued.series {
+            let first = made_from.entry(series).or_insert(issued.seq);
+            *first = issued.seq.min(*first);
+        }
+    }
+    let is_told = |series: &str, seq: Seq| made_from.get(series).is_some_and(|first| *first < seq);
+    let said: BTreeSet<Seq> = rows
+        .iter()
+        .filter_map(|row| match row {
+            Row::Amended(series, seq) if is_told(series, *seq) => Some(*seq),
+            _ => None,
+        })
+        .collect();
+    said.len()
 }

@@ -11,12 +11,13 @@ use super::{
     child::Worker,
     departures::departed,
     models::Models,
-    order::{Cause, EarlierRun, Failure, Order, Reply, SourceInstance},
+    order::{Cause, EarlierRun, Failure, Lies, Order, Reply, SourceInstance},
     port::{Port, Stopping},
     visits::visits,
 };
 use crate::{
     graph::RunToDo,
+    hosts::fetch::Fetcher,
     ledger::{
         LedgerError,
         event::{Arrival, Entry, Event, ReportedRun, SpoolPlace},
@@ -34,6 +35,7 @@ pub fn infer(
     models: &Models,
     worker: &mut Worker,
     reader: &Reader,
+    fetcher: &Fetcher,
     port: &mut Port,
 ) -> Result<Seq, Stopping> {
     let (run_key, attempt) = (job.order.run_key, job.attempt);
@@ -45,12 +47,13 @@ pub fn infer(
         let instances = sources(reader, &job.order.members)?;
         let inputs = job.order.inputs.iter().map(|input| sources(reader, &input.members)).collect::<Result<_, _>>()?;
         let counts = Counts::of(reader, job)?;
-        let (earlier, visits) = (earlier(reader, job, &counts)?, visits(reader, job, &counts)?);
+        let (earlier, visits) = (earlier(reader, job, &counts)?, visits(reader, job, &counts, fetcher)?);
         let order = Order::Run { order: job.order.clone(), package, instances, inputs, earlier, visits };
         worker.ask(&order, &mut |done, of| {
             tracing::debug!(run = run_key.short(), done, of, "tiles");
         })
     })?;
+    fetcher.clear();
     port.append(&[match outcome {
         Ok(Reply::Run(outcome)) => {
             tracing::info!(run = run_key.short(), lesions = outcome.lesions.len(), "run finished");
@@ -176,7 +179,12 @@ pub fn sources(reader: &Reader, members: &[Seq]) -> Result<Vec<SourceInstance>, 
     Ok(instances.into_iter().map(source).collect())
 }
 
+/// An instance whose bytes lie there, as a worker is told of it.
+pub(super) fn source_at(facts: InstanceFacts, lies: Lies) -> SourceInstance {
+    SourceInstance { lies, transfer_syntax: facts.transfer_syntax, sop_instance_uid: facts.sop_instance_uid }
+}
+
 /// An instance as a worker is told of it.
 pub(super) fn source((facts, place): (InstanceFacts, SpoolPlace)) -> SourceInstance {
-    SourceInstance { place, transfer_syntax: facts.transfer_syntax, sop_instance_uid: facts.sop_instance_uid }
+    source_at(facts, Lies::Spool(place))
 }

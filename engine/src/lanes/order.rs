@@ -12,11 +12,20 @@ use sulcus_operators::{
 
 use crate::ledger::event::{Because, RevisionKey, SpoolPlace};
 
+/// Where the bytes of an instance lie.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Lies {
+    /// In the spool.
+    Spool(SpoolPlace),
+    /// In a file of their own, since they came from another host.
+    File(PathBuf),
+}
+
 /// One instance that an order works on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SourceInstance {
     /// Where its bytes lie.
-    pub place: SpoolPlace,
+    pub lies: Lies,
     /// TransferSyntaxUID.
     pub transfer_syntax: String,
     /// SOPInstanceUID.
@@ -43,6 +52,8 @@ pub struct EarlierVisit {
     pub outcome: RunOutcome,
     /// The instances of its series.
     pub instances: Vec<SourceInstance>,
+    /// Why it cannot be compared with, where the host that has it does not give its bytes.
+    pub away: Option<String>,
 }
 
 /// Work for a worker.

@@ -8,15 +8,19 @@
 
 use std::collections::BTreeSet;
 
-use sulcus_operators::rows::{InstanceFacts, PatientKey};
+use sulcus_operators::rows::{InstanceFacts, PatientKey, RunOutcome};
 
 use super::{
-    infer::{Counts, first, source, unreadable},
-    order::{EarlierVisit, Failure},
+    infer::{Counts, first, source_at, unreadable},
+    order::{EarlierVisit, Failure, Lies, SourceInstance},
 };
 use crate::{
     graph::RunToDo,
-    ledger::{patients::PatientStudy, read::Reader},
+    hosts::fetch::{Fetcher, Link},
+    ledger::{
+        patients::PatientStudy,
+        read::{Anywhere, Reader},
+    },
 };
 
 /// How many visits a run's lesions are compared with.
@@ -25,7 +29,12 @@ const MOST_VISITS: usize = 4;
 const MOST_LOOKED_AT: usize = 32;
 
 /// The visits that the lesions of a run are compared with.
-pub(super) fn visits(reader: &Reader, job: &RunToDo, counts: &Counts) -> Result<Vec<EarlierVisit>, Failure> {
+pub(super) fn visits(
+    reader: &Reader,
+    job: &RunToDo,
+    counts: &Counts,
+    fetcher: &Fetcher,
+) -> Result<Vec<EarlierVisit>, Failure> {
     let Some(facts) = first(reader, job)? else { return Ok(Vec::new()) };
     let own: BTreeSet<&str> = job.wanted_by.iter().map(|(study_uid, _)| study_uid.as_str()).collect();
     let mut studies = reader.studies_of(&facts.patient).map_err(unreadable)?;
@@ -41,7 +50,7 @@ pub(super) fn visits(reader: &Reader, job: &RunToDo, counts: &Counts) -> Result<
         if visits.len() == MOST_VISITS {
             break;
         }
-        visits.extend(visit(reader, job, &facts.patient, study, counts)?);
+        visits.extend(visit(reader, job, &facts.patient, study, counts, fetcher)?);
     }
     Ok(visits)
 }
@@ -53,6 +62,7 @@ fn visit(
     patient: &PatientKey,
     study: PatientStudy,
     counts: &Counts,
+    fetcher: &Fetcher,
 ) -> Result<Option<EarlierVisit>, Failure> {
     let PatientStudy { study_uid, study_date } = study;
     let same_pipeline = |pipeline: &String| job.wanted_by.iter().any(|(_, wanted)| wanted == pipeline);
@@ -62,7 +72,7 @@ fn visit(
         return Ok(None);
     };
     let members = reader.standing_in(&run.series_uid).map_err(unreadable)?;
-    let instances = reader.instances(&members).map_err(unreadable)?;
+    let instances = reader.instances_anywhere(&members).map_err(unreadable)?;
     let merges = reader.merges().map_err(unreadable)?;
     let is_his = |facts: &InstanceFacts| merges.of(&facts.patient) == merges.of(patient);
     let stands = |facts: &InstanceFacts| is_his(facts) && facts.study_uid == study_uid;
@@ -72,8 +82,39 @@ fn visit(
     let Some(outcome) = counts.outcome(reader, &run.run_key)?.filter(|outcome| !outcome.lesions.is_empty()) else {
         return Ok(None);
     };
-    let instances = instances.into_iter().map(source).collect();
-    Ok(Some(EarlierVisit { study_uid, study_date, outcome, instances }))
+    let (instances, away) = match brought(fetcher, instances, &outcome) {
+        Ok(instances) => (instances, None),
+        Err(why) => (Vec::new(), Some(why)),
+    };
+    Ok(Some(EarlierVisit { study_uid, study_date, outcome, instances, away }))
+}
+
+/// The instances of a visit, and its label map, brought from the host that has them where they are not here; or why they
+/// cannot be had.
+fn brought(fetcher: &Fetcher, instances: Vec<Anywhere>, outcome: &RunOutcome) -> Result<Vec<SourceInstance>, String> {
+    let mut link: Option<(String, Link)> = None;
+    let mut brought = Vec::with_capacity(instances.len());
+    for (facts, lies) in instances {
+        let lies = match lies {
+            Ok(place) => Lies::Spool(place),
+            Err(host) => {
+                let failed = |why: String| format!("it is on host {host}: {why}");
+                let mut to = match link.take().filter(|(of, _)| *of == host) {
+                    Some((_, link)) => link,
+                    None => {
+                        let mut link = fetcher.link(&host).map_err(failed)?;
+                        fetcher.result(&mut link, &outcome.mask).map_err(failed)?;
+                        link
+                    }
+                };
+                let path = fetcher.instance(&mut to, &facts).map_err(failed)?;
+                link = Some((host, to));
+                Lies::File(path)
+            }
+        };
+        brought.push(source_at(facts, lies));
+    }
+    Ok(brought)
 }
 
 fn date_of(facts: &InstanceFacts) -> &str {

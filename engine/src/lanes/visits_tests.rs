@@ -90,7 +90,7 @@ impl Site {
         };
         let job = RunToDo { order, attempt: 1, wanted_by: vec![(study_uid, "lesions".to_owned())] };
         let reader = Reader::open(&self.folder.path().join("ledger.sqlite")).unwrap();
-        let visits = visits(&reader, &job, &Counts::of(&reader, &job).unwrap()).unwrap();
+        let visits = visits(&reader, &job, &Counts::of(&reader, &job).unwrap(), &Fetcher::default()).unwrap();
         assert!(visits.iter().all(|visit| visit.instances.len() == 1));
         visits.into_iter().map(|visit| visit.study_uid).collect()
     }

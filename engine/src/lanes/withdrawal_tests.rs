@@ -30,7 +30,8 @@ fn series(n: u32) -> Scope {
 
 /// Of the last revision that `events` issue.
 fn told(events: Vec<Event>) -> (String, Option<Because>) {
-    let entries: Vec<Entry> = (1..).zip(events).map(|(seq, event)| Entry { seq, epoch: seq, at: 0, event }).collect();
+    let entries: Vec<Entry> =
+        (1..).zip(events).map(|(seq, event)| Entry { seq, epoch: seq, at: 0, host: None, event }).collect();
     let last = entries.iter().rev().find_map(|entry| match &entry.event {
         Event::RevisionIssued { key, .. } => Some((key, entry.seq)),
         _ => None,

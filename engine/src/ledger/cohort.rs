@@ -12,6 +12,7 @@ use super::{
     event::{Event, RevisionKey, StudySummary},
     patients::reported_on,
     read::{Reader, as_column},
+    relayed::event_of,
     store::unsigned,
 };
 use crate::cohort::told;
@@ -97,7 +98,7 @@ pub(super) fn note_all(connection: &Connection) -> Result<(), LedgerError> {
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let (seq, body) = (unsigned(row, 0)?, row.get::<_, String>(1)?);
-        let event = serde_json::from_str(&body).map_err(|source| LedgerError::Event { seq, source })?;
+        let event = event_of(seq, &body)?;
         note(connection, seq, &event)?;
     }
     Ok(())
@@ -210,7 +211,7 @@ mod tests {
         assert_eq!(rows(&reader, 0), expected);
         drop((reader, ledger));
         let database = rusqlite::Connection::open(&file).unwrap();
-        database.execute_batch("DROP TABLE cohort; DROP INDEX patients_study; PRAGMA user_version = 3").unwrap();
+        database.execute_batch("DROP TABLE cohort; DROP INDEX patients_study; PRAGMA user_version = 3; DROP TABLE peers; DROP TABLE relayed; DROP TABLE elsewhere; DROP TABLE holders").unwrap();
         drop(database);
         drop(Ledger::create_or_open(&file).unwrap());
         assert_eq!(rows(&Reader::open(&file).unwrap(), 0), expected);

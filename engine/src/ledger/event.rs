@@ -12,6 +12,7 @@ use sulcus_operators::{
 pub use sulcus_config::AppliesTo;
 
 pub use super::cohort::Counted;
+pub use super::entry::Entry;
 pub use super::rules::{AloneRule, DestinationRule, InputRule, PipelineRule, Rules, SourcePolicy};
 pub use super::summary::{ReportSummary, SeriesSummary, StudySummary};
 
@@ -384,17 +385,4 @@ pub enum Event {
         /// Who said so; never logged.
         by: String,
     },
-}
-
-/// An event with its place in the ledger.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// Its sequence number.
-    pub seq: Seq,
-    /// The committed batch it belongs to: one epoch of the dataflow. Monotone, never above `seq`.
-    pub epoch: u64,
-    /// When it was committed.
-    pub at: Millis,
-    /// What happened.
-    pub event: Event,
 }

@@ -1,6 +1,6 @@
 //! What a reader asks of the history: all about one study or one run, and which studies are open.
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 use sulcus_operators::{
     digest::Digest,
     rows::{PatientKey, Seq},
@@ -8,9 +8,10 @@ use sulcus_operators::{
 
 use super::{
     LedgerError,
-    event::{Entry, Event, RevisionKey, StudySummary},
+    event::{Entry, Event, RevisionKey, Rules, StudySummary},
     patients::studies_of_patient,
     read::{Reader, Stored, as_column},
+    relayed::{event_of, read_body},
     store::unsigned,
     studies::{Owners, SITE, owners},
 };
@@ -76,8 +77,9 @@ impl Reader {
         Ok(OpenAt { upto, site, studies })
     }
 
-    /// Sealed studies in the order of their seals, behind the seal `seq`: each with its seal, at most `limit`.
-    pub fn sealed_after(&self, seq: Seq, limit: usize) -> Result<Vec<(Seq, StudySummary)>, LedgerError> {
+    /// Sealed studies in the order of their seals, behind the seal `seq`: each with its seal, at most `limit`; without
+    /// what stands of those that another host sealed, which looks after them.
+    pub fn sealed_after(&self, seq: Seq, limit: usize) -> Result<Vec<(Seq, Option<StudySummary>)>, LedgerError> {
         let query = "SELECT e.seq, body FROM sealed s JOIN events e ON e.seq = s.seq WHERE s.seq > ?
                      ORDER BY s.seq LIMIT ?";
         let mut statement = self.connection.prepare_cached(query)?;
@@ -85,9 +87,9 @@ impl Reader {
         let mut sealed = Vec::new();
         while let Some(row) = rows.next()? {
             let (seq, body) = (unsigned(row, 0)?, row.get::<_, String>(1)?);
-            let event = serde_json::from_str(&body).map_err(|source| LedgerError::Event { seq, source })?;
+            let (event, origin) = read_body(&body).map_err(|source| LedgerError::Event { seq, source })?;
             if let Event::StudySealed { summary, .. } = event {
-                sealed.push((seq, summary));
+                sealed.push((seq, origin.is_none().then_some(summary)));
             }
         }
         Ok(sealed)
@@ -100,6 +102,19 @@ impl Reader {
             revisions.extend(self.reported_on(study_uid)?.into_iter().map(|reported| reported.key));
         }
         Ok(revisions)
+    }
+
+    /// The rules in force, as last recorded.
+    pub fn rules(&self) -> Result<Option<Rules>, LedgerError> {
+        let query = "SELECT e.seq, body FROM concerns c JOIN events e ON e.seq = c.seq
+                     WHERE c.key = ? AND name = 'RulesChanged' ORDER BY c.seq DESC LIMIT 1";
+        let mut statement = self.connection.prepare_cached(query)?;
+        let stored = statement.query_row([SITE], |row| Ok((unsigned(row, 0)?, row.get::<_, String>(1)?))).optional()?;
+        let Some((seq, body)) = stored else { return Ok(None) };
+        match event_of(seq, &body)? {
+            Event::RulesChanged(rules) => Ok(Some(rules)),
+            _ => Ok(None),
+        }
     }
 
     /// How many studies are sealed.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::Connection;
 use sulcus_operators::rows::{PatientKey, Seq};
 
-use super::{LedgerError, event::Event, read::Reader, store::unsigned};
+use super::{LedgerError, event::Event, read::Reader, relayed::event_of, store::unsigned};
 
 /// Under this key of `concerns` lie the events that merge patients.
 pub(super) const MERGES: &str = "+";
@@ -104,7 +104,7 @@ pub(super) fn merges(connection: &Connection) -> Result<Merges, LedgerError> {
     let mut merges = Merges::default();
     while let Some(row) = rows.next()? {
         let (seq, body) = (unsigned(row, 0)?, row.get::<_, String>(1)?);
-        let event = serde_json::from_str(&body).map_err(|source| LedgerError::Event { seq, source })?;
+        let event = event_of(seq, &body)?;
         if let Event::PatientsMerged { from, into, .. } = event {
             merges.read(seq, &from, into.as_ref());
         }

@@ -20,9 +20,13 @@ fn a_ledger_of_an_earlier_version_is_brought_to_this_one_with_all_its_events() {
     is_migrated(2, "DROP TABLE patients; DROP TABLE cohort; PRAGMA user_version = 2");
     is_migrated(3, "DROP TABLE cohort; DROP INDEX patients_study; PRAGMA user_version = 3");
     is_migrated(4, "DROP INDEX patients_study; PRAGMA user_version = 4");
+    is_migrated(5, "PRAGMA user_version = 5");
 }
 
-/// `downgrade` makes a ledger of version `version` of one of this version.
+/// What was there before version 6, of a ledger of this version.
+const WITHOUT_HOSTS: &str = "DROP TABLE peers; DROP TABLE relayed; DROP TABLE elsewhere; DROP TABLE holders;";
+
+/// `downgrade` makes a ledger of version `version` of one of version 5.
 fn is_migrated(version: i64, downgrade: &str) {
     let place = Place::new();
     let mut ledger = Ledger::create_or_open(&place.ledger()).unwrap();
@@ -32,7 +36,7 @@ fn is_migrated(version: i64, downgrade: &str) {
     ledger.append(&[withdrawn, Event::RulesChanged(Rules::default())], 1).unwrap();
     drop(ledger);
     let before = Reader::open(&place.ledger()).unwrap().entries_after(0, 9).unwrap();
-    change(&place.ledger(), downgrade);
+    change(&place.ledger(), &format!("{WITHOUT_HOSTS} {downgrade}"));
     assert!(matches!(Reader::open(&place.ledger()), Err(LedgerError::Version { found, .. }) if found == version));
     drop(Ledger::create_or_open(&place.ledger()).unwrap());
     let reader = Reader::open(&place.ledger()).unwrap();
@@ -69,7 +73,7 @@ fn a_ledger_of_version_4_opens_the_studies_of_whom_one_was_not_the_patients() {
     drop(ledger);
     let open = || Reader::open(&place.ledger()).unwrap().open_work().unwrap().studies;
     assert_eq!(open(), Vec::<String>::new());
-    change(&place.ledger(), "DROP INDEX patients_study; PRAGMA user_version = 4");
+    change(&place.ledger(), &format!("{WITHOUT_HOSTS} DROP INDEX patients_study; PRAGMA user_version = 4"));
     drop(Ledger::create_or_open(&place.ledger()).unwrap());
     assert_eq!(open(), ["1", "2"]);
     assert_eq!(Reader::open(&place.ledger()).unwrap().sealed_count().unwrap(), 2);
@@ -101,7 +105,10 @@ fn a_ledger_of_version_2_learns_which_studies_are_of_one_patient() {
     let expected = [vec![first, second.clone()], vec![second], vec![], vec![]];
     assert_eq!(studies(), expected, "one series of two patients in one batch is under both");
     let before = Reader::open(&place.ledger()).unwrap().entries_after(0, 9).unwrap();
-    change(&place.ledger(), "DROP TABLE patients; DROP TABLE cohort; PRAGMA user_version = 2");
+    change(
+        &place.ledger(),
+        &format!("{WITHOUT_HOSTS} DROP TABLE patients; DROP TABLE cohort; PRAGMA user_version = 2"),
+    );
     assert!(matches!(Reader::open(&place.ledger()), Err(LedgerError::Version { found: 2, .. })));
     drop(Ledger::create_or_open(&place.ledger()).unwrap());
     assert_eq!(studies(), expected);
@@ -130,8 +137,10 @@ fn the_first_64_studies_of_a_patient_are_his_visits_and_later_ones_stand_alone()
     // Version 3 noted all of them.
     change(
         &place.ledger(),
-        "INSERT INTO patients SELECT issuer, id, '1.2.65', '' FROM patients LIMIT 1;
-                  DROP TABLE cohort; DROP INDEX patients_study; PRAGMA user_version = 3",
+        &format!(
+            "{WITHOUT_HOSTS} INSERT INTO patients SELECT issuer, id, '1.2.65', '' FROM patients LIMIT 1;
+                  DROP TABLE cohort; DROP INDEX patients_study; PRAGMA user_version = 3"
+        ),
     );
     drop(Ledger::create_or_open(&place.ledger()).unwrap());
     assert!(visits().len() == MOST_STUDIES && !visits().contains(&alone[0]));

@@ -6,6 +6,7 @@
 
 pub mod cohort;
 pub mod commitments;
+mod entry;
 pub mod event;
 pub mod history;
 mod listings;
@@ -14,6 +15,7 @@ mod names;
 pub mod patients;
 pub mod read;
 pub mod reconcile;
+pub mod relayed;
 mod rules;
 mod schema;
 pub mod store;

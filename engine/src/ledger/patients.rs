@@ -14,6 +14,7 @@ use super::{
     LedgerError,
     event::{Event, ReportedRun, RevisionKey},
     read::Reader,
+    relayed::event_of,
     store::unsigned,
 };
 
@@ -70,7 +71,7 @@ pub(super) fn note_all(connection: &Connection) -> Result<(), LedgerError> {
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let (seq, body) = (unsigned(row, 0)?, row.get::<_, String>(1)?);
-        let event = serde_json::from_str(&body).map_err(|source| LedgerError::Event { seq, source })?;
+        let event = event_of(seq, &body)?;
         if let Event::InstanceReceived { facts, .. } = event {
             note_patient(connection, &facts)?;
         }
@@ -96,7 +97,7 @@ pub(super) fn reported_on(connection: &Connection, study_uid: &str) -> Result<Ve
     let mut reported = Vec::new();
     while let Some(row) = rows.next()? {
         let (seq, body) = (unsigned(row, 0)?, row.get::<_, String>(1)?);
-        let event = serde_json::from_str(&body).map_err(|source| LedgerError::Event { seq, source })?;
+        let event = event_of(seq, &body)?;
         if let Event::RevisionIssued { key, run, .. } = event {
             reported.push(Reported { key, run });
         }
@@ -139,7 +140,8 @@ impl Reader {
     pub fn is_disputed(&self, study_uid: &str) -> Result<bool, LedgerError> {
         let query = "SELECT (SELECT count(*) FROM patients WHERE study_uid = ?1) > 1 OR EXISTS
                      (SELECT 1 FROM concerns c JOIN events e ON e.seq = c.seq WHERE c.key = ?1
-                      AND name = 'InstanceWithdrawn' AND json_extract(body, '$.InstanceWithdrawn.because') IS NOT NULL)";
+                      AND name = 'InstanceWithdrawn' AND (json_extract(body, '$.InstanceWithdrawn.because') IS NOT NULL
+                      OR json_extract(body, '$.Relayed.event.InstanceWithdrawn.because') IS NOT NULL))";
         Ok(self.connection.prepare_cached(query)?.query_row([study_uid], |row| row.get(0))?)
     }
 
@@ -150,7 +152,8 @@ impl Reader {
 
     /// The events that brought the instances of a series which still stand, ascending.
     pub fn standing_in(&self, series_uid: &str) -> Result<Vec<Seq>, LedgerError> {
-        let query = "SELECT seq FROM held WHERE series_uid = ? ORDER BY seq";
+        let query = "SELECT seq FROM held WHERE series_uid = ?1 UNION SELECT seq FROM elsewhere e
+                     WHERE series_uid = ?1 AND NOT EXISTS (SELECT 1 FROM held h WHERE h.sop_uid = e.sop_uid) ORDER BY seq";
         let mut statement = self.connection.prepare_cached(query)?;
         let seqs = statement.query_map([series_uid], |row| unsigned(row, 0))?;
         Ok(seqs.collect::<Result<_, _>>()?)

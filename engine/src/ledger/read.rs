@@ -11,6 +11,7 @@ use sulcus_operators::rows::{InstanceFacts, Seq};
 use super::{
     LedgerError,
     event::{Entry, Event, SpoolPlace},
+    relayed::read_body,
     schema,
     store::{Held, held_row, unsigned},
 };
@@ -20,6 +21,9 @@ use super::{
 pub struct Reader {
     pub(super) connection: Connection,
 }
+
+/// An instance, and its place in the spool or the name of the host that has it.
+pub type Anywhere = (InstanceFacts, Result<SpoolPlace, String>);
 
 /// Columns of an entry as they lie in the database, its body not yet read.
 pub(super) struct Stored {
@@ -35,8 +39,10 @@ impl Stored {
     }
 
     pub(super) fn read(self) -> Result<Entry, LedgerError> {
-        let event = serde_json::from_str(&self.body).map_err(|source| LedgerError::Event { seq: self.seq, source })?;
-        Ok(Entry { seq: self.seq, epoch: self.epoch, at: self.at, event })
+        let read = read_body(&self.body).map_err(|source| LedgerError::Event { seq: self.seq, source });
+        let (event, origin) = read?;
+        let host = origin.map(|origin| origin.host);
+        Ok(Entry { seq: self.seq, epoch: self.epoch, at: self.at, host, event })
     }
 }
 
@@ -79,15 +85,29 @@ impl Reader {
     }
 
     /// Facts and place of the instances that these events brought, in the order asked for. An event that is not
-    /// there, or brought no instance, is left out.
+    /// there, or brought no instance, or one that lies on another host alone, is left out.
     pub fn instances(&self, members: &[Seq]) -> Result<Vec<(InstanceFacts, SpoolPlace)>, LedgerError> {
+        let all = self.instances_anywhere(members)?.into_iter();
+        Ok(all.filter_map(|(facts, lies)| Some((facts, lies.ok()?))).collect())
+    }
+
+    /// The same of all hosts: the place in the spool, or the name of the host that has it.
+    pub fn instances_anywhere(&self, members: &[Seq]) -> Result<Vec<Anywhere>, LedgerError> {
         let query = "SELECT seq, epoch, at, body FROM events WHERE seq = ?";
         let mut statement = self.connection.prepare_cached(query)?;
         let mut found = Vec::with_capacity(members.len());
         for &seq in members {
             let Some(stored) = statement.query_row([as_column(seq)], Stored::of).optional()? else { continue };
-            if let Event::InstanceReceived { facts, place, .. } = stored.read()?.event {
-                found.push((facts, place));
+            let entry = stored.read()?;
+            if let Event::InstanceReceived { facts, place, .. } = entry.event {
+                let Some(host) = entry.host else {
+                    found.push((facts, Ok(place)));
+                    continue;
+                };
+                // What came to another host first lies here where the same came here as well.
+                let held = self.held(&facts.sop_instance_uid)?;
+                let same = held.filter(|held| held.digest == facts.data_set_digest);
+                found.push((facts, same.map(|held| held.place).ok_or(host)));
             }
         }
         Ok(found)

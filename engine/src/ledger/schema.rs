@@ -7,6 +7,8 @@
 //! - `patients`: which studies a patient's instances were received in, and their days ([`super::patients`]).
 //! - `cohort`: what the newest revision of each report adds to the counts over all patients ([`super::cohort`]).
 //! - `open_studies`, `sealed`: what a start reads, and what it need not ([`super::studies`]).
+//! - `peers`, `relayed`, `elsewhere`, `holders`: what other hosts told ([`super::relayed`]): how far, which event it is
+//!   here, the instances that stand on other hosts alone or first, and which hosts a study came to.
 //! - `state`: one row, the spool's position behind the last record that has its event.
 
 use std::path::Path;
@@ -16,7 +18,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::{LedgerError, cohort::note_all as note_cohort, patients::note_all as note_patients, studies::note_all};
 
 /// What `user_version` says.
-pub const VERSION: i64 = 5;
+pub const VERSION: i64 = 6;
 /// What `application_id` says: "SULC".
 const APPLICATION: i64 = 0x53_55_4c_43;
 
@@ -64,6 +66,22 @@ CREATE INDEX cohort_seq ON cohort (seq);
 
 /// What version 5 added.
 const DEPARTURES: &str = "CREATE INDEX patients_study ON patients (study_uid);";
+
+/// What version 6 added.
+const RELAYED: &str = "
+CREATE TABLE peers (host TEXT PRIMARY KEY, identity BLOB NOT NULL, upto INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE relayed (
+    host TEXT NOT NULL, host_seq INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (host, host_seq)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX relayed_seq ON relayed (seq);
+CREATE TABLE elsewhere (
+    sop_uid TEXT PRIMARY KEY, series_uid TEXT NOT NULL, study_uid TEXT NOT NULL, seq INTEGER NOT NULL,
+    digest BLOB NOT NULL, host TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX elsewhere_series ON elsewhere (series_uid);
+CREATE INDEX elsewhere_study ON elsewhere (study_uid);
+CREATE TABLE holders (study_uid TEXT NOT NULL, host TEXT NOT NULL, PRIMARY KEY (study_uid, host)) STRICT, WITHOUT ROWID;
+";
 
 /// Before version 5 nothing followed for a patient's other studies where one of them turned out not to be his. So all
 /// studies are opened whose patient has one that was received under several ids, or of which something was withdrawn for a
@@ -122,6 +140,7 @@ fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
         transaction.execute_batch(PATIENTS)?;
         transaction.execute_batch(COHORT)?;
         transaction.execute_batch(DEPARTURES)?;
+        transaction.execute_batch(RELAYED)?;
         transaction.pragma_update(None, "application_id", APPLICATION)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;
@@ -147,7 +166,10 @@ fn migrate(connection: &mut Connection, found: i64) -> Result<(), LedgerError> {
     if found < 4 {
         transaction.execute_batch(COHORT)?;
     }
-    transaction.execute_batch(DEPARTURES)?;
+    if found < 5 {
+        transaction.execute_batch(DEPARTURES)?;
+    }
+    transaction.execute_batch(RELAYED)?;
     if found < 2 {
         note_all(&transaction)?;
     } else if found < 4 {
@@ -155,7 +177,9 @@ fn migrate(connection: &mut Connection, found: i64) -> Result<(), LedgerError> {
         note_patients(&transaction)?;
         note_cohort(&transaction)?;
     }
-    transaction.execute_batch(OPEN_DISPUTED)?;
+    if found < 5 {
+        transaction.execute_batch(OPEN_DISPUTED)?;
+    }
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;
     Ok(())

@@ -16,6 +16,7 @@ use super::{
     commitments::transaction_uid,
     event::{Arrival, Event, Scope, SpoolPlace},
     merges::MERGES,
+    relayed::{Origin, Peer, Told, as_of, body_of, here, peer},
     schema,
     studies::{Noted, note},
 };
@@ -148,14 +149,15 @@ impl Batch<'_> {
             self.event(&Event::InstanceWithdrawn { scope: Scope::Instance(uid.clone()), reason, because: None })?;
             held = None;
         }
-        let arrival = match held {
-            None => Arrival::New,
-            Some(held) if held.digest == facts.data_set_digest => Arrival::Repeated { first: held.seq },
-            Some(held) => Arrival::Conflict { first: held.seq },
+        let stands = match held {
+            Some(held) => Some((held.seq, held.digest)),
+            None => self.elsewhere(uid)?,
         };
+        let arrival = arrival(stands, facts);
+        let is_held = held.is_none() && !matches!(arrival, Arrival::Conflict { .. });
         let event = Event::InstanceReceived { source: source.to_owned(), place, facts: facts.clone(), arrival };
         let seq = self.event(&event)?;
-        if held.is_none() {
+        if is_held {
             let mut insert = self.transaction.prepare_cached("INSERT INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?)")?;
             let digest = facts.data_set_digest.0;
             let (offset, length) = (place.offset as i64, place.length as i64);
@@ -171,9 +173,74 @@ impl Batch<'_> {
         Ok(self.transaction.prepare_cached(query)?.query_row([sop_uid], held_row).optional()?)
     }
 
+    /// The instance that stands on another host under a UID: the event that told of it, and its digest.
+    fn elsewhere(&self, sop_uid: &str) -> Result<Option<(Seq, Digest)>, LedgerError> {
+        let query = "SELECT seq, digest FROM elsewhere WHERE sop_uid = ?";
+        let mut statement = self.transaction.prepare_cached(query)?;
+        Ok(statement.query_row([sop_uid], |row| Ok((unsigned(row, 0)?, Digest(row.get(1)?)))).optional()?)
+    }
+
+    /// True where all of a study came to one other host.
+    fn is_others_alone(&self, study_uid: &str) -> Result<bool, LedgerError> {
+        let query = "SELECT (SELECT count(*) FROM holders WHERE study_uid = ?1) = 1
+                     AND NOT EXISTS (SELECT 1 FROM held WHERE study_uid = ?1)";
+        Ok(self.transaction.prepare_cached(query)?.query_row([study_uid], |row| row.get(0))?)
+    }
+
+    /// Adds what another host told, unless it is here already. `host` is its name, `own` this one's.
+    pub fn relayed(&mut self, host: &str, own: &str, told: &Told) -> Result<(), LedgerError> {
+        let origin = Origin { host: host.to_owned(), seq: told.seq };
+        if told.seq <= peer(&self.transaction, host)?.upto || here(&self.transaction, host, told.seq)?.is_some() {
+            return Ok(());
+        }
+        let mut event = told.event.clone();
+        if let Some(named) = as_of(&mut event) {
+            *named = match &told.as_of {
+                Some((Some(of), seq)) if of == own => *seq,
+                Some((of, seq)) => here(&self.transaction, of.as_deref().unwrap_or(host), *seq)?.unwrap_or(0),
+                None => 0,
+            };
+        }
+        match &mut event {
+            // It looks after the study, and knows best whether it is at rest; but not what came here of it.
+            Event::StudySealed { as_of, study_uid, .. } => {
+                *as_of = if self.is_others_alone(study_uid)? { self.tip.seq } else { 0 };
+            }
+            Event::InstanceReceived { facts, arrival: judged, .. } => {
+                let held = self.held(&facts.sop_instance_uid)?.map(|held| (held.seq, held.digest));
+                let stands = if held.is_some() { held } else { self.elsewhere(&facts.sop_instance_uid)? };
+                *judged = arrival(stands, facts);
+            }
+            _ => {}
+        }
+        let seq = self.enter(&event, Some(&origin))?;
+        let mut relayed = self.transaction.prepare_cached("INSERT INTO relayed VALUES (?, ?, ?)")?;
+        relayed.execute(params![host, told.seq as i64, seq as i64])?;
+        let Event::InstanceReceived { facts, arrival, .. } = &event else { return Ok(()) };
+        let mut holder = self.transaction.prepare_cached("INSERT OR IGNORE INTO holders VALUES (?, ?)")?;
+        holder.execute([&facts.study_uid, host])?;
+        if *arrival == Arrival::New {
+            let mut insert = self.transaction.prepare_cached("INSERT INTO elsewhere VALUES (?, ?, ?, ?, ?, ?)")?;
+            let (uid, digest) = (&facts.sop_instance_uid, facts.data_set_digest.0);
+            insert.execute(params![uid, facts.series_uid, facts.study_uid, seq as i64, digest, host])?;
+        }
+        Ok(())
+    }
+
+    /// Notes how far another host's ledger was taken in.
+    pub fn told_upto(&mut self, host: &str, now: &Peer) -> Result<(), LedgerError> {
+        let mut update = self.transaction.prepare_cached("INSERT OR REPLACE INTO peers VALUES (?, ?, ?)")?;
+        update.execute(params![host, now.identity.0, now.upto as i64])?;
+        Ok(())
+    }
+
     /// Adds one event. An `InstanceReceived` belongs to a spool record: see [`Batch::record`].
     pub fn event(&mut self, event: &Event) -> Result<Seq, LedgerError> {
-        let body = serde_json::to_string(event).map_err(LedgerError::Encode)?;
+        self.enter(event, None)
+    }
+
+    fn enter(&mut self, event: &Event, origin: Option<&Origin>) -> Result<Seq, LedgerError> {
+        let body = body_of(event, origin)?;
         let seq = self.tip.seq + 1;
         let hash = chain(&self.tip.hash, seq, self.epoch, self.tip.at, &body);
         let mut insert = self.transaction.prepare_cached("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)")?;
@@ -184,12 +251,20 @@ impl Batch<'_> {
         }
         note(&self.transaction, seq, event, &mut self.noted)?;
         if let Event::InstanceWithdrawn { scope, .. } = event {
-            let (delete, uid) = match scope {
-                Scope::Instance(uid) => ("DELETE FROM held WHERE sop_uid = ?", uid),
-                Scope::Series(uid) => ("DELETE FROM held WHERE series_uid = ?", uid),
-                Scope::Study(uid) => ("DELETE FROM held WHERE study_uid = ?", uid),
+            let (deletes, uid) = match scope {
+                Scope::Instance(uid) => {
+                    (["DELETE FROM held WHERE sop_uid = ?", "DELETE FROM elsewhere WHERE sop_uid = ?"], uid)
+                }
+                Scope::Series(uid) => {
+                    (["DELETE FROM held WHERE series_uid = ?", "DELETE FROM elsewhere WHERE series_uid = ?"], uid)
+                }
+                Scope::Study(uid) => {
+                    (["DELETE FROM held WHERE study_uid = ?", "DELETE FROM elsewhere WHERE study_uid = ?"], uid)
+                }
             };
-            self.transaction.prepare_cached(delete)?.execute([uid])?;
+            for delete in deletes {
+                self.transaction.prepare_cached(delete)?.execute([uid])?;
+            }
         }
         self.tip.seq = seq;
         self.tip.hash = hash;
@@ -201,6 +276,15 @@ impl Batch<'_> {
         self.transaction.commit()?;
         *self.committed = self.tip;
         Ok(())
+    }
+}
+
+/// What becomes of an instance, given the event and the digest of what stands under its UID.
+fn arrival(stands: Option<(Seq, Digest)>, facts: &InstanceFacts) -> Arrival {
+    match stands {
+        None => Arrival::New,
+        Some((first, digest)) if digest == facts.data_set_digest => Arrival::Repeated { first },
+        Some((first, _)) => Arrival::Conflict { first },
     }
 }
 

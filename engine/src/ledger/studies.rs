@@ -13,6 +13,7 @@ use super::{
     event::{Arrival, Event, Scope},
     merges::merges,
     patients::{note_patient, studies_of_patient},
+    relayed::event_of,
     store::unsigned,
 };
 
@@ -145,13 +146,9 @@ fn brought(
     let mut rows = statement.query([key])?;
     let mut studies = BTreeSet::new();
     while let Some(row) = rows.next()? {
-        studies.extend(study(read(unsigned(row, 0)?, &row.get::<_, String>(1)?)?));
+        studies.extend(study(event_of(unsigned(row, 0)?, &row.get::<_, String>(1)?)?));
     }
     Ok(studies)
-}
-
-fn read(seq: Seq, body: &str) -> Result<Event, LedgerError> {
-    serde_json::from_str(body).map_err(|source| LedgerError::Event { seq, source })
 }
 
 /// The series that was noted last, its study and its patient: its next slice changes nothing here.
@@ -207,7 +204,7 @@ fn seal(connection: &Connection, study_uid: &str, seq: Seq, as_of: Seq) -> Resul
     let mut statement = connection.prepare_cached(query)?;
     let mut rows = statement.query(params![study_uid, as_of as i64])?;
     while let Some(row) = rows.next()? {
-        if touches(&read(unsigned(row, 0)?, &row.get::<_, String>(1)?)?) {
+        if touches(&event_of(unsigned(row, 0)?, &row.get::<_, String>(1)?)?) {
             return Ok(());
         }
     }
@@ -224,7 +221,7 @@ pub(super) fn note_all(connection: &Connection) -> Result<(), LedgerError> {
     let mut noted = None;
     while let Some(row) = rows.next()? {
         let seq = unsigned(row, 0)?;
-        note(connection, seq, &read(seq, &row.get::<_, String>(1)?)?, &mut noted)?;
+        note(connection, seq, &event_of(seq, &row.get::<_, String>(1)?)?, &mut noted)?;
     }
     Ok(())
 }

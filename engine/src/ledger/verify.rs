@@ -15,6 +15,7 @@ use super::{
     LedgerError,
     event::{Arrival, Event},
     read::Reader,
+    relayed::{event_of, read_body},
     store::{chain, unsigned},
 };
 use crate::spool::read::SpoolReader;
@@ -59,9 +60,11 @@ impl Reader {
             if stored != computed.0 {
                 report.fault(seq, "its hash does not follow from the one before it".to_owned());
             }
-            match serde_json::from_str::<Event>(&body) {
-                Ok(event) if event.name() != name => report.fault(seq, format!("it is listed as {name}")),
-                Ok(event) => report.check_bytes(seq, &event, &mut reader),
+            match read_body(&body) {
+                Ok((event, _)) if event.name() != name => report.fault(seq, format!("it is listed as {name}")),
+                Ok((event, None)) => report.check_bytes(seq, &event, &mut reader),
+                // Its bytes lie on the host that told it.
+                Ok((_, Some(_))) => {}
                 Err(error) => report.fault(seq, format!("it does not read: {error}")),
             }
             epoch = this_epoch;
@@ -74,15 +77,16 @@ impl Reader {
         Ok(report)
     }
 
-    /// The last events that brought bytes, newest first: `(seq, event)`, at most `limit`.
+    /// The last events that brought bytes to this host, newest first: `(seq, event)`, at most `limit`.
     pub(super) fn last_with_bytes(&self, limit: u32) -> Result<Vec<(Seq, Event)>, LedgerError> {
         let query = "SELECT seq, body FROM events WHERE name IN ('InstanceReceived', 'InstanceQuarantined')
+                     AND seq NOT IN (SELECT seq FROM relayed)
                      AND seq > (SELECT ifnull(max(seq), 0) FROM events) - ? ORDER BY seq DESC";
         let mut statement = self.connection.prepare(query)?;
         let rows = statement.query_map([limit], |row| Ok((unsigned(row, 0)?, row.get::<_, String>(1)?)))?;
         rows.map(|row| {
             let (seq, body) = row?;
-            let event = serde_json::from_str(&body).map_err(|source| LedgerError::Event { seq, source })?;
+            let event = event_of(seq, &body)?;
             Ok((seq, event))
         })
         .collect()

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -14,7 +14,8 @@ use crate::{
     ledger::{
         LedgerError,
         event::{Event, SpoolPlace},
-        store::Ledger,
+        relayed::{Peer, Told},
+        store::{Batch, Ledger},
     },
     spool::{
         Position,
@@ -35,8 +36,22 @@ const AGAIN: Duration = Duration::from_millis(250);
 pub(super) enum Entering {
     /// A durable spool record.
     Record { label: Label, place: SpoolPlace, end: Position },
+    /// What another host told.
+    Relayed(Arc<Relayed>),
     /// Anything else.
     Event(Event),
+}
+
+/// What another host told, and how far its ledger is known with it.
+pub(super) struct Relayed {
+    /// Its name.
+    pub host: String,
+    /// This host's name.
+    pub own: String,
+    /// The events, in order.
+    pub told: Vec<Told>,
+    /// How far its ledger is known.
+    pub now: Peer,
 }
 
 /// Entries that enter together.
@@ -53,11 +68,19 @@ impl Job {
     }
 }
 
+/// Records what another host told, as part of one epoch, and waits until it is durable.
+pub(super) fn relay(jobs: &Sender<Job>, relayed: Relayed) -> Result<(), String> {
+    enter(jobs, vec![Entering::Relayed(Arc::new(relayed))]).map(|_| ())
+}
+
 /// Appends events as part of one epoch and waits until they are durable; fails at once where they cannot be written.
 pub(super) fn append(jobs: &Sender<Job>, events: Vec<Event>) -> Result<Vec<Seq>, String> {
+    enter(jobs, events.into_iter().map(Entering::Event).collect())
+}
+
+fn enter(jobs: &Sender<Job>, entries: Vec<Entering>) -> Result<Vec<Seq>, String> {
     let ended = || "the receiver is ending".to_owned();
     let (reply, answer) = bounded(1);
-    let entries = events.into_iter().map(Entering::Event).collect();
     jobs.send(Job { entries, lasting: false, reply: Some(reply) }).map_err(|_| ended())?;
     answer.recv().unwrap_or_else(|_| Err(ended()))
 }
@@ -108,11 +131,11 @@ impl Committed {
         lock(&self.progress).trouble.clone()
     }
 
-    /// Waits for events behind `seen`. `Some`: the last one, the same as before after five quiet seconds. `None`:
-    /// the receiver is ending.
-    pub fn wait_beyond(&self, seen: Seq) -> Option<Seq> {
+    /// Waits for events behind `seen`. `Some`: the last one, the same as before after so long a silence. `None`: the
+    /// receiver is ending.
+    pub fn wait_beyond(&self, seen: Seq, silence: Duration) -> Option<Seq> {
         let quiet = |progress: &mut Progress| progress.last <= seen && !progress.closed;
-        let waited = self.changed.wait_timeout_while(lock(&self.progress), Duration::from_secs(5), quiet);
+        let waited = self.changed.wait_timeout_while(lock(&self.progress), silence, quiet);
         let (progress, _) = waited.unwrap_or_else(PoisonError::into_inner);
         (!progress.closed).then_some(progress.last)
     }
@@ -208,6 +231,15 @@ fn answer(job: &Job, result: Result<Vec<Seq>, String>) {
     }
 }
 
+/// Adds what another host told. Gives no number of one event, since it may have told many.
+fn relay_into(batch: &mut Batch<'_>, relayed: &Relayed) -> Result<Seq, LedgerError> {
+    for told in &relayed.told {
+        batch.relayed(&relayed.host, &relayed.own, told)?;
+    }
+    batch.told_upto(&relayed.host, &relayed.now)?;
+    Ok(0)
+}
+
 fn commit(ledger: &mut Ledger, jobs: &mut Vec<Job>, committed: &Committed) -> Result<(), LedgerError> {
     let mut batch = ledger.begin(now())?;
     let mut seqs = Vec::with_capacity(jobs.len());
@@ -215,6 +247,7 @@ fn commit(ledger: &mut Ledger, jobs: &mut Vec<Job>, committed: &Committed) -> Re
         let of_job = job.entries.iter().map(|entry| match entry {
             Entering::Record { label, place, end } => batch.record(label, *place, *end),
             Entering::Event(event) => batch.event(event),
+            Entering::Relayed(relayed) => relay_into(&mut batch, relayed),
         });
         seqs.push(of_job.collect::<Result<Vec<_>, _>>()?);
     }

@@ -44,16 +44,18 @@ use sulcus_operators::{
 };
 
 use self::{
-    committing::{Committed, Job},
+    committing::{Committed, Job, Relayed},
     spooling::Arriving,
 };
 use crate::{
+    hosts::links::Links,
     ledger::{
         self, LedgerError,
         commitments::Judged,
         event::Event,
         read::Reader,
         reconcile::{Reconciled, reconcile},
+        relayed::{Peer, Told},
         store::Ledger,
     },
     spool::{
@@ -148,6 +150,7 @@ pub struct Receiver {
     jobs: Option<Sender<Job>>,
     facts: Box<ReadFacts>,
     committed: Arc<Committed>,
+    links: Arc<Links>,
     reconciled: Reconciled,
     /// The ledger, for those who only look.
     ledger: PathBuf,
@@ -188,10 +191,12 @@ impl Receiver {
         let for_ledger = committed.clone();
         threads.push(spawn("ledger", move || committing::run(ledger, &job_queue, &for_ledger)).map_err(failed)?);
         threads.push(spawn("spool", move || desk.run(&arrivals)).map_err(failed)?);
-        let server = socket::Server::start(folder, limits, jobs.clone(), committed.clone(), &reconciled);
+        let links = Arc::new(Links::default());
+        let server =
+            socket::Server::start(folder, limits, jobs.clone(), committed.clone(), (&reconciled, links.clone()));
         let socket = Some(server.map_err(failed)?);
         let (arriving, jobs) = (Some(arriving), Some(jobs));
-        Ok(Receiver { arriving, jobs, facts, committed, reconciled, ledger: path, threads, socket, _lock: lock })
+        Ok(Receiver { arriving, jobs, facts, committed, links, reconciled, ledger: path, threads, socket, _lock: lock })
     }
 
     /// What start-up found: records that were ingested again, and events whose bytes are gone.
@@ -208,6 +213,23 @@ impl Receiver {
     pub fn append(&self, events: Vec<Event>) -> Result<Vec<Seq>, String> {
         let jobs = self.jobs.as_ref().ok_or("the receiver has ended")?;
         committing::append(jobs, events)
+    }
+
+    /// Records what another host told, which is known up to `now` with it, and returns when it is durable. `own` is this
+    /// host's name.
+    pub fn relay(&self, host: &str, own: &str, told: Vec<Told>, now: Peer) -> Result<(), String> {
+        let jobs = self.jobs.as_ref().ok_or("the receiver has ended")?;
+        committing::relay(jobs, Relayed { host: host.to_owned(), own: own.to_owned(), told, now })
+    }
+
+    /// Waits for events behind `seen`, at most so long: the last one, or none where the receiver is ending.
+    pub fn wait_beyond(&self, seen: Seq, silence: Duration) -> Option<Seq> {
+        self.committed.wait_beyond(seen, silence)
+    }
+
+    /// How the other hosts are followed.
+    pub fn links(&self) -> &Links {
+        &self.links
     }
 
     /// The facts of one object, if it is what its sender says.

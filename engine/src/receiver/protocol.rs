@@ -6,12 +6,15 @@
 //! case, not what to add: the graph takes outcomes as sets, so that the same `RunFinished` twice is one row. Whoever
 //! counts (attempts) must count distinct numbers, not events.
 
-use std::io::{self, BufRead, Read, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, BufRead, Read, Write},
+};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sulcus_operators::rows::Seq;
 
-use crate::ledger::event::Event;
+use crate::{hosts::links::Link, ledger::event::Event};
 
 /// What a client asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,10 +67,13 @@ pub struct Status {
     pub ingested_at_start: u64,
     /// Events whose bytes were found missing at start-up.
     pub faults_at_start: u64,
+    /// How the other hosts of a cluster are followed, by name.
+    #[serde(default)]
+    pub hosts: BTreeMap<String, Link>,
 }
 
 /// Writes one message and its line end.
-pub(super) fn write_line(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+pub(crate) fn write_line(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
     to.write_all(&line)
@@ -75,7 +81,7 @@ pub(super) fn write_line(to: &mut impl Write, message: &impl Serialize) -> io::R
 
 /// Reads one message; `None` at the end of the stream. A line of more than `longest` bytes is an error, found before
 /// it is held in memory whole.
-pub(super) fn read_line<T: DeserializeOwned>(from: &mut impl BufRead, longest: usize) -> io::Result<Option<T>> {
+pub(crate) fn read_line<T: DeserializeOwned>(from: &mut impl BufRead, longest: usize) -> io::Result<Option<T>> {
     let mut line = Vec::new();
     from.by_ref().take(longest as u64 + 1).read_until(b'\n', &mut line)?;
     if line.is_empty() {

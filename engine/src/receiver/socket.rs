@@ -29,10 +29,15 @@ use super::{
     socket_path, spawn,
     spooling::free_bytes,
 };
-use crate::ledger::{event::Event, reconcile::Reconciled};
+use crate::{
+    hosts::links::Links,
+    ledger::{event::Event, reconcile::Reconciled},
+};
 
 /// How often the accepting thread looks whether it shall end.
 const LOOK: Duration = Duration::from_millis(200);
+/// A subscriber hears of the ledger at least this often.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// The listening socket and its threads; ends them when dropped.
 pub(super) struct Server {
@@ -46,6 +51,7 @@ struct Shared {
     folder: PathBuf,
     line_bytes: usize,
     committed: Arc<Committed>,
+    links: Arc<Links>,
     ingested: u64,
     faults: u64,
     connections: Mutex<Connections>,
@@ -64,7 +70,7 @@ impl Server {
         limits: Limits,
         jobs: Sender<Job>,
         committed: Arc<Committed>,
-        reconciled: &Reconciled,
+        (reconciled, links): (&Reconciled, Arc<Links>),
     ) -> io::Result<Self> {
         let path = socket_path(folder);
         match fs::remove_file(&path) {
@@ -80,6 +86,7 @@ impl Server {
             folder: folder.to_owned(),
             line_bytes: limits.line_bytes,
             committed,
+            links,
             ingested: reconciled.ingested,
             faults: reconciled.faults.len() as u64,
             connections: Mutex::default(),
@@ -185,6 +192,7 @@ impl Shared {
             trouble: self.committed.trouble(),
             ingested_at_start: self.ingested,
             faults_at_start: self.faults,
+            hosts: self.links.all(),
         }
     }
 
@@ -193,7 +201,7 @@ impl Shared {
         let mut last_seq = self.committed.last();
         loop {
             write_line(&mut stream, &Reply::Committed { last_seq })?;
-            match self.committed.wait_beyond(last_seq) {
+            match self.committed.wait_beyond(last_seq, QUIET) {
                 Some(now) => last_seq = now,
                 None => return Ok(()),
             }

@@ -132,6 +132,9 @@ fn of_visit(
     followed: &mut Followed,
 ) -> Result<Alignment, String> {
     let outcome = &visit.outcome;
+    if let Some(why) = &visit.away {
+        return Err(why.clone());
+    }
     let labels = load_labels(results, outcome).map_err(|_| "its label map cannot be read".to_owned())?;
     let earlier = volume_of(visit).map_err(|failure| failure.reason)?;
     let aligned = align(volume, &earlier).map_err(|error| match error {

@@ -161,6 +161,7 @@ fn lesions_of_another_visit_are_followed_where_the_scans_can_be_aligned_and_else
         study_date: date.to_owned(),
         outcome: outcome.clone(),
         instances: Vec::new(),
+        away: None,
     };
     let kept = |visits: &[EarlierVisit], volume: &mut dyn FnMut(&EarlierVisit) -> Result<Volume, Failure>| {
         keep_identities(&results, &is, labels.view(), second.lesions.clone(), Before { runs: &[], visits, volume })

@@ -23,7 +23,7 @@ use sulcus_operators::{digest::Digest, results::typeface::MoreFont, volume::Enco
 use crate::{
     dispatch::open_results,
     failure::Hinted,
-    lanes::order::{Failure, Order, Reply, SourceInstance},
+    lanes::order::{Failure, Lies, Order, Reply, SourceInstance},
     receiver::spool_path,
     results_store::ResultsStore,
     spool::read::{ReadError, SpoolReader},
@@ -143,8 +143,18 @@ fn data_sets(spool: &mut SpoolReader, instances: &[SourceInstance]) -> Result<Ve
     instances
         .iter()
         .map(|instance| {
-            spool.data_set(&instance.place).map(|(_, data_set)| data_set).map_err(|error| {
-                let reason = format!("the bytes of instance {} cannot be read: {error}", instance.sop_instance_uid);
+            let unreadable = |error: &dyn std::fmt::Display| {
+                format!("the bytes of instance {} cannot be read: {error}", instance.sop_instance_uid)
+            };
+            let place = match &instance.lies {
+                Lies::Spool(place) => place,
+                Lies::File(path) => {
+                    let failed = |error| Failure::surroundings(unreadable(&error), "check the disk of the data folder");
+                    return std::fs::read(path).map_err(failed);
+                }
+            };
+            spool.data_set(place).map(|(_, data_set)| data_set).map_err(|error| {
+                let reason = unreadable(&error);
                 match error {
                     ReadError::Io { .. } => Failure::surroundings(reason, "check the disk of the data folder"),
                     ReadError::Damaged { .. } => Failure::input(reason, "run `sulcus ledger verify`"),

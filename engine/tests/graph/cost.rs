@@ -30,7 +30,7 @@ impl Feed {
 
     fn event(&mut self, event: Event) {
         self.seq += 1;
-        self.graph.apply(&Entry { seq: self.seq, epoch: self.seq, at: 0, event });
+        self.graph.apply(&Entry { seq: self.seq, epoch: self.seq, at: 0, host: None, event });
     }
 
     fn slice(&mut self, series: usize, number: i64, expected: Option<u32>) {

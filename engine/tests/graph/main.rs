@@ -6,6 +6,7 @@ mod cohort;
 mod cost;
 mod directed;
 mod doubts;
+mod hosts;
 mod inputs;
 mod listed;
 mod merges;

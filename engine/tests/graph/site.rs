@@ -183,7 +183,7 @@ impl Site {
 
     pub fn event(&mut self, event: Event) {
         let seq = self.seq() + 1;
-        let entry = Entry { seq, epoch: self.epoch, at: seq as i64 * 10, event };
+        let entry = Entry { seq, epoch: self.epoch, at: seq as i64 * 10, host: None, event };
         self.graph.apply(&entry);
         self.log.push(entry);
     }

@@ -174,6 +174,13 @@ fn a_kind_of_reason_that_is_said_afterwards_makes_one_more_revision() {
     site.work();
     assert_eq!(revisions(&site, 0), 3);
     assert_eq!(revisions(&site, 9), 1);
+    // A slice of another series, which no report was made from.
+    site.slices(0, 4, 1..=1, None);
+    site.withdraw(Scope::Series(series_uid(0, 4)));
+    site.work();
+    site.withdraw_because(Scope::Series(series_uid(0, 4)), Some(Because::Quality));
+    site.work();
+    assert_eq!(revisions(&site, 0), 3, "it concerns no report");
     site.withdraw(Scope::Study(study_uid(0)));
     site.work();
     assert_eq!(revisions(&site, 0), 3, "it says no kind");

@@ -1,0 +1,211 @@
+//! What passes between two hosts: JSON, one message a line, over a TCP connection that whoever follows opens.
+//!
+//! ```text
+//!   follows                                        tells
+//!     Hello (name, version, rules, how far) ------->  are we told apart, do we work by the same rules?
+//!     <------- Welcome (identity, last event) | Refused (reason)
+//!     <------- Told (events, up to where), at once whenever there are any
+//!     <------- Alive, every five seconds that nothing else is told
+//! ```
+//!
+//! A connection may ask for bytes instead of following: see [`super::fetch`]. Whoever is silent for [`SILENCE`] is taken
+//! to be away; the connection is closed and opened anew.
+
+use std::{
+    io::{self, BufReader},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use sulcus_operators::{digest::Digest, rows::Seq};
+
+use crate::{
+    ledger::{
+        event::Rules,
+        relayed::{Peer, Told},
+    },
+    receiver::protocol::{read_line, write_line},
+};
+
+/// The version of what passes: both ends must have the same.
+pub const VERSION: u32 = 1;
+/// Whoever says nothing for so long is away.
+pub const SILENCE: Duration = Duration::from_secs(15);
+/// How long a connection may take to be opened.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Longest message, in bytes.
+const LONGEST: usize = 64 << 20;
+
+/// What whoever opens a connection says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hello {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Its name.
+    pub host: String,
+    /// Whom it believes to speak to.
+    pub to: String,
+    /// What it wants.
+    pub wants: Wants,
+}
+
+/// What a connection is for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Wants {
+    /// All events behind those that it has.
+    Events {
+        /// The rules that it works by; none before the first were recorded.
+        rules: Option<Rules>,
+        /// What it knows of the other's ledger.
+        known: Known,
+    },
+    /// The bytes of instances that stand, and of results.
+    Bytes,
+}
+
+/// How far another ledger is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// Hash of its first event; zero where nothing is known.
+    pub identity: Digest,
+    /// The last event that is known.
+    pub upto: Seq,
+}
+
+impl From<Peer> for Known {
+    fn from(peer: Peer) -> Self {
+        Known { identity: peer.identity, upto: peer.upto }
+    }
+}
+
+impl From<Known> for Peer {
+    fn from(known: Known) -> Self {
+        Peer { identity: known.identity, upto: known.upto }
+    }
+}
+
+/// What the other end says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Says {
+    /// It goes on.
+    Welcome {
+        /// Hash of its ledger's first event; zero while there is none.
+        identity: Digest,
+        /// Its ledger's last event.
+        last_seq: Seq,
+    },
+    /// It does not, for this reason.
+    Refused {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// Events, in order.
+    Told {
+        /// They.
+        events: Vec<Told>,
+        /// The last that was looked at.
+        upto: Seq,
+    },
+    /// Nothing new.
+    Alive,
+    /// Bytes follow this line.
+    Bytes {
+        /// How many.
+        length: u64,
+    },
+}
+
+/// What is asked over a connection for bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ask {
+    /// The data set of an instance that stands.
+    Instance {
+        /// SOPInstanceUID.
+        sop_instance_uid: String,
+        /// Digest of the data set.
+        digest: Digest,
+    },
+    /// A file of the results store.
+    Result {
+        /// Its digest.
+        digest: Digest,
+    },
+}
+
+/// One end of a connection.
+pub struct Connection {
+    read: BufReader<TcpStream>,
+    write: TcpStream,
+}
+
+impl Connection {
+    /// Opens one.
+    pub fn open(address: SocketAddr) -> io::Result<Self> {
+        Connection::of(TcpStream::connect_timeout(&address, CONNECT)?)
+    }
+
+    /// One that was accepted.
+    pub fn of(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nonblocking(false)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(SILENCE))?;
+        stream.set_write_timeout(Some(SILENCE))?;
+        Ok(Connection { read: BufReader::new(stream.try_clone()?), write: stream })
+    }
+
+    /// Says something.
+    pub fn say(&mut self, message: &impl Serialize) -> io::Result<()> {
+        write_line(&mut self.write, message)
+    }
+
+    /// Hears the next message; an error where the other end closed.
+    pub fn hear<T: serde::de::DeserializeOwned>(&mut self) -> io::Result<T> {
+        read_line(&mut self.read, LONGEST)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    /// Sends bytes as they are.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        io::Write::write_all(&mut self.write, bytes)
+    }
+
+    /// Takes so many bytes as they are.
+    pub fn take(&mut self, length: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut io::Read::take(&mut self.read, length), &mut bytes)?;
+        if bytes.len() as u64 == length { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+}
+
+/// What differs between the rules of two hosts, in words; none where they work alike. Where a package lies is each
+/// host's own.
+pub fn difference(ours: Option<&Rules>, theirs: Option<&Rules>) -> Option<String> {
+    let (Some(ours), Some(theirs)) = (ours, theirs) else {
+        return (ours.is_some() != theirs.is_some()).then(|| "one of them has recorded no rules yet".to_owned());
+    };
+    let (ours, theirs) = (without_paths(ours), without_paths(theirs));
+    if ours.pipelines != theirs.pipelines {
+        return Some(format!("pipelines differ: {}", odd(&ours.pipelines, &theirs.pipelines, |rule| &rule.name)));
+    }
+    if ours.destinations != theirs.destinations {
+        let odd = odd(&ours.destinations, &theirs.destinations, |rule| &rule.name);
+        return Some(format!("destinations differ: {odd}"));
+    }
+    (ours != theirs).then(|| format!("sources differ: {}", odd(&ours.sources, &theirs.sources, |policy| &policy.name)))
+}
+
+fn without_paths(rules: &Rules) -> Rules {
+    let mut rules = rules.clone();
+    for pipeline in &mut rules.pipelines {
+        pipeline.model_path.clear();
+        pipeline.alone.iter_mut().for_each(|alone| alone.model_path.clear());
+    }
+    rules
+}
+
+/// The name of the first that only one of two lists has as it is there.
+fn odd<'a, T: PartialEq>(ours: &'a [T], theirs: &'a [T], name: impl Fn(&T) -> &String) -> String {
+    let odd = ours.iter().find(|rule| !theirs.contains(rule));
+    odd.or_else(|| theirs.iter().find(|rule| !ours.contains(rule))).map(|rule| name(rule).clone()).unwrap_or_default()
+}

@@ -1,0 +1,179 @@
+//! Two hosts whose ledgers tell one another, heard late, in pieces and in any order: in the end both hold the same
+//! reports, each was made by one of them, and they are those that one host would have made of everything.
+
+mod host;
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use sulcus_engine::ledger::event::{Because, Directive, Event, RevisionKey, Scope};
+use sulcus_operators::rows::LesionVerdict;
+
+use self::host::{Host, Said};
+use crate::site::{Slice, patient, series_uid, study_uid};
+
+/// Studies 0 and 2 come to host a, 1 and 3 to host b; 0 and 1 are of one patient, 2 and 3 of another.
+const STUDIES: u8 = 4;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Slice(u8, u8, i64),
+    Series(u8, u8),
+    Withdraw(u8, u8, Option<Because>),
+    Verdict(u8, u8, u8),
+    Hold(u8, u8, bool),
+    /// Which host hears how much.
+    Hear(bool, usize),
+    Act(bool),
+    Seal(bool),
+    Restart(bool),
+    /// Said to host a, the first by name.
+    Merge(bool),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let because = prop_oneof![Just(None), Just(Some(Because::Quality)), Just(Some(Because::WrongPatient))];
+    prop_oneof![
+        8 => (0..STUDIES, 0..3u8, 1..=4i64).prop_map(|(study, series, number)| Step::Slice(study, series, number)),
+        8 => (0..STUDIES, 0..3u8).prop_map(|(study, series)| Step::Series(study, series)),
+        3 => (0..STUDIES, 0..4u8, because).prop_map(|(study, what, because)| Step::Withdraw(study, what, because)),
+        3 => (0..STUDIES, 1..=2u8, 0..3u8).prop_map(|(study, lesion, verdict)| Step::Verdict(study, lesion, verdict)),
+        1 => (0..STUDIES, 0..3u8, any::<bool>()).prop_map(|(study, series, hold)| Step::Hold(study, series, hold)),
+        8 => (any::<bool>(), 1..40usize).prop_map(|(host, limit)| Step::Hear(host, limit)),
+        10 => any::<bool>().prop_map(Step::Act),
+        4 => any::<bool>().prop_map(Step::Seal),
+        2 => any::<bool>().prop_map(Step::Restart),
+        1 => any::<bool>().prop_map(Step::Merge),
+    ]
+}
+
+/// Two hosts, and one that everything came to.
+struct Cluster {
+    hosts: [Host; 2],
+    alone: Host,
+}
+
+impl Cluster {
+    fn new() -> Self {
+        Cluster { hosts: [Host::new("a", &["b"]), Host::new("b", &["a"])], alone: Host::new("one", &[]) }
+    }
+
+    fn receive(&mut self, host: usize, slice: &Slice) {
+        self.hosts[host].receive(slice);
+        self.alone.receive(slice);
+    }
+
+    fn say(&mut self, host: usize, event: Event) {
+        self.hosts[host].event(event.clone());
+        self.alone.event(event);
+    }
+
+    fn hear(&mut self, host: usize, limit: usize) -> usize {
+        let [a, b] = &mut self.hosts;
+        if host == 0 { a.hear(b, limit) } else { b.hear(a, limit) }
+    }
+
+    fn play(&mut self, step: Step) {
+        let host_of = |study: u8| usize::from(study % 2);
+        let slice = |study: u8, series: u8, number| Slice {
+            patient: study / 2,
+            expected: Some(4),
+            day: ["20200101", "20210101", "20220101", "20230101"][usize::from(study)],
+            ..Slice::new(study, series, number)
+        };
+        match step {
+            Step::Slice(study, series, number) => self.receive(host_of(study), &slice(study, series, number)),
+            Step::Series(study, series) => {
+                (1..=4).for_each(|number| self.receive(host_of(study), &slice(study, series, number)));
+            }
+            Step::Withdraw(study, what, because) => {
+                let scope = match what {
+                    0 => Scope::Study(study_uid(study)),
+                    series => Scope::Series(series_uid(study, series - 1)),
+                };
+                self.say(host_of(study), Event::InstanceWithdrawn { scope, reason: "wrong".into(), because });
+            }
+            Step::Verdict(study, lesion, verdict) => {
+                let verdict = [LesionVerdict::Accepted, LesionVerdict::Rejected, LesionVerdict::Open]
+                    [usize::from(verdict)]
+                .clone();
+                let (study_uid, tracking_uid) = (study_uid(study), format!("2.25.{lesion}"));
+                let (reader, comment) = ("A. Reader".to_owned(), String::new());
+                self.say(host_of(study), Event::VerdictGiven { study_uid, tracking_uid, verdict, reader, comment });
+            }
+            Step::Hold(study, series, hold) => {
+                let directive = if hold { Directive::Hold } else { Directive::Release };
+                let (study_uid, series_uid) = (study_uid(study), series_uid(study, series));
+                let (reason, by) = ("look".to_owned(), "operator".to_owned());
+                self.say(host_of(study), Event::SeriesDirected { study_uid, series_uid, directive, reason, by });
+            }
+            Step::Hear(host, limit) => {
+                self.hear(usize::from(host), limit);
+            }
+            Step::Act(host) => {
+                self.hosts[usize::from(host)].act();
+            }
+            Step::Seal(host) => self.hosts[usize::from(host)].seal(),
+            Step::Restart(host) => self.hosts[usize::from(host)].restart(),
+            Step::Merge(merged) => {
+                let (from, into) = (patient(1), merged.then(|| patient(0)));
+                self.say(0, Event::PatientsMerged { from, into, reason: "same".into(), by: "operator".into() });
+            }
+        }
+    }
+
+    /// All is heard and done, until nothing more follows.
+    fn settle(&mut self) {
+        for _ in 0..100 {
+            let heard = self.hear(0, 1 << 20) + self.hear(1, 1 << 20);
+            let done: usize = self.hosts.iter_mut().map(Host::act).sum();
+            if heard + done + self.alone.act() == 0 {
+                return;
+            }
+        }
+        panic!("it does not end");
+    }
+
+    /// Revisions that both hosts issued.
+    fn issued_twice(&self) -> Vec<RevisionKey> {
+        let issued = |host: &Host| -> BTreeSet<RevisionKey> {
+            let key = |event| if let Event::RevisionIssued { key, .. } = event { Some(key) } else { None };
+            host.own().into_iter().filter_map(key).collect()
+        };
+        issued(&self.hosts[0]).intersection(&issued(&self.hosts[1])).cloned().collect()
+    }
+}
+
+fn cases(default: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 400, ..ProptestConfig::with_cases(cases(60)) })]
+
+    #[test]
+    fn two_hosts_that_hear_of_each_other_late_end_where_one_would(steps in prop::collection::vec(step(), 1..60)) {
+        let mut cluster = Cluster::new();
+        steps.into_iter().for_each(|step| cluster.play(step));
+        cluster.settle();
+        let [reports, same] = [0, 1].map(|host| cluster.hosts[host].in_the_end());
+        prop_assert_eq!(&reports, &same);
+        // The one that did nothing before the end has nothing to take back.
+        let stands = |(_, said): &(_, Said)| said.0;
+        let of_one = cluster.alone.in_the_end();
+        let final_ones: Vec<_> = reports.into_iter().filter(stands).collect();
+        prop_assert_eq!(final_ones, of_one.into_iter().filter(stands).collect::<Vec<_>>());
+        prop_assert_eq!(cluster.issued_twice(), vec![]);
+        // Each seals its own, which the other then lets go as well; what is held stays on both.
+        for _ in 0..2 {
+            cluster.hosts.iter_mut().for_each(Host::seal);
+            cluster.settle();
+        }
+        let [open, same] = &cluster.hosts;
+        prop_assert_eq!(open.open_studies(), same.open_studies());
+        // A start reads the same from the ledger.
+        let before = cluster.hosts[1].standing();
+        cluster.hosts[1].restart();
+        prop_assert_eq!(before, cluster.hosts[1].standing());
+    }
+}
