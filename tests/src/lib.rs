@@ -11,6 +11,7 @@ pub mod dciodvfy;
 pub mod dcmqi;
 pub mod dcmtk;
 mod http;
+pub mod link;
 #[path = "../../engine/src/testing.rs"]
 pub mod made_up;
 pub mod medplum;

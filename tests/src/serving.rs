@@ -43,6 +43,8 @@ pub struct SiteSpec {
     pub pipeline_settings: String,
     /// Further lines of its one source.
     pub source_settings: String,
+    /// Further tables.
+    pub tables: String,
     /// Where it listens; on a free port of its own where it is none.
     pub address: Option<SocketAddr>,
     /// Variables of the environment of all its processes.
@@ -64,6 +66,7 @@ impl Default for SiteSpec {
             destinations: Vec::new(),
             pipeline_settings: String::new(),
             source_settings: String::new(),
+            tables: String::new(),
             address: None,
             environment: Vec::new(),
         }
@@ -124,7 +127,7 @@ impl Serving {
                  [receiver]\naddress = \"{address}\"\nmin_free_mib = 64\n\
                  [[source]]\nname = \"scanner\"\nkind = \"dicom\"\nsettle_seconds = {:?}\nidle_seconds = {:?}\n{}\
                  [[pipeline]]\nname = \"lesions\"\nwhen = '{}'\nmodel = \"{}\"\ndestinations = {names}\n{}\
-                 {destinations}\
+                 {destinations}{}\
                  [[device]]\nname = \"cpu\"\nprovider = \"cpu\"\n",
                 spec.seal_after_seconds,
                 spec.settle_seconds,
@@ -133,6 +136,7 @@ impl Serving {
                 spec.when,
                 model.display(),
                 spec.pipeline_settings,
+                spec.tables,
             ),
         )?;
         let supervisor = spawn(folder, &spec)?;

@@ -57,7 +57,7 @@ fn order(job: &ObjectToEncode, models: &Models, reader: &Reader) -> Result<Encod
         _ => None,
     });
     let (outcome, members) = match &job.row.run {
-        None => (None, received.clone().map(|(seq, _)| seq).take(1).collect()),
+        None => (None, received.clone().map(|(seq, _)| seq).filter(|seq| lies_here(&of_study, *seq)).take(1).collect()),
         Some(run) => (outcome(reader, &run.run_key)?, run.members.clone()),
     };
     let mut of_members = received.clone().filter(|(seq, _)| members.contains(seq));
@@ -96,6 +96,11 @@ fn order(job: &ObjectToEncode, models: &Models, reader: &Reader) -> Result<Encod
         model,
         instances: sources(reader, &members)?,
     })
+}
+
+/// True where the bytes of an instance that an event brought came to this host.
+fn lies_here(of_study: &[Entry], seq: Seq) -> bool {
+    of_study.iter().any(|entry| entry.seq == seq && entry.host.is_none())
 }
 
 /// The revision that an event issues, and the time that its objects carry.

@@ -180,11 +180,11 @@ impl Batch<'_> {
         Ok(statement.query_row([sop_uid], |row| Ok((unsigned(row, 0)?, Digest(row.get(1)?)))).optional()?)
     }
 
-    /// True where all of a study came to one other host.
-    fn is_others_alone(&self, study_uid: &str) -> Result<bool, LedgerError> {
-        let query = "SELECT (SELECT count(*) FROM holders WHERE study_uid = ?1) = 1
+    /// True where nothing of a study came to this host, or to any but this other one.
+    fn is_alone_at(&self, host: &str, study_uid: &str) -> Result<bool, LedgerError> {
+        let query = "SELECT NOT EXISTS (SELECT 1 FROM holders WHERE study_uid = ?1 AND host <> ?2)
                      AND NOT EXISTS (SELECT 1 FROM held WHERE study_uid = ?1)";
-        Ok(self.transaction.prepare_cached(query)?.query_row([study_uid], |row| row.get(0))?)
+        Ok(self.transaction.prepare_cached(query)?.query_row([study_uid, host], |row| row.get(0))?)
     }
 
     /// Adds what another host told, unless it is here already. `host` is its name, `own` this one's.
@@ -204,7 +204,7 @@ impl Batch<'_> {
         match &mut event {
             // It looks after the study, and knows best whether it is at rest; but not what came here of it.
             Event::StudySealed { as_of, study_uid, .. } => {
-                *as_of = if self.is_others_alone(study_uid)? { self.tip.seq } else { 0 };
+                *as_of = if self.is_alone_at(host, study_uid)? { self.tip.seq } else { 0 };
             }
             Event::InstanceReceived { facts, arrival: judged, .. } => {
                 let held = self.held(&facts.sop_instance_uid)?.map(|held| (held.seq, held.digest));

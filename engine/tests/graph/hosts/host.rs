@@ -105,6 +105,14 @@ impl Host {
         (self.ledger.last_seq() - before) as usize
     }
 
+    /// Is told all of another host's events again, as one is whose answer was lost.
+    pub fn hear_again(&mut self, other: &Host) {
+        let (told, _) = other.reader.told_after(0, usize::MAX >> 1).unwrap();
+        let mut batch = self.ledger.begin(1).unwrap();
+        told.iter().for_each(|told| batch.relayed(other.name, self.name, told).unwrap());
+        batch.commit().unwrap();
+    }
+
     /// Does what is to do here now, once; how many events that made.
     pub fn act(&mut self) -> usize {
         self.follow();

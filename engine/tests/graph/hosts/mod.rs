@@ -51,16 +51,30 @@ fn step() -> impl Strategy<Value = Step> {
 struct Cluster {
     hosts: [Host; 2],
     alone: Host,
+    /// Studies of which something came.
+    came: BTreeSet<String>,
 }
 
 impl Cluster {
     fn new() -> Self {
-        Cluster { hosts: [Host::new("a", &["b"]), Host::new("b", &["a"])], alone: Host::new("one", &[]) }
+        Cluster {
+            hosts: [Host::new("a", &["b"]), Host::new("b", &["a"])],
+            alone: Host::new("one", &[]),
+            came: BTreeSet::new(),
+        }
     }
 
     fn receive(&mut self, host: usize, slice: &Slice) {
+        self.came.insert(study_uid(slice.study));
         self.hosts[host].receive(slice);
         self.alone.receive(slice);
+    }
+
+    /// Nobody is let say anything of a study of which nothing came.
+    fn say_of(&mut self, study: u8, event: Event) {
+        if self.came.contains(&study_uid(study)) {
+            self.say(usize::from(study % 2), event);
+        }
     }
 
     fn say(&mut self, host: usize, event: Event) {
@@ -91,7 +105,7 @@ impl Cluster {
                     0 => Scope::Study(study_uid(study)),
                     series => Scope::Series(series_uid(study, series - 1)),
                 };
-                self.say(host_of(study), Event::InstanceWithdrawn { scope, reason: "wrong".into(), because });
+                self.say_of(study, Event::InstanceWithdrawn { scope, reason: "wrong".into(), because });
             }
             Step::Verdict(study, lesion, verdict) => {
                 let verdict = [LesionVerdict::Accepted, LesionVerdict::Rejected, LesionVerdict::Open]
@@ -99,13 +113,13 @@ impl Cluster {
                 .clone();
                 let (study_uid, tracking_uid) = (study_uid(study), format!("2.25.{lesion}"));
                 let (reader, comment) = ("A. Reader".to_owned(), String::new());
-                self.say(host_of(study), Event::VerdictGiven { study_uid, tracking_uid, verdict, reader, comment });
+                self.say_of(study, Event::VerdictGiven { study_uid, tracking_uid, verdict, reader, comment });
             }
             Step::Hold(study, series, hold) => {
                 let directive = if hold { Directive::Hold } else { Directive::Release };
                 let (study_uid, series_uid) = (study_uid(study), series_uid(study, series));
                 let (reason, by) = ("look".to_owned(), "operator".to_owned());
-                self.say(host_of(study), Event::SeriesDirected { study_uid, series_uid, directive, reason, by });
+                self.say_of(study, Event::SeriesDirected { study_uid, series_uid, directive, reason, by });
             }
             Step::Hear(host, limit) => {
                 self.hear(usize::from(host), limit);
@@ -176,4 +190,93 @@ proptest! {
         cluster.hosts[1].restart();
         prop_assert_eq!(before, cluster.hosts[1].standing());
     }
+}
+
+/// A series of four slices, whose header says so.
+fn series() -> impl Iterator<Item = Slice> {
+    (1..=4).map(|number| Slice { expected: Some(4), ..Slice::new(0, 0, number) })
+}
+
+/// How many runs each host did.
+fn runs(hosts: &[Host; 2]) -> [usize; 2] {
+    let started = |event: &Event| matches!(event, Event::RunStarted { .. });
+    hosts.each_ref().map(|host| host.own().iter().filter(|event| started(event)).count())
+}
+
+#[test]
+fn what_came_to_both_hosts_is_done_once_by_the_first_by_name() {
+    for late in [false, true] {
+        let mut cluster = Cluster::new();
+        series().for_each(|slice| cluster.receive(1, &slice));
+        if late {
+            cluster.hear(0, 1 << 20);
+        }
+        series().for_each(|slice| cluster.receive(0, &slice));
+        cluster.settle();
+        assert_eq!((runs(&cluster.hosts), cluster.issued_twice()), ([1, 0], vec![]), "late: {late}");
+        assert_eq!(cluster.hosts[0].in_the_end(), cluster.hosts[1].in_the_end());
+    }
+}
+
+#[test]
+fn what_is_spread_over_hosts_is_a_fault_until_one_has_it_all() {
+    let mut cluster = Cluster::new();
+    let slices: Vec<Slice> = series().collect();
+    slices[..2].iter().for_each(|slice| cluster.receive(0, slice));
+    slices[2..].iter().for_each(|slice| cluster.receive(1, slice));
+    cluster.settle();
+    assert_eq!(runs(&cluster.hosts), [0, 0]);
+    for host in &cluster.hosts {
+        assert_eq!(host.faults(), ["its instances came to hosts a and b, and none has them all"]);
+    }
+    slices[..2].iter().for_each(|slice| cluster.receive(1, slice));
+    cluster.settle();
+    assert_eq!((runs(&cluster.hosts), cluster.hosts[0].faults()), ([0, 1], vec![]));
+    assert_eq!(cluster.hosts[0].in_the_end(), cluster.alone.in_the_end());
+}
+
+#[test]
+fn hosts_that_hold_different_bytes_under_one_uid_leave_it_until_one_is_withdrawn() {
+    let mut cluster = Cluster::new();
+    series().for_each(|slice| cluster.hosts[0].receive(&slice));
+    series().for_each(|slice| cluster.hosts[1].receive(&Slice { version: u8::from(slice.number == 2), ..slice }));
+    cluster.settle();
+    assert_eq!(runs(&cluster.hosts), [0, 0]);
+    for host in &cluster.hosts {
+        assert_eq!(host.faults(), ["hosts a and b hold different bytes under one SOP Instance UID"]);
+    }
+    let scope = Scope::Series(series_uid(0, 0));
+    cluster.hosts[0].event(Event::InstanceWithdrawn { scope, reason: "twice".into(), because: None });
+    cluster.settle();
+    series().for_each(|slice| cluster.hosts[1].receive(&slice));
+    cluster.settle();
+    assert_eq!((runs(&cluster.hosts), cluster.hosts[0].faults()), ([0, 1], vec![]));
+}
+
+#[test]
+fn a_host_that_is_no_longer_named_is_not_waited_for_where_another_has_the_bytes() {
+    let mut hosts = [Host::new("a", &["b"]), Host::new("b", &[])];
+    hosts.iter_mut().for_each(|host| series().for_each(|slice| host.receive(&slice)));
+    let [a, b] = &mut hosts;
+    b.hear(a, 1 << 20);
+    while b.act() > 0 {}
+    assert_eq!(runs(&hosts), [0, 1], "b does what a would, had it not been taken out");
+    // What lies on a alone waits for it.
+    hosts[0].receive(&Slice { expected: Some(1), ..Slice::new(2, 0, 1) });
+    let [a, b] = &mut hosts;
+    b.hear(a, 1 << 20);
+    while b.act() > 0 {}
+    assert_eq!((runs(&hosts), hosts[1].faults()), ([0, 1], vec![]));
+}
+
+#[test]
+fn what_is_told_twice_or_out_of_turn_is_recorded_once() {
+    let mut cluster = Cluster::new();
+    series().for_each(|slice| cluster.receive(1, &slice));
+    assert_eq!((cluster.hear(0, 3), cluster.hear(0, 1 << 20), cluster.hear(0, 1 << 20)), (2, 2, 0));
+    let [a, b] = &mut cluster.hosts;
+    a.hear_again(b);
+    assert_eq!(a.entries().len(), 5);
+    let told: Vec<Option<String>> = a.entries().into_iter().map(|entry| entry.host).collect();
+    assert_eq!(told[1..], vec![Some("b".to_owned()); 4]);
 }

@@ -1,0 +1,235 @@
+//! Two hosts that work as one, each a site of its own with all its processes, on addresses of their own.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::time::Duration;
+
+use sulcus_engine::ledger::event::{Entry, Event};
+use sulcus_operators::phantom::dicom::{Encoding, ScanSpec, Vendor, study};
+use sulcus_operators::phantom::{Field, Motion, Phantom, PhantomSpec, Sequence, Visit};
+use sulcus_operators::rows::RunOutcome;
+use sulcus_tests::link::Link;
+use sulcus_tests::scans::{reports, send, series_with_lesions, small_series};
+use sulcus_tests::serving::{Object, Serving, SiteSpec, count, settled};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The addresses at which two hosts listen for each other.
+fn addresses() -> [SocketAddr; 2] {
+    [[127, 0, 0, 1], [127, 0, 0, 2]].map(|ip| {
+        // Taken and let go at once, as a free port of that address.
+        TcpListener::bind(SocketAddr::from((ip, 0))).unwrap().local_addr().unwrap()
+    })
+}
+
+/// Host `own` of the hosts a and b, which reaches the other at `other`.
+fn spec(own: usize, address: SocketAddr, other: SocketAddr) -> SiteSpec {
+    let names = ["a", "b"];
+    let tables = format!(
+        "[cluster]\nhost = \"{}\"\naddress = \"{address}\"\n[[cluster.peer]]\nname = \"{}\"\naddress = \"{other}\"\n",
+        names[own],
+        names[1 - own]
+    );
+    SiteSpec { tables, ..SiteSpec::default() }
+}
+
+/// Both hosts, and the links from each to the other.
+struct Cluster {
+    hosts: [Serving; 2],
+    links: [Link; 2],
+}
+
+impl Cluster {
+    fn start(work: &Path, change: impl Fn(SiteSpec) -> SiteSpec) -> Cluster {
+        let addresses = addresses();
+        let links = [Link::to(addresses[1]).unwrap(), Link::to(addresses[0]).unwrap()];
+        let hosts = [0, 1].map(|own| {
+            let folder = work.join(["a", "b"][own]);
+            std::fs::create_dir_all(&folder).unwrap();
+            Serving::start(&folder, change(spec(own, addresses[own], links[own].address()))).unwrap()
+        });
+        Cluster { hosts, links }
+    }
+
+    fn wait(&mut self, what: &str, condition: impl Fn(&[Entry]) -> bool) {
+        self.hosts.iter_mut().for_each(|host| host.wait_for(what, PATIENCE, &condition).unwrap());
+    }
+}
+
+/// Events of this name that were a host's own.
+fn own(host: &Serving, name: &str) -> usize {
+    host.entries().iter().filter(|entry| entry.host.is_none() && entry.event.name() == name).count()
+}
+
+fn status(host: &Serving) -> String {
+    host.command(&["status"]).unwrap().0
+}
+
+/// Waits until `sulcus status` says something.
+fn wait_until_said(host: &Serving, words: &str) {
+    let begun = std::time::Instant::now();
+    while !status(host).contains(words) {
+        assert!(begun.elapsed() < PATIENCE, "{words:?} is not said: {}", status(host));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_scan_is_worked_on_where_it_came_and_both_hosts_hold_all_of_it() {
+    let work = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::start(work.path(), |spec| SiteSpec { seal_after_seconds: 0.5, ..spec });
+    for (host, seed) in [(0, 31), (1, 32), (1, 33)] {
+        let slices = small_series(&work.path().join(format!("in-{seed}")), seed).unwrap();
+        send(cluster.hosts[host].address(), &slices).unwrap();
+    }
+    cluster.wait("not all is delivered everywhere", |entries| settled(entries, 6));
+    let [a, b] = &cluster.hosts;
+    assert_eq!((own(a, "RunFinished"), own(b, "RunFinished")), (1, 2));
+    assert_eq!((reports(&a.results()).len(), reports(&b.results()).len()), (1, 2));
+    // Sealed where they came, they leave the other's memory as well.
+    cluster.wait("not all is sealed everywhere", |entries| count(entries, "StudySealed") == 3);
+    let [a, b] = &cluster.hosts;
+    for (host, other) in [(a, "b"), (b, "a")] {
+        wait_until_said(host, "0 series of open studies; sealed studies: 3");
+        wait_until_said(host, &format!("host {other}: followed"));
+        let (said, sound) = host.command(&["ledger", "verify"]).unwrap();
+        assert!(sound, "{said}");
+    }
+    // What is said of a study is said where it came.
+    let study = reports(&b.results())[0].1.study_instance_uid.clone();
+    let (said, done) = a.command(&["withdraw", "--study", &study, "--reason", "test"]).unwrap();
+    assert!(!done && said.contains("came to host b"), "{said}");
+    let (said, done) = b.command(&["withdraw", "--study", &study, "--reason", "test"]).unwrap();
+    assert!(done, "{said}");
+    cluster.wait("not taken back everywhere", |entries| settled(entries, 7));
+    assert_eq!(own(&cluster.hosts[0], "RevisionIssued"), 1);
+    let (said, done) = cluster.hosts[1]
+        .command(&["merge", "--patient", "X", "--into", "Y", "--reason", "test", "--by", "me"])
+        .unwrap();
+    assert!(!done && said.contains("host a"), "{said}");
+}
+
+#[test]
+fn a_host_that_stays_away_holds_nothing_up_and_is_told_all_once_it_comes() {
+    let work = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::start(work.path(), |spec| spec);
+    // A kill, in the middle of its own work.
+    let of_b = small_series(&work.path().join("in-b"), 42).unwrap();
+    send(cluster.hosts[1].address(), &of_b).unwrap();
+    cluster.hosts[1].kill_all();
+    let of_a = small_series(&work.path().join("in-a"), 41).unwrap();
+    send(cluster.hosts[0].address(), &of_a).unwrap();
+    cluster.hosts[0]
+        .wait_for("its own is not delivered", PATIENCE, |entries| {
+            let own: Vec<Entry> = entries.iter().filter(|entry| entry.host.is_none()).cloned().collect();
+            settled(&own, 2)
+        })
+        .unwrap();
+    wait_until_said(&cluster.hosts[0], "host b: not followed");
+    cluster.hosts[1].start_again().unwrap();
+    cluster.wait("not told of everywhere", |entries| settled(entries, 4));
+    // The engine alone, then the receiver alone: what is followed goes on from where it was.
+    for role in ["engine", "receiver"] {
+        let ids: Vec<u32> = cluster.hosts[0].roles().iter().filter(|of| of.name == role).map(|of| of.id).collect();
+        sulcus_tests::processes::kill(&ids);
+    }
+    let more = small_series(&work.path().join("in-more"), 43).unwrap();
+    send(cluster.hosts[1].address(), &more).unwrap();
+    cluster.wait("the third is not told of everywhere", |entries| settled(entries, 6));
+    let received = |entries: &[Entry]| count(entries, "InstanceReceived");
+    assert_eq!(cluster.hosts.each_ref().map(|host| received(&host.entries())), [60, 60], "each told once");
+    assert_eq!(cluster.hosts.each_ref().map(|host| own(host, "RevisionIssued")), [1, 2]);
+}
+
+#[test]
+fn hosts_that_a_partition_parts_go_on_and_agree_once_it_is_over() {
+    let work = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::start(work.path(), |spec| spec);
+    cluster
+        .hosts
+        .iter()
+        .zip(["b", "a"])
+        .for_each(|(host, other)| wait_until_said(host, &format!("host {other}: followed")));
+    cluster.links.iter().for_each(Link::cut);
+    for (host, seed) in [(0, 51), (1, 52)] {
+        let slices = series_with_lesions(&work.path().join(format!("in-{seed}")), seed, &[[20, 30, 8]]).unwrap();
+        send(cluster.hosts[host].address(), &slices).unwrap();
+        let host = &mut cluster.hosts[host];
+        host.wait_for("its own is not delivered", PATIENCE, |entries| settled(entries, 2)).unwrap();
+        assert_eq!(count(&host.entries(), "RunFinished"), 1, "it has not heard of the other's");
+    }
+    // A silent link is noticed.
+    wait_until_said(&cluster.hosts[0], "host b: not followed");
+    cluster.links.iter().for_each(Link::mend);
+    cluster.wait("not told of everywhere", |entries| settled(entries, 4));
+    assert_eq!(cluster.hosts.each_ref().map(|host| own(host, "RevisionIssued")), [1, 1]);
+    // A reader's verdict at one host is part of what the other holds.
+    let report = reports(&cluster.hosts[1].results()).remove(0).1;
+    let (study, lesion) = (report.study_instance_uid.clone(), report.lesions[0].tracking_uid.clone());
+    let words = ["verdict", "--study", &study, "--lesion", &lesion, "--reject", "--reader", "A. Reader"];
+    let (said, done) = cluster.hosts[0].command(&words).unwrap();
+    assert!(!done && said.contains("came to host b"), "{said}");
+    let (said, done) = cluster.hosts[1].command(&words).unwrap();
+    assert!(done, "{said}");
+    cluster.wait("the verdict is not told of", |entries| settled(entries, 6));
+    let sums = cluster.hosts.each_ref().map(|host| host.command(&["cohort", "--json"]).unwrap());
+    assert_eq!(sums[0], sums[1], "the counts over all patients are the same on every host");
+    assert!(sums[0].1, "{}", sums[0].0);
+}
+
+/// Gives a phantom's scan a later day.
+fn on_a_later_day(data_set: &mut [u8]) {
+    let [from, to] = [b"20260105", b"20260720"];
+    // Headers come before the pixels.
+    for at in 0..data_set.len().min(1 << 16) - from.len() {
+        if data_set[at..].starts_with(from) {
+            data_set[at..at + to.len()].copy_from_slice(to);
+        }
+    }
+}
+
+#[test]
+fn a_visit_is_compared_with_one_that_was_scanned_on_another_host() {
+    let spec = PhantomSpec { lesions: 9..=9, ..PhantomSpec::demo(Field::T3, Sequence::Mprage, 901) };
+    let motion = Motion { turn_degrees: [6.0, -4.0, 8.0], shift_mm: [5.0, -6.0, 9.0] };
+    let later = Visit { motion, scan: 31, gone: vec![2], grown: vec![(4, 1.4)], new: 1 };
+    let heads = [Phantom::generate(&spec).unwrap(), Phantom::revisit(&spec, &spec, &later).unwrap()];
+    let object = |head: &Phantom, label: &str| {
+        let scan = ScanSpec {
+            vendor: Vendor::Siemens,
+            encoding: Encoding::Enhanced,
+            localizer: false,
+            label: label.to_owned(),
+        };
+        let mut instance = study(head, &scan).unwrap().remove(0).instances.remove(0);
+        if label == "second" {
+            on_a_later_day(&mut instance.data_set);
+        }
+        Object {
+            sop_class_uid: instance.sop_class_uid,
+            sop_instance_uid: instance.sop_instance_uid,
+            transfer_syntax: instance.transfer_syntax,
+            data_set: instance.data_set,
+        }
+    };
+    let work = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::start(work.path(), |spec| spec);
+    send(cluster.hosts[0].address(), &[object(&heads[0], "first")]).unwrap();
+    cluster.wait("no first visit", |entries| settled(entries, 2));
+    let before = cluster.links[1].bytes();
+    send(cluster.hosts[1].address(), &[object(&heads[1], "second")]).unwrap();
+    cluster.wait("no second visit", |entries| settled(entries, 4));
+    let outcome = |event| if let Event::RunFinished(outcome) = event { Some(outcome) } else { None };
+    let outcomes: Vec<RunOutcome> =
+        cluster.hosts[0].entries().into_iter().filter_map(|entry| outcome(entry.event)).collect();
+    let [first, second] = &outcomes[..] else { panic!("two runs") };
+    let [alignment] = &second.alignments[..] else { panic!("not compared: {:?}", second.notes) };
+    assert_eq!(alignment.run_key, first.run_key);
+    let kept = second.lesions.iter().filter(|of| first.lesions.iter().any(|was| was.tracking_uid == of.tracking_uid));
+    assert!(kept.count() >= 5, "most lesions keep their identities");
+    assert!(cluster.links[1].bytes() - before > 1 << 20, "the first visit's image was fetched");
+    assert!(!cluster.hosts[1].data().join("cache/fetched-cpu").exists(), "and is not kept");
+    let report = reports(&cluster.hosts[1].results()).remove(0).1;
+    assert_eq!(report.visits.len(), 2, "{:?}", report.visits);
+}
