@@ -5,7 +5,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
+use sulcus_engine::hosts::wire::{Ask, Connection, Hello, Known, Says, VERSION, Wants};
 use sulcus_engine::ledger::event::{Entry, Event};
+use sulcus_operators::digest::Digest;
 use sulcus_operators::phantom::dicom::{Encoding, ScanSpec, Vendor, study};
 use sulcus_operators::phantom::{Field, Motion, Phantom, PhantomSpec, Sequence, Visit};
 use sulcus_operators::rows::RunOutcome;
@@ -232,4 +234,64 @@ fn a_visit_is_compared_with_one_that_was_scanned_on_another_host() {
     assert!(!cluster.hosts[1].data().join("cache/fetched-cpu").exists(), "and is not kept");
     let report = reports(&cluster.hosts[1].results()).remove(0).1;
     assert_eq!(report.visits.len(), 2, "{:?}", report.visits);
+}
+
+#[test]
+fn whoever_is_not_of_the_cluster_is_refused_with_a_reason_and_nothing_is_taken_from_it() {
+    let work = tempfile::tempdir().unwrap();
+    let [address, nobody] = addresses();
+    let serving = Serving::start(work.path(), spec(0, address, nobody)).unwrap();
+    let mut rules = None;
+    while rules.is_none() {
+        let of = |entry: Entry| if let Event::RulesChanged(rules) = entry.event { Some(rules) } else { None };
+        rules = serving.entries().into_iter().find_map(of);
+    }
+    let events = |rules, known| Wants::Events { rules, known };
+    let hello = |change: &dyn Fn(&mut Hello)| {
+        let wants = events(rules.clone(), Known::default());
+        let mut hello = Hello { version: VERSION, host: "b".into(), to: "a".into(), wants };
+        change(&mut hello);
+        let mut connection = Connection::open(address).unwrap();
+        connection.say(&hello).unwrap();
+        connection.hear::<Says>().unwrap()
+    };
+    let without = sulcus_engine::ledger::event::Rules { pipelines: Vec::new(), ..rules.clone().unwrap() };
+    let cut = Known { upto: 1 << 40, ..Known::default() };
+    type Change<'c> = &'c dyn Fn(&mut Hello);
+    let cases: [(Change<'_>, &str); 6] = [
+        (&|hello| hello.version = 7, "speaks version 1 and not 7"),
+        (&|hello| hello.to = "c".into(), "this is host a and not c"),
+        (&|hello| hello.host = "x".into(), "does not name x in [[cluster.peer]]"),
+        (&|hello| hello.wants = events(Some(without.clone()), Known::default()), "pipelines differ: lesions"),
+        (&|hello| hello.wants = events(None, Known::default()), "one of them has recorded no rules"),
+        (&|hello| hello.wants = events(rules.clone(), cut), "has another ledger"),
+    ];
+    for (change, words) in cases {
+        match hello(change) {
+            Says::Refused { reason } => assert!(reason.contains(words), "{words:?} is not in {reason:?}"),
+            other => panic!("{words}: {other:?}"),
+        }
+    }
+    let Says::Welcome { identity, last_seq } = hello(&|_| {}) else { panic!("not welcome") };
+    let beyond = Known { identity, upto: last_seq + 9 };
+    let Says::Refused { reason } = hello(&|hello| hello.wants = events(rules.clone(), beyond)) else { panic!() };
+    assert!(reason.contains("it was cut or restored from a copy"), "{reason}");
+    // What is no message is closed, and the next is served all the same.
+    for nonsense in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"{}\n", &[b'x'; 5 << 20], b"\0\0\0\0\n"] {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        // The other end may close before it has read everything.
+        let _written = std::io::Write::write_all(&mut stream, nonsense);
+        drop(stream);
+    }
+    // Bytes are given of what is held alone.
+    let mut connection = Connection::open(address).unwrap();
+    connection.say(&Hello { version: VERSION, host: "b".into(), to: "a".into(), wants: Wants::Bytes }).unwrap();
+    assert!(matches!(connection.hear::<Says>().unwrap(), Says::Welcome { .. }));
+    let digest = Digest::of(b"nothing");
+    for ask in [Ask::Instance { sop_instance_uid: "../../etc/passwd".into(), digest }, Ask::Result { digest }] {
+        connection.say(&ask).unwrap();
+        assert!(matches!(connection.hear::<Says>().unwrap(), Says::Refused { .. }), "{ask:?}");
+    }
+    assert!(serving.entries().iter().all(|entry| entry.host.is_none()), "nothing was taken from anybody");
+    assert!(status(&serving).contains("host b: not followed"));
 }

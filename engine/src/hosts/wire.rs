@@ -34,8 +34,9 @@ pub const VERSION: u32 = 1;
 pub const SILENCE: Duration = Duration::from_secs(15);
 /// How long a connection may take to be opened.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Longest message, in bytes.
-const LONGEST: usize = 64 << 20;
+/// Longest message of a host that tells, and of one that asks, in bytes.
+const LONGEST: usize = 256 << 20;
+const LONGEST_ASKED: usize = 4 << 20;
 
 /// What whoever opens a connection says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -138,21 +139,26 @@ pub enum Ask {
 pub struct Connection {
     read: BufReader<TcpStream>,
     write: TcpStream,
+    longest: usize,
 }
 
 impl Connection {
     /// Opens one.
     pub fn open(address: SocketAddr) -> io::Result<Self> {
-        Connection::of(TcpStream::connect_timeout(&address, CONNECT)?)
+        Connection::new(TcpStream::connect_timeout(&address, CONNECT)?, LONGEST)
     }
 
     /// One that was accepted.
     pub fn of(stream: TcpStream) -> io::Result<Self> {
+        Connection::new(stream, LONGEST_ASKED)
+    }
+
+    fn new(stream: TcpStream, longest: usize) -> io::Result<Self> {
         stream.set_nonblocking(false)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(SILENCE))?;
         stream.set_write_timeout(Some(SILENCE))?;
-        Ok(Connection { read: BufReader::new(stream.try_clone()?), write: stream })
+        Ok(Connection { read: BufReader::new(stream.try_clone()?), write: stream, longest })
     }
 
     /// Says something.
@@ -162,7 +168,7 @@ impl Connection {
 
     /// Hears the next message; an error where the other end closed.
     pub fn hear<T: serde::de::DeserializeOwned>(&mut self) -> io::Result<T> {
-        read_line(&mut self.read, LONGEST)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        read_line(&mut self.read, self.longest)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
     /// Sends bytes as they are.
