@@ -95,8 +95,10 @@ fn an_unknown_key_names_its_line_and_the_nearest_valid_key() {
     );
     refused(
         "[reciever]\n",
-        &["1: unknown key \"reciever\"; did you mean \"receiver\"? valid here: site, receiver, runtime, source, \
-           pipeline, destination, device"],
+        &[
+            "1: unknown key \"reciever\"; did you mean \"receiver\"? valid here: site, receiver, runtime, cluster, source, \
+           pipeline, destination, device",
+        ],
     );
 }
 
