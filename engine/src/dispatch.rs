@@ -105,6 +105,8 @@ impl Engine {
         for device in &site.devices {
             let (mut port, reader, models) = (Port::new(data, stop.clone()), open()?, models.clone());
             let fetcher = Fetcher::of(site, &device.name);
+            // What a run left whose engine was stopped.
+            fetcher.clear();
             let mut worker = Worker::new(program.command(Some(&device.name)));
             if let Err(error) = worker.warm() {
                 return Err(Hinted::work(
@@ -119,9 +121,10 @@ impl Engine {
         }
 
         let (mut port, reader, models) = (Port::new(data, stop.clone()), open()?, models.clone());
+        let fetcher = Fetcher::of(site, "encode");
         let mut worker = Worker::new(program.command(None));
         let encode_lane = Lane::start("encode", 1, finished.clone(), move |job: ObjectToEncode| {
-            encode(&job, &models, &mut worker, &reader, &mut port)
+            encode(&job, &models, &mut worker, &reader, &fetcher, &mut port)
         })
         .map_err(thread_failed)?;
 

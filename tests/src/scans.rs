@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use sulcus_connectors::dimse::scu::{StoreOptions, Storer};
 use sulcus_operators::part10;
+use sulcus_operators::phantom::Phantom;
+use sulcus_operators::phantom::dicom::{Encoding, ScanSpec, Vendor, study};
 use sulcus_operators::results::report::Report;
 
 use crate::peer::PeerError;
@@ -60,6 +62,44 @@ pub fn series_with_lesions(folder: &Path, seed: u32, places: &[[i32; 3]]) -> Res
         }
     }
     Ok(slices)
+}
+
+/// The one object of a phantom's Enhanced scan, with its values replaced by others of the same length.
+///
+/// # Errors
+/// Where it cannot be made, or holds no such value.
+pub fn phantom_scan(phantom: &Phantom, label: &str, replaced: &[[&str; 2]]) -> Result<Object, PeerError> {
+    let (vendor, encoding) = (Vendor::Siemens, Encoding::Enhanced);
+    let scan = ScanSpec { vendor, encoding, localizer: false, label: label.to_owned() };
+    let series = study(phantom, &scan).map_err(|error| PeerError::Failed(error.to_string()))?;
+    let instance = series.into_iter().flat_map(|series| series.instances).next();
+    let instance = instance.ok_or_else(|| PeerError::Failed("a scan without instances".to_owned()))?;
+    let mut object = Object {
+        sop_class_uid: instance.sop_class_uid,
+        sop_instance_uid: instance.sop_instance_uid,
+        transfer_syntax: instance.transfer_syntax,
+        data_set: instance.data_set,
+    };
+    replaced.iter().try_for_each(|[from, to]| replace(&mut object, from, to))?;
+    Ok(object)
+}
+
+/// Replaces a value in an object's header by another of the same length, wherever it stands.
+///
+/// # Errors
+/// Where it does not, or the lengths differ.
+pub fn replace(object: &mut Object, from: &str, to: &str) -> Result<(), PeerError> {
+    // Headers come before the pixels, which hold no digits in a row.
+    let header = object.data_set.len().min(1 << 16);
+    let places: Vec<usize> = (0..header.saturating_sub(from.len()))
+        .filter(|at| object.data_set[*at..].starts_with(from.as_bytes()))
+        .collect();
+    if places.is_empty() || from.len() != to.len() {
+        return Err(PeerError::Failed(format!("{from} cannot be replaced by {to}")));
+    }
+    places.into_iter().for_each(|at| object.data_set[at..at + to.len()].copy_from_slice(to.as_bytes()));
+    object.sop_instance_uid = object.sop_instance_uid.replace(from, to);
+    Ok(())
 }
 
 /// SeriesInstanceUID of [`small_series`].

@@ -1,19 +1,20 @@
 //! Two hosts that work as one, each a site of its own with all its processes, on addresses of their own.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::cell::Cell;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
-use sulcus_engine::hosts::wire::{Ask, Connection, Hello, Known, Says, VERSION, Wants};
+use sulcus_engine::hosts::wire::{Ask, Connection, Hello, Says, VERSION, Wants};
 use sulcus_engine::ledger::event::{Entry, Event};
+use sulcus_engine::ledger::relayed::Peer;
 use sulcus_operators::digest::Digest;
-use sulcus_operators::phantom::dicom::{Encoding, ScanSpec, Vendor, study};
 use sulcus_operators::phantom::{Field, Motion, Phantom, PhantomSpec, Sequence, Visit};
 use sulcus_operators::rows::RunOutcome;
 use sulcus_tests::link::Link;
-use sulcus_tests::scans::{reports, send, series_with_lesions, small_series};
-use sulcus_tests::serving::{Object, Serving, SiteSpec, count, settled};
+use sulcus_tests::scans::{phantom_scan, replace, reports, send, series_with_lesions, small_series};
+use sulcus_tests::serving::{Serving, SiteSpec, count, settled};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -180,14 +181,41 @@ fn hosts_that_a_partition_parts_go_on_and_agree_once_it_is_over() {
     assert!(sums[0].1, "{}", sums[0].0);
 }
 
-/// Gives a phantom's scan a later day.
-fn on_a_later_day(data_set: &mut [u8]) {
-    let [from, to] = [b"20260105", b"20260720"];
-    // Headers come before the pixels.
-    for at in 0..data_set.len().min(1 << 16) - from.len() {
-        if data_set[at..].starts_with(from) {
-            data_set[at..at + to.len()].copy_from_slice(to);
-        }
+#[test]
+fn a_scan_that_was_sent_to_another_host_before_under_other_uids_is_not_run_again() {
+    let work = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::start(work.path(), |spec| spec);
+    let mut slices = series_with_lesions(&work.path().join("in"), 61, &[[20, 30, 8]]).unwrap();
+    send(cluster.hosts[0].address(), &slices).unwrap();
+    cluster.wait("no first report", |entries| settled(entries, 2));
+    // All but the frame of reference, which is part of where it lies.
+    for [from, to] in [["2.25.100061", "2.25.100062"], ["2.25.1000623", "2.25.1000613"]] {
+        slices.iter_mut().for_each(|slice| replace(slice, from, to).unwrap());
+    }
+    send(cluster.hosts[1].address(), &slices).unwrap();
+    cluster.wait("no second report", |entries| settled(entries, 4));
+    assert_eq!(cluster.hosts.each_ref().map(|host| own(host, "RunFinished")), [1, 0]);
+    let [first, second] = cluster.hosts.each_ref().map(|host| reports(&host.results()).remove(0).1);
+    assert_ne!(first.study_instance_uid, second.study_instance_uid);
+    assert_eq!((first.lesions.len(), second.lesions.len()), (1, 1));
+}
+
+#[test]
+fn hosts_that_work_by_different_rules_exchange_nothing_and_say_so_and_go_on() {
+    let work = tempfile::tempdir().unwrap();
+    let first = Cell::new(true);
+    let mut cluster = Cluster::start(work.path(), |spec| {
+        let when = if first.replace(false) { "Modality == \"MR\"" } else { "Modality != \"CT\"" };
+        SiteSpec { when: when.to_owned(), ..spec }
+    });
+    for (host, seed) in [(0, 71), (1, 72)] {
+        let slices = small_series(&work.path().join(format!("in-{seed}")), seed).unwrap();
+        send(cluster.hosts[host].address(), &slices).unwrap();
+    }
+    cluster.wait("its own is not delivered", |entries| settled(entries, 2));
+    for host in &cluster.hosts {
+        wait_until_said(host, "work by different rules, pipelines differ: lesions");
+        assert!(host.entries().iter().all(|entry| entry.host.is_none()), "nothing was taken");
     }
 }
 
@@ -197,30 +225,13 @@ fn a_visit_is_compared_with_one_that_was_scanned_on_another_host() {
     let motion = Motion { turn_degrees: [6.0, -4.0, 8.0], shift_mm: [5.0, -6.0, 9.0] };
     let later = Visit { motion, scan: 31, gone: vec![2], grown: vec![(4, 1.4)], new: 1 };
     let heads = [Phantom::generate(&spec).unwrap(), Phantom::revisit(&spec, &spec, &later).unwrap()];
-    let object = |head: &Phantom, label: &str| {
-        let scan = ScanSpec {
-            vendor: Vendor::Siemens,
-            encoding: Encoding::Enhanced,
-            localizer: false,
-            label: label.to_owned(),
-        };
-        let mut instance = study(head, &scan).unwrap().remove(0).instances.remove(0);
-        if label == "second" {
-            on_a_later_day(&mut instance.data_set);
-        }
-        Object {
-            sop_class_uid: instance.sop_class_uid,
-            sop_instance_uid: instance.sop_instance_uid,
-            transfer_syntax: instance.transfer_syntax,
-            data_set: instance.data_set,
-        }
-    };
     let work = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::start(work.path(), |spec| spec);
-    send(cluster.hosts[0].address(), &[object(&heads[0], "first")]).unwrap();
+    send(cluster.hosts[0].address(), &[phantom_scan(&heads[0], "first", &[]).unwrap()]).unwrap();
     cluster.wait("no first visit", |entries| settled(entries, 2));
     let before = cluster.links[1].bytes();
-    send(cluster.hosts[1].address(), &[object(&heads[1], "second")]).unwrap();
+    let second = phantom_scan(&heads[1], "second", &[["20260105", "20260720"]]).unwrap();
+    send(cluster.hosts[1].address(), &[second]).unwrap();
     cluster.wait("no second visit", |entries| settled(entries, 4));
     let outcome = |event| if let Event::RunFinished(outcome) = event { Some(outcome) } else { None };
     let outcomes: Vec<RunOutcome> =
@@ -248,7 +259,7 @@ fn whoever_is_not_of_the_cluster_is_refused_with_a_reason_and_nothing_is_taken_f
     }
     let events = |rules, known| Wants::Events { rules, known };
     let hello = |change: &dyn Fn(&mut Hello)| {
-        let wants = events(rules.clone(), Known::default());
+        let wants = events(rules.clone(), Peer::default());
         let mut hello = Hello { version: VERSION, host: "b".into(), to: "a".into(), wants };
         change(&mut hello);
         let mut connection = Connection::open(address).unwrap();
@@ -256,14 +267,14 @@ fn whoever_is_not_of_the_cluster_is_refused_with_a_reason_and_nothing_is_taken_f
         connection.hear::<Says>().unwrap()
     };
     let without = sulcus_engine::ledger::event::Rules { pipelines: Vec::new(), ..rules.clone().unwrap() };
-    let cut = Known { upto: 1 << 40, ..Known::default() };
+    let cut = Peer { upto: 1 << 40, ..Peer::default() };
     type Change<'c> = &'c dyn Fn(&mut Hello);
     let cases: [(Change<'_>, &str); 6] = [
         (&|hello| hello.version = 7, "speaks version 1 and not 7"),
         (&|hello| hello.to = "c".into(), "this is host a and not c"),
         (&|hello| hello.host = "x".into(), "does not name x in [[cluster.peer]]"),
-        (&|hello| hello.wants = events(Some(without.clone()), Known::default()), "pipelines differ: lesions"),
-        (&|hello| hello.wants = events(None, Known::default()), "one of them has recorded no rules"),
+        (&|hello| hello.wants = events(Some(without.clone()), Peer::default()), "pipelines differ: lesions"),
+        (&|hello| hello.wants = events(None, Peer::default()), "one of them has recorded no rules"),
         (&|hello| hello.wants = events(rules.clone(), cut), "has another ledger"),
     ];
     for (change, words) in cases {
@@ -273,7 +284,7 @@ fn whoever_is_not_of_the_cluster_is_refused_with_a_reason_and_nothing_is_taken_f
         }
     }
     let Says::Welcome { identity, last_seq } = hello(&|_| {}) else { panic!("not welcome") };
-    let beyond = Known { identity, upto: last_seq + 9 };
+    let beyond = Peer { identity, upto: last_seq + 9 };
     let Says::Refused { reason } = hello(&|hello| hello.wants = events(rules.clone(), beyond)) else { panic!() };
     assert!(reason.contains("it was cut or restored from a copy"), "{reason}");
     // What is no message is closed, and the next is served all the same.

@@ -7,11 +7,10 @@ use std::time::Duration;
 use sulcus_engine::ledger::event::{Entry, Event};
 use sulcus_engine::results_store::ResultsStore;
 use sulcus_engine::worker::load_labels;
-use sulcus_operators::phantom::dicom::{Encoding, ScanSpec, Vendor, study};
 use sulcus_operators::phantom::{Field, Motion, Phantom, PhantomSpec, Sequence, Visit};
 use sulcus_operators::rows::RunOutcome;
-use sulcus_tests::scans::{reports, send};
-use sulcus_tests::serving::{Object, Serving, SiteSpec, settled};
+use sulcus_tests::scans::{phantom_scan, reports, send};
+use sulcus_tests::serving::{Serving, SiteSpec, settled};
 
 /// For three runs on whole heads, on a machine that does other things as well.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -19,28 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const PATIENTS: [&str; 2] = ["PHANTOM-901", "PHANTOM-777"];
 /// The day of every phantom, and that of a later visit.
 const DAYS: [&str; 2] = ["20260105", "20260720"];
-
-/// The one object of a scan, with its values replaced by others of the same length.
-fn object(phantom: &Phantom, label: &str, replaced: &[[&str; 2]]) -> Object {
-    let (vendor, encoding) = (Vendor::Siemens, Encoding::Enhanced);
-    let scan = ScanSpec { vendor, encoding, localizer: false, label: label.to_owned() };
-    let mut instance = study(phantom, &scan).unwrap().remove(0).instances.remove(0);
-    for [from, to] in replaced {
-        assert_eq!(from.len(), to.len());
-        // Headers come before the pixels, which hold no digits in a row.
-        let places: Vec<usize> = (0..instance.data_set.len().min(1 << 16) - from.len())
-            .filter(|at| instance.data_set[*at..].starts_with(from.as_bytes()))
-            .collect();
-        assert!(!places.is_empty(), "{from} is in the header");
-        places.into_iter().for_each(|at| instance.data_set[at..at + to.len()].copy_from_slice(to.as_bytes()));
-    }
-    Object {
-        sop_class_uid: instance.sop_class_uid,
-        sop_instance_uid: instance.sop_instance_uid,
-        transfer_syntax: instance.transfer_syntax,
-        data_set: instance.data_set,
-    }
-}
 
 /// Outcomes of all runs, in the order in which they ended.
 fn outcomes(serving: &Serving) -> Vec<RunOutcome> {
@@ -82,9 +59,9 @@ fn lesions_keep_their_tracking_uids_from_visit_to_visit_of_one_patient_and_of_no
     ];
     let work = tempfile::tempdir().unwrap();
     let mut serving = Serving::start(work.path(), SiteSpec::default()).unwrap();
-    let first = object(&heads[0], "first", &[]);
-    let second = object(&heads[1], "second", &[DAYS]);
-    let stranger = object(&heads[2], "stranger", &[PATIENTS]);
+    let first = phantom_scan(&heads[0], "first", &[]).unwrap();
+    let second = phantom_scan(&heads[1], "second", &[DAYS]).unwrap();
+    let stranger = phantom_scan(&heads[2], "stranger", &[PATIENTS]).unwrap();
     // Both visits wait at once: the second is not begun before the first is reported.
     send(serving.address(), &[first, second]).unwrap();
     serving.wait_for("no reports of two visits", PATIENCE, |entries| settled(entries, 4)).unwrap();
@@ -164,7 +141,7 @@ fn lesions_keep_their_tracking_uids_from_visit_to_visit_of_one_patient_and_of_no
         .command(&["withdraw", "--study", study, "--reason", "another head", "--because", "wrong-patient"])
         .unwrap();
     assert!(done, "{said}");
-    let corrected = object(&heads[1], "second", &[DAYS, PATIENTS]);
+    let corrected = phantom_scan(&heads[1], "second", &[DAYS, PATIENTS]).unwrap();
     send(serving.address(), &[corrected]).unwrap();
     let finished = |entry: &Entry| matches!(entry.event, Event::RunFinished(_));
     let four = |entries: &[Entry]| entries.iter().filter(|entry| finished(entry)).count() == 4;

@@ -7,7 +7,6 @@ use sulcus_config::Site;
 
 use super::{
     CommandError, SiteFile,
-    hosts::said_here,
     table::Table,
     words::{counted, shortened},
 };
@@ -133,8 +132,6 @@ impl Resend {
             current && asked && line.destination == self.destination
         };
         let objects: BTreeSet<_> = lines.iter().filter(again).map(|line| line.object).collect();
-        let studies: BTreeSet<&str> = lines.iter().filter(again).map(|line| line.study_uid.as_str()).collect();
-        studies.into_iter().try_for_each(|study_uid| said_here(tail.reader(), study_uid))?;
         if objects.is_empty() {
             println!(
                 "nothing for {} was given up, so nothing is sent again; --study UID sends a study's newest results again",

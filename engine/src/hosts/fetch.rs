@@ -54,17 +54,28 @@ impl Fetcher {
         Ok(path)
     }
 
-    /// Fetches a result into the results store, unless it is there.
+    /// Brings a result into the results store from whichever host has it, unless it is there. A site that works alone
+    /// has nowhere to look.
     ///
     /// # Errors
     /// Why it could not be had, in words.
-    pub fn result(&self, link: &mut Link, digest: &Digest) -> Result<(), String> {
+    pub fn bring(&self, digest: &Digest) -> Result<(), String> {
+        if self.peers.is_empty() {
+            return Ok(());
+        }
         let results = ResultsStore::open(&self.data).map_err(|error| error.to_string())?;
         if results.path(digest).exists() {
             return Ok(());
         }
-        let bytes = link.ask(&Ask::Result { digest: *digest }, digest)?;
-        results.put(&bytes).map(|_| ()).map_err(|error| error.to_string())
+        let mut reasons = Vec::new();
+        for host in self.peers.keys() {
+            let bytes = self.link(host).and_then(|mut link| link.ask(&Ask::Result { digest: *digest }, digest));
+            match bytes {
+                Ok(bytes) => return results.put(&bytes).map(|_| ()).map_err(|error| error.to_string()),
+                Err(reason) => reasons.push(format!("host {host}: {reason}")),
+            }
+        }
+        Err(reasons.join("; "))
     }
 
     /// Opens a connection to a host.

@@ -6,11 +6,11 @@ use sulcus_config::Peer;
 
 use super::{
     links::Link,
-    wire::{Connection, Hello, Known, Says, VERSION, Wants},
+    wire::{Connection, Hello, Says, VERSION, Wants},
 };
 use crate::{
     lanes::port::StopFlag,
-    ledger::read::Reader,
+    ledger::{read::Reader, relayed},
     receiver::{Receiver, ledger_path},
 };
 
@@ -58,9 +58,9 @@ impl Follower<'_> {
         }
     }
 
-    fn known(&self) -> Known {
+    fn known(&self) -> relayed::Peer {
         let reader = Reader::open(&ledger_path(&self.data));
-        reader.and_then(|reader| reader.peer(&self.peer.name)).map(Known::from).unwrap_or_default()
+        reader.and_then(|reader| reader.peer(&self.peer.name)).unwrap_or_default()
     }
 
     /// Follows over one connection until it ends: why it did.
@@ -78,11 +78,11 @@ impl Follower<'_> {
     fn connected(&self, welcome: &mut bool) -> io::Result<String> {
         let reader = Reader::open(&ledger_path(&self.data)).map_err(io::Error::other)?;
         let rules = reader.rules().map_err(io::Error::other)?;
-        let mut known = Known::from(reader.peer(&self.peer.name).map_err(io::Error::other)?);
+        let mut known = reader.peer(&self.peer.name).map_err(io::Error::other)?;
         let mut connection = Connection::open(self.peer.address)?;
         let wants = Wants::Events { rules, known };
         connection.say(&Hello { version: VERSION, host: self.own.to_owned(), to: self.peer.name.clone(), wants })?;
-        while !self.stop.is_set() {
+        while connection.is_heard(self.stop)? {
             match connection.hear()? {
                 Says::Welcome { identity, .. } => {
                     *welcome = true;
@@ -93,7 +93,7 @@ impl Follower<'_> {
                 Says::Refused { reason } => return Ok(reason),
                 Says::Told { events, upto } => {
                     known.upto = upto;
-                    if let Err(reason) = self.receiver.relay(&self.peer.name, self.own, events, known.into()) {
+                    if let Err(reason) = self.receiver.relay(&self.peer.name, self.own, events, known) {
                         return Ok(format!("what it tells cannot be recorded: {reason}"));
                     }
                     self.receiver.links().note(&self.peer.name, Link { upto, trouble: None });

@@ -73,13 +73,9 @@ impl<'a> Acts<'a> {
         self.work.studies().get(study_uid).map(|study| &study.places)
     }
 
-    fn home(&self, study_uid: &str, home: impl Fn(&Places, &str, &dyn Fn(&str) -> bool) -> Home) -> Home {
-        let known = |host: &str| self.hosts.others.contains(host);
-        self.places(study_uid).map_or(Home::Here, |places| home(places, &self.hosts.own, &known))
-    }
-
     fn home_of_run(&self, row: &RunToDo) -> Home {
-        self.home(&row.order.study_uid, |places, own, known| places.of_run(own, known, &row.order))
+        let places = self.places(&row.order.study_uid);
+        places.map_or(Home::Here, |places| places.of_run(self.hosts, &row.order))
     }
 
     /// Runs that are done here.
@@ -89,10 +85,8 @@ impl<'a> Acts<'a> {
 
     /// Revisions that are issued here.
     pub fn revisions(&self) -> impl Iterator<Item = &'a RevisionToIssue> {
-        let home = |row: &RevisionToIssue| {
-            self.home(&row.key.study_uid, |places, own, known| places.of_revision(own, known, row))
-        };
-        self.standing.revisions.iter().filter(move |row| home(row) == Home::Here)
+        let home = |row: &RevisionToIssue| self.places(&row.key.study_uid).map(|of| of.of_revision(self.hosts, row));
+        self.standing.revisions.iter().filter(move |row| home(row).is_none_or(|home| home == Home::Here))
     }
 
     /// Objects that are encoded here.
@@ -110,9 +104,8 @@ impl<'a> Acts<'a> {
     /// True where a timer is waited for here: its series is worked on here, or nowhere yet.
     pub fn waits(&self, timer: &Timer) -> bool {
         let Some(state) = self.series.get(timer.series_uid.as_str()) else { return true };
-        let members = state.members.iter().copied();
-        let home = self.home(&state.study_uid, |places, own, known| places.of_members(own, known, members.clone()));
-        !matches!(home, Home::At(_))
+        let home = self.places(&state.study_uid).map(|of| of.of_members(self.hosts, state.members.iter().copied()));
+        !matches!(home, Some(Home::At(_)))
     }
 
     /// Runs that nobody can do, since no host has all of their instances.

@@ -12,6 +12,7 @@ use sulcus_operators::{
     rows::{RunOrder, Seq},
 };
 
+use super::Hosts;
 use crate::{
     graph::{DeliveryToDo, ObjectToEncode, RevisionToIssue, inputs::ReportKey},
     ledger::event::{Arrival, Entry, Event, RevisionKey},
@@ -90,10 +91,10 @@ impl Places {
         self.hosts.len() > 1
     }
 
-    /// Where instances are worked on together: of the hosts that hold them all the first by name. `own` is this host's,
-    /// `known` says whether the configuration still names a host.
-    pub fn of_members(&self, own: &str, known: &dyn Fn(&str) -> bool, members: impl Iterator<Item = Seq>) -> Home {
-        if self.hosts.len() <= 1 && self.is_here() {
+    /// Where instances are worked on together: of the hosts that hold them all the first by name, of those that the
+    /// configuration no longer names only where nobody else does.
+    pub fn of_members(&self, hosts: &Hosts, members: impl Iterator<Item = Seq>) -> Home {
+        if self.is_here() {
             return Home::Here;
         }
         let mut all: Option<BTreeSet<Option<String>>> = None;
@@ -104,7 +105,7 @@ impl Places {
                 let others = others.iter().chain([&first]);
                 return Home::Nowhere(format!(
                     "hosts {} hold different bytes under one SOP Instance UID",
-                    names(own, others)
+                    names(hosts, others)
                 ));
             }
             let holders: BTreeSet<_> = self.copies.get(&member).into_iter().flatten().cloned().chain([first]).collect();
@@ -115,33 +116,32 @@ impl Places {
             });
         }
         let Some(all) = all else { return Home::Here };
-        let by_name = |host: &&Option<String>| host.as_deref().unwrap_or(own).to_owned();
-        let acting = |host: &&Option<String>| host.as_deref().is_none_or(known);
+        let by_name = |host: &&Option<String>| host.as_deref().unwrap_or(&hosts.own).to_owned();
+        let acting = |host: &&Option<String>| host.as_deref().is_none_or(|host| hosts.others.contains(host));
         match all.iter().filter(acting).min_by_key(by_name) {
             Some(None) => Home::Here,
             Some(Some(host)) => Home::At(host.clone()),
-            // It waits for a host that is no longer named only where nobody else has the bytes.
             None => match all.into_iter().flatten().min() {
                 Some(gone) => Home::At(gone),
                 None => Home::Nowhere(format!(
                     "its instances came to hosts {}, and none has them all",
-                    names(own, any.iter())
+                    names(hosts, any.iter())
                 )),
             },
         }
     }
 
     /// Where a run is done.
-    pub fn of_run(&self, own: &str, known: &dyn Fn(&str) -> bool, order: &RunOrder) -> Home {
+    pub fn of_run(&self, hosts: &Hosts, order: &RunOrder) -> Home {
         let further = order.inputs.iter().flat_map(|input| &input.members);
-        self.of_members(own, known, order.members.iter().chain(further).copied())
+        self.of_members(hosts, order.members.iter().chain(further).copied())
     }
 
     /// Where a revision is issued: where its run was done; one that withdraws where the newest was issued.
-    pub fn of_revision(&self, own: &str, known: &dyn Fn(&str) -> bool, row: &RevisionToIssue) -> Home {
+    pub fn of_revision(&self, hosts: &Hosts, row: &RevisionToIssue) -> Home {
         let report = (row.key.study_uid.clone(), row.key.pipeline.clone());
         match (&row.row.run, self.newest.get(&report)) {
-            (Some(order), _) => self.of_run(own, known, order),
+            (Some(order), _) => self.of_run(hosts, order),
             (None, Some(Some(host))) => Home::At(host.clone()),
             (None, _) => Home::Here,
         }
@@ -158,7 +158,7 @@ impl Places {
     }
 }
 
-fn names<'a>(own: &str, hosts: impl Iterator<Item = &'a Option<String>>) -> String {
-    let names: BTreeSet<&str> = hosts.map(|host| host.as_deref().unwrap_or(own)).collect();
+fn names<'a>(known: &Hosts, hosts: impl Iterator<Item = &'a Option<String>>) -> String {
+    let names: BTreeSet<&str> = hosts.map(|host| host.as_deref().unwrap_or(&known.own)).collect();
     names.into_iter().collect::<Vec<_>>().join(" and ")
 }

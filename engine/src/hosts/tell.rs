@@ -8,17 +8,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::wire::{Ask, Connection, Hello, Known, Says, VERSION, Wants, difference};
+use super::wire::{Ask, Connection, Hello, LOOK, Says, VERSION, Wants, difference};
 use crate::{
     lanes::port::StopFlag,
-    ledger::{LedgerError, read::Reader, relayed::Told},
+    ledger::{
+        LedgerError,
+        read::Reader,
+        relayed::{Peer, Told},
+    },
     receiver::{Receiver, ledger_path, spool_path},
     results_store::ResultsStore,
     spool::read::SpoolReader,
 };
 
-/// How often the accepting thread looks whether it shall end, and a connection whether anything is new or it shall end.
-const LOOK: Duration = Duration::from_millis(100);
 /// A follower hears something at least this often.
 const ALIVE: Duration = Duration::from_secs(5);
 /// Connections that are open at once.
@@ -113,7 +115,7 @@ impl Teller<'_> {
     }
 
     /// Why a host is not told events, if so.
-    fn refusal_of_events(&self, hello: &Hello, known: &Known, reader: &Reader) -> io::Result<Option<String>> {
+    fn refusal_of_events(&self, hello: &Hello, known: &Peer, reader: &Reader) -> io::Result<Option<String>> {
         let Wants::Events { rules, .. } = &hello.wants else { return Ok(None) };
         let (own, theirs) = (self.own, &hello.host);
         let ours = reader.rules().map_err(io::Error::other)?;
@@ -139,7 +141,7 @@ impl Teller<'_> {
     }
 
     /// Tells events for as long as anybody listens and the rules are those that were compared.
-    fn tell(&self, connection: &mut Connection, reader: &Reader, known: Known) -> io::Result<()> {
+    fn tell(&self, connection: &mut Connection, reader: &Reader, known: Peer) -> io::Result<()> {
         let failed = |error: LedgerError| io::Error::other(error);
         let compared = reader.rules().map_err(failed)?;
         let (mut upto, mut said) = (known.upto, Instant::now());
@@ -168,7 +170,7 @@ impl Teller<'_> {
     fn give(&self, connection: &mut Connection, reader: &Reader) -> io::Result<()> {
         let mut spool = SpoolReader::new(&spool_path(&self.data));
         let results = ResultsStore::open(&self.data).map_err(io::Error::other)?;
-        while !self.stop.is_set() {
+        while connection.is_heard(self.stop)? {
             let bytes = match connection.hear()? {
                 Ask::Instance { sop_instance_uid, digest } => {
                     let held = reader.held(&sop_instance_uid).map_err(io::Error::other)?;

@@ -14,13 +14,14 @@
 use std::{
     io::{self, BufReader},
     net::{SocketAddr, TcpStream},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{digest::Digest, rows::Seq};
 
 use crate::{
+    lanes::port::StopFlag,
     ledger::{
         event::Rules,
         relayed::{Peer, Told},
@@ -32,6 +33,8 @@ use crate::{
 pub const VERSION: u32 = 1;
 /// Whoever says nothing for so long is away.
 pub const SILENCE: Duration = Duration::from_secs(15);
+/// How often whoever waits looks whether it shall end.
+pub const LOOK: Duration = Duration::from_millis(100);
 /// How long a connection may take to be opened.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Longest message of a host that tells, and of one that asks, in bytes.
@@ -60,31 +63,10 @@ pub enum Wants {
         /// The rules that it works by; none before the first were recorded.
         rules: Option<Rules>,
         /// What it knows of the other's ledger.
-        known: Known,
+        known: Peer,
     },
     /// The bytes of instances that stand, and of results.
     Bytes,
-}
-
-/// How far another ledger is known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Known {
-    /// Hash of its first event; zero where nothing is known.
-    pub identity: Digest,
-    /// The last event that is known.
-    pub upto: Seq,
-}
-
-impl From<Peer> for Known {
-    fn from(peer: Peer) -> Self {
-        Known { identity: peer.identity, upto: peer.upto }
-    }
-}
-
-impl From<Known> for Peer {
-    fn from(known: Known) -> Self {
-        Peer { identity: known.identity, upto: known.upto }
-    }
 }
 
 /// What the other end says.
@@ -164,6 +146,29 @@ impl Connection {
     /// Says something.
     pub fn say(&mut self, message: &impl Serialize) -> io::Result<()> {
         write_line(&mut self.write, message)
+    }
+
+    /// Waits until something is to be heard: true once it is, false once stopped.
+    pub fn is_heard(&self, stop: &StopFlag) -> io::Result<bool> {
+        if !self.read.buffer().is_empty() {
+            return Ok(true);
+        }
+        let begun = Instant::now();
+        self.write.set_read_timeout(Some(LOOK))?;
+        while !stop.is_set() {
+            match self.write.peek(&mut [0]) {
+                Ok(_) => {
+                    self.write.set_read_timeout(Some(SILENCE))?;
+                    return Ok(true);
+                }
+                Err(error) if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    return Err(error);
+                }
+                Err(error) if begun.elapsed() > SILENCE => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Ok(false)
     }
 
     /// Hears the next message; an error where the other end closed.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sulcus_operators::rows::{Millis, PatientKey, ReportStatus, Seq};
+use sulcus_operators::rows::{Millis, PatientKey, ReportStatus, RunOutcome, Seq};
 
 use super::{
     child::Worker,
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     graph::{ObjectToEncode, reports::ABSENT},
+    hosts::fetch::Fetcher,
     ledger::{
         event::{Because, Entry, Event, RevisionKey},
         read::Reader,
@@ -26,10 +27,12 @@ pub fn encode(
     models: &Models,
     worker: &mut Worker,
     reader: &Reader,
+    fetcher: &Fetcher,
     port: &mut Port,
 ) -> Result<Seq, Stopping> {
     let outcome = port.stop().until_cured(|| {
         let order = order(job, models, reader)?;
+        order.outcome.iter().try_for_each(|outcome| maps(outcome, fetcher))?;
         worker.ask(&Order::Encode(order), &mut |_, _| {})
     })?;
     port.append(&[match outcome {
@@ -43,6 +46,14 @@ pub fn encode(
     }])
 }
 
+/// Brings the maps of a run that was done on another host: the same scan, sent there before.
+fn maps(outcome: &RunOutcome, fetcher: &Fetcher) -> Result<(), Failure> {
+    [Some(outcome.mask), outcome.probability].iter().flatten().try_for_each(|map| {
+        let missing = |why| format!("the maps of run {} are on another host; {why}", outcome.run_key.short());
+        fetcher.bring(map).map_err(|why| Failure::crash(missing(why), "bring the host back, or send the scan again"))
+    })
+}
+
 fn order(job: &ObjectToEncode, models: &Models, reader: &Reader) -> Result<EncodeOrder, Failure> {
     let model = job.row.run.as_ref().map(|run| models.name(&run.model)).transpose()?.unwrap_or_default();
     let of_study = about(reader, &job.key.study_uid)?;
@@ -52,15 +63,18 @@ fn order(job: &ObjectToEncode, models: &Models, reader: &Reader) -> Result<Encod
     let issued = issued.map_or(Seq::MAX, |entry| entry.seq);
     let received = of_study.iter().rev().filter_map(|entry| match &entry.event {
         Event::InstanceReceived { facts, .. } if facts.study_uid == job.key.study_uid && entry.seq < issued => {
-            Some((entry.seq, facts))
+            Some((entry, facts))
         }
         _ => None,
     });
     let (outcome, members) = match &job.row.run {
-        None => (None, received.clone().map(|(seq, _)| seq).filter(|seq| lies_here(&of_study, *seq)).take(1).collect()),
+        None => {
+            let here = received.clone().find(|(entry, _)| entry.host.is_none());
+            (None, here.map(|(entry, _)| entry.seq).into_iter().collect())
+        }
         Some(run) => (outcome(reader, &run.run_key)?, run.members.clone()),
     };
-    let mut of_members = received.clone().filter(|(seq, _)| members.contains(seq));
+    let mut of_members = received.clone().filter(|(entry, _)| members.contains(&entry.seq));
     let patient = of_members.next_back().map(|(_, facts)| facts.patient.clone());
     let issued_at: BTreeMap<&RevisionKey, Millis> = of_study.iter().filter_map(issue).collect();
     let objects = of_study.iter().filter_map(|entry| match &entry.event {
@@ -96,11 +110,6 @@ fn order(job: &ObjectToEncode, models: &Models, reader: &Reader) -> Result<Encod
         model,
         instances: sources(reader, &members)?,
     })
-}
-
-/// True where the bytes of an instance that an event brought came to this host.
-fn lies_here(of_study: &[Entry], seq: Seq) -> bool {
-    of_study.iter().any(|entry| entry.seq == seq && entry.host.is_none())
 }
 
 /// The revision that an event issues, and the time that its objects carry.

@@ -48,6 +48,10 @@ pub fn infer(
         let inputs = job.order.inputs.iter().map(|input| sources(reader, &input.members)).collect::<Result<_, _>>()?;
         let counts = Counts::of(reader, job)?;
         let (earlier, visits) = (earlier(reader, job, &counts)?, visits(reader, job, &counts, fetcher)?);
+        for run in &earlier {
+            // One whose label map cannot be had is told of in a note.
+            let _ = fetcher.bring(&run.outcome.mask);
+        }
         let order = Order::Run { order: job.order.clone(), package, instances, inputs, earlier, visits };
         worker.ask(&order, &mut |done, of| {
             tracing::debug!(run = run_key.short(), done, of, "tiles");
@@ -173,9 +177,16 @@ pub(super) fn unreadable(error: LedgerError) -> Failure {
     Failure::surroundings(format!("the ledger cannot be read: {error}"), "run `sulcus ledger verify`")
 }
 
-/// Where the instances of a run lie.
+/// Where the instances of a run lie: all of them, since a part of a scan is another scan.
 pub fn sources(reader: &Reader, members: &[Seq]) -> Result<Vec<SourceInstance>, Failure> {
     let instances = reader.instances(members).map_err(unreadable)?;
+    if instances.len() != members.len() {
+        let (here, all) = (instances.len(), members.len());
+        return Err(Failure::input(
+            format!("of its {all} instances {here} lie on this host"),
+            "send the whole series to one host",
+        ));
+    }
     Ok(instances.into_iter().map(source).collect())
 }
 

@@ -92,6 +92,7 @@ fn visit(
 /// The instances of a visit, and its label map, brought from the host that has them where they are not here; or why they
 /// cannot be had.
 fn brought(fetcher: &Fetcher, instances: Vec<Anywhere>, outcome: &RunOutcome) -> Result<Vec<SourceInstance>, String> {
+    fetcher.bring(&outcome.mask).map_err(|why| format!("its label map is not here; {why}"))?;
     let mut link: Option<(String, Link)> = None;
     let mut brought = Vec::with_capacity(instances.len());
     for (facts, lies) in instances {
@@ -101,11 +102,7 @@ fn brought(fetcher: &Fetcher, instances: Vec<Anywhere>, outcome: &RunOutcome) ->
                 let failed = |why: String| format!("it is on host {host}: {why}");
                 let mut to = match link.take().filter(|(of, _)| *of == host) {
                     Some((_, link)) => link,
-                    None => {
-                        let mut link = fetcher.link(&host).map_err(failed)?;
-                        fetcher.result(&mut link, &outcome.mask).map_err(failed)?;
-                        link
-                    }
+                    None => fetcher.link(&host).map_err(failed)?,
                 };
                 let path = fetcher.instance(&mut to, &facts).map_err(failed)?;
                 link = Some((host, to));

@@ -100,19 +100,12 @@ pub(super) fn as_of(event: &mut Event) -> Option<&mut Seq> {
 }
 
 /// What is known of another host's ledger.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
     /// Its identity: the hash of its first event; zero before anything came.
     pub identity: Digest,
     /// The last of its events that has been taken in or passed over.
     pub upto: Seq,
-}
-
-/// What is known of a host's ledger.
-pub(super) fn peer(connection: &Connection, host: &str) -> Result<Peer, LedgerError> {
-    let query = "SELECT identity, upto FROM peers WHERE host = ?";
-    let read = |row: &rusqlite::Row<'_>| Ok(Peer { identity: Digest(row.get(0)?), upto: unsigned(row, 1)? });
-    Ok(connection.prepare_cached(query)?.query_row([host], read).optional()?.unwrap_or_default())
 }
 
 /// This ledger's number of an event of another host's; none where that has not come.
@@ -131,7 +124,9 @@ impl Reader {
 
     /// What is known of another host's ledger.
     pub fn peer(&self, host: &str) -> Result<Peer, LedgerError> {
-        peer(&self.connection, host)
+        let query = "SELECT identity, upto FROM peers WHERE host = ?";
+        let read = |row: &rusqlite::Row<'_>| Ok(Peer { identity: Digest(row.get(0)?), upto: unsigned(row, 1)? });
+        Ok(self.connection.prepare_cached(query)?.query_row([host], read).optional()?.unwrap_or_default())
     }
 
     /// What other hosts are told of the events behind `seq`, of about `limit` that are looked at, and the last of those.

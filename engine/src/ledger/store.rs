@@ -16,7 +16,7 @@ use super::{
     commitments::transaction_uid,
     event::{Arrival, Event, Scope, SpoolPlace},
     merges::MERGES,
-    relayed::{Origin, Peer, Told, as_of, body_of, here, peer},
+    relayed::{Origin, Peer, Told, as_of, body_of, here},
     schema,
     studies::{Noted, note},
 };
@@ -190,7 +190,7 @@ impl Batch<'_> {
     /// Adds what another host told, unless it is here already. `host` is its name, `own` this one's.
     pub fn relayed(&mut self, host: &str, own: &str, told: &Told) -> Result<(), LedgerError> {
         let origin = Origin { host: host.to_owned(), seq: told.seq };
-        if told.seq <= peer(&self.transaction, host)?.upto || here(&self.transaction, host, told.seq)?.is_some() {
+        if here(&self.transaction, host, told.seq)?.is_some() {
             return Ok(());
         }
         let mut event = told.event.clone();

@@ -80,7 +80,7 @@ impl Reader {
     /// The last events that brought bytes to this host, newest first: `(seq, event)`, at most `limit`.
     pub(super) fn last_with_bytes(&self, limit: u32) -> Result<Vec<(Seq, Event)>, LedgerError> {
         let query = "SELECT seq, body FROM events WHERE name IN ('InstanceReceived', 'InstanceQuarantined')
-                     AND seq NOT IN (SELECT seq FROM relayed)
+                     AND NOT EXISTS (SELECT 1 FROM relayed WHERE relayed.seq = events.seq)
                      AND seq > (SELECT ifnull(max(seq), 0) FROM events) - ? ORDER BY seq DESC";
         let mut statement = self.connection.prepare(query)?;
         let rows = statement.query_map([limit], |row| Ok((unsigned(row, 0)?, row.get::<_, String>(1)?)))?;

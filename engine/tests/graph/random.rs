@@ -310,6 +310,7 @@ proptest! {
     }
 }
 
-fn cases(default: u32) -> u32 {
+/// How many cases a property has: as the environment says.
+pub fn cases(default: u32) -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }

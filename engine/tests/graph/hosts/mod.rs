@@ -10,7 +10,10 @@ use sulcus_engine::ledger::event::{Because, Directive, Event, RevisionKey, Scope
 use sulcus_operators::rows::LesionVerdict;
 
 use self::host::{Host, Said};
-use crate::site::{Slice, patient, series_uid, study_uid};
+use crate::{
+    random::cases,
+    site::{Slice, patient, series_uid, study_uid},
+};
 
 /// Studies 0 and 2 come to host a, 1 and 3 to host b; 0 and 1 are of one patient, 2 and 3 of another.
 const STUDIES: u8 = 4;
@@ -158,10 +161,6 @@ impl Cluster {
     }
 }
 
-fn cases(default: u32) -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 400, ..ProptestConfig::with_cases(cases(60)) })]
 
@@ -279,4 +278,22 @@ fn what_is_told_twice_or_out_of_turn_is_recorded_once() {
     assert_eq!(a.entries().len(), 5);
     let told: Vec<Option<String>> = a.entries().into_iter().map(|entry| entry.host).collect();
     assert_eq!(told[1..], vec![Some("b".to_owned()); 4]);
+}
+
+#[test]
+fn a_study_whose_series_came_to_two_parted_hosts_has_one_report_once_they_hear_of_each_other() {
+    let mut cluster = Cluster::new();
+    // Each series is whole, and both hosts report on what they have.
+    for (host, series, slices) in [(0, 0, 1..=4), (1, 1, 1..=5)] {
+        let last = *slices.end() as u32;
+        slices.for_each(|number| {
+            cluster.receive(host, &Slice { expected: Some(last), ..Slice::new(0, series, number) });
+        });
+        while cluster.hosts[host].act() > 0 {}
+    }
+    assert_eq!((runs(&cluster.hosts), cluster.issued_twice().len()), ([1, 1], 1));
+    cluster.settle();
+    let [a, b] = cluster.hosts.each_ref().map(Host::in_the_end);
+    assert_eq!(a, b);
+    assert_eq!(a, cluster.alone.in_the_end(), "the report is that of the series which one host would choose");
 }
