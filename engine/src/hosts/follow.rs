@@ -84,7 +84,7 @@ impl Follower<'_> {
         connection.say(&Hello { version: VERSION, host: self.own.to_owned(), to: self.peer.name.clone(), wants })?;
         while connection.is_heard(self.stop)? {
             match connection.hear()? {
-                Says::Welcome { identity, .. } => {
+                Says::Welcome { identity } => {
                     *welcome = true;
                     tracing::info!(host = self.peer.name, upto = known.upto, "another host is followed");
                     self.receiver.links().note(&self.peer.name, Link { upto: known.upto, trouble: None });

@@ -108,14 +108,14 @@ impl<'a> Acts<'a> {
         !matches!(home, Some(Home::At(_)))
     }
 
-    /// Runs that nobody can do, since no host has all of their instances.
+    /// Runs that nobody can do.
     pub fn faults(&self) -> Vec<Fault> {
         let nowhere = |row: &RunToDo| match self.home_of_run(row) {
-            Home::Nowhere(reason) => Some(Fault {
+            Home::Nowhere { reason, hint } => Some(Fault {
                 stage: "hosts".to_owned(),
                 key: row.order.series_uid.clone(),
                 reason,
-                hint: "withdraw it on one of them, and send all of it to the other".to_owned(),
+                hint: hint.to_owned(),
             }),
             Home::Here | Home::At(_) => None,
         };

@@ -25,8 +25,13 @@ pub enum Home {
     Here,
     /// Another one.
     At(String),
-    /// None, for this reason.
-    Nowhere(String),
+    /// None, for this reason, until somebody does something.
+    Nowhere {
+        /// Why.
+        reason: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
 }
 
 /// Which hosts the parts of a study came to and were made on. A host is none for this one.
@@ -86,27 +91,25 @@ impl Places {
         self.hosts.iter().all(Option::is_none)
     }
 
-    /// True where it came to several hosts.
-    pub fn is_split(&self) -> bool {
-        self.hosts.len() > 1
-    }
-
-    /// Where instances are worked on together: of the hosts that hold them all the first by name, of those that the
-    /// configuration no longer names only where nobody else does.
+    /// Where instances are worked on together: of the hosts that hold them all, and that the configuration still names,
+    /// the first by name.
     pub fn of_members(&self, hosts: &Hosts, members: impl Iterator<Item = Seq>) -> Home {
         if self.is_here() {
             return Home::Here;
+        }
+        if let (1, Some(Some(host))) = (self.hosts.len(), self.hosts.first()) {
+            return if hosts.others.contains(host) { Home::At(host.clone()) } else { gone(host) };
         }
         let mut all: Option<BTreeSet<Option<String>>> = None;
         let mut any: BTreeSet<Option<String>> = BTreeSet::new();
         for member in members {
             let first = self.first_of(member);
             if let Some(others) = self.contested.get(&member) {
-                let others = others.iter().chain([&first]);
-                return Home::Nowhere(format!(
-                    "hosts {} hold different bytes under one SOP Instance UID",
-                    names(hosts, others)
-                ));
+                let names = names(hosts, others.iter().chain([&first]));
+                return Home::Nowhere {
+                    reason: format!("hosts {names} hold different bytes under one SOP Instance UID"),
+                    hint: "withdraw it on one of them, then send what is right to one host",
+                };
             }
             let holders: BTreeSet<_> = self.copies.get(&member).into_iter().flatten().cloned().chain([first]).collect();
             any.extend(holders.iter().cloned());
@@ -121,12 +124,12 @@ impl Places {
         match all.iter().filter(acting).min_by_key(by_name) {
             Some(None) => Home::Here,
             Some(Some(host)) => Home::At(host.clone()),
-            None => match all.into_iter().flatten().min() {
-                Some(gone) => Home::At(gone),
-                None => Home::Nowhere(format!(
-                    "its instances came to hosts {}, and none has them all",
-                    names(hosts, any.iter())
-                )),
+            None => match all.iter().flatten().next() {
+                Some(host) => gone(host),
+                None => Home::Nowhere {
+                    reason: format!("its instances came to hosts {}, and none has them all", names(hosts, any.iter())),
+                    hint: "send all of it to one of them",
+                },
             },
         }
     }
@@ -142,7 +145,10 @@ impl Places {
         let report = (row.key.study_uid.clone(), row.key.pipeline.clone());
         match (&row.row.run, self.newest.get(&report)) {
             (Some(order), _) => self.of_run(hosts, order),
-            (None, Some(Some(host))) => Home::At(host.clone()),
+            // A host that is gone takes nothing back any more; one that has something of the study does it for it.
+            (None, Some(Some(host))) if hosts.others.contains(host) || !self.hosts.contains(&None) => {
+                Home::At(host.clone())
+            }
             (None, _) => Home::Here,
         }
     }
@@ -155,6 +161,14 @@ impl Places {
     /// True where an object is delivered from here: it was encoded here.
     pub fn delivers(&self, row: &DeliveryToDo) -> bool {
         !self.encoded.contains_key(&row.row.object)
+    }
+}
+
+/// Nobody can do what a host had to do that the configuration no longer names.
+fn gone(host: &str) -> Home {
+    Home::Nowhere {
+        reason: format!("its instances lie on host {host}, which the configuration no longer names"),
+        hint: "name the host in [[cluster.peer]] again, or send the scan to this one",
     }
 }
 

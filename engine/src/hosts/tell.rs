@@ -93,7 +93,7 @@ impl Teller<'_> {
             return connection.say(&Says::Refused { reason });
         }
         let identity = reader.identity().map_err(io::Error::other)?.unwrap_or_default();
-        connection.say(&Says::Welcome { identity, last_seq: self.receiver.last_seq() })?;
+        connection.say(&Says::Welcome { identity })?;
         match hello.wants {
             Wants::Events { known, .. } => self.tell(&mut connection, &reader, known),
             Wants::Bytes => self.give(&mut connection, &reader),

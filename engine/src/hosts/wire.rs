@@ -3,7 +3,7 @@
 //! ```text
 //!   follows                                        tells
 //!     Hello (name, version, rules, how far) ------->  are we told apart, do we work by the same rules?
-//!     <------- Welcome (identity, last event) | Refused (reason)
+//!     <------- Welcome (identity) | Refused (reason)
 //!     <------- Told (events, up to where), at once whenever there are any
 //!     <------- Alive, every five seconds that nothing else is told
 //! ```
@@ -76,8 +76,6 @@ pub enum Says {
     Welcome {
         /// Hash of its ledger's first event; zero while there is none.
         identity: Digest,
-        /// Its ledger's last event.
-        last_seq: Seq,
     },
     /// It does not, for this reason.
     Refused {

@@ -260,12 +260,22 @@ fn a_host_that_is_no_longer_named_is_not_waited_for_where_another_has_the_bytes(
     b.hear(a, 1 << 20);
     while b.act() > 0 {}
     assert_eq!(runs(&hosts), [0, 1], "b does what a would, had it not been taken out");
-    // What lies on a alone waits for it.
-    hosts[0].receive(&Slice { expected: Some(1), ..Slice::new(2, 0, 1) });
+    // What lies on a alone is said to lie there.
+    (1..=4).for_each(|number| hosts[0].receive(&Slice { expected: Some(4), ..Slice::new(2, 0, number) }));
     let [a, b] = &mut hosts;
     b.hear(a, 1 << 20);
     while b.act() > 0 {}
-    assert_eq!((runs(&hosts), hosts[1].faults()), ([0, 1], vec![]));
+    let lies = "its instances lie on host a, which the configuration no longer names";
+    assert_eq!((runs(&hosts), hosts[1].faults()), ([0, 1], vec![lies.to_owned()]));
+    // And what a had reported is taken back by the one that has the scan.
+    let [a, b] = &mut hosts;
+    while a.act() > 0 {}
+    b.hear(a, 1 << 20);
+    let scope = Scope::Study(study_uid(0));
+    b.event(Event::InstanceWithdrawn { scope, reason: "wrong".into(), because: None });
+    while b.act() > 0 {}
+    let taken_back = |event: &Event| matches!(event, Event::RevisionIssued { run: None, .. });
+    assert_eq!(b.own().iter().filter(|event| taken_back(event)).count(), 1);
 }
 
 #[test]
