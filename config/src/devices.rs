@@ -17,7 +17,8 @@ pub struct Device {
     /// Which GPU, counted from 0; for `cuda` and `tensorrt` alone.
     #[serde(default)]
     pub gpu: u16,
-    /// Most memory of the GPU that a network may take, MiB; 0: all that is free.
+    /// Most memory that models may take on it, MiB; 0: all that is free. A model that needs more is not run on it, and
+    /// models that do not fit beside each other are loaded by turns. A GPU keeps to it; on a CPU it is only reckoned with.
     #[serde(default)]
     pub memory_mib: u32,
     /// Threads that one run may use; 0: as many as the machine has cores.
@@ -48,10 +49,8 @@ impl Device {
     pub(crate) fn check(&self, at: &mut Checks<'_>) {
         rules::between(at, "threads", u64::from(self.threads), 0, 1024);
         let on_gpu = matches!(self.provider, Provider::Cuda | Provider::Tensorrt);
-        for (key, value) in [("gpu", u32::from(self.gpu)), ("memory_mib", self.memory_mib)] {
-            if value > 0 && !on_gpu {
-                at.problem(key, format!("{key} is {value}, and this provider has no GPU; drop it"));
-            }
+        if self.gpu > 0 && !on_gpu {
+            at.problem("gpu", format!("gpu is {}, and this provider has no GPU; drop it", self.gpu));
         }
     }
 }

@@ -28,7 +28,7 @@ pub struct Pipeline {
     /// Which series the rule and the model govern once they are changed: "new", "since YYYY-MM-DD" or "all".
     #[serde(default)]
     pub applies_to: AppliesTo,
-    /// How urgent its work is beside that of others. To change it changes no result.
+    /// How urgent its work is beside that of others. A changed one runs nothing again.
     #[serde(default)]
     pub urgency: Urgency,
     /// Further series of the study that the model reads beside the first, in the order of its channels.
@@ -39,7 +39,7 @@ pub struct Pipeline {
     pub alone: Option<Alone>,
 }
 
-/// `urgency` of a pipeline: what is a class more urgent is taken up first, unless the other waits an hour longer.
+/// `urgency` of a pipeline: what goes first where several wait for a device or a destination.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Urgency {
@@ -50,6 +50,17 @@ pub enum Urgency {
     Normal,
     /// After all others: back-fills, research.
     Background,
+}
+
+impl Urgency {
+    /// Its name in a configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Urgency::Urgent => "urgent",
+            Urgency::Normal => "normal",
+            Urgency::Background => "background",
+        }
+    }
 }
 
 /// `[[pipeline.input]]`: a further series that the model reads.

@@ -139,6 +139,14 @@ fn an_archive_is_asked_for_its_word_only_where_the_site_says_so_and_for_a_time_t
 }
 
 #[test]
+fn any_device_may_have_a_limit_on_its_memory() {
+    let device = |provider| format!("[[device]]\nname = \"a\"\nprovider = \"{provider}\"\nmemory_mib = 8192\n");
+    for provider in ["cpu", "openvino", "cuda", "tensorrt"] {
+        assert_eq!(parse(&device(provider)).unwrap().devices[0].memory_mib, 8192);
+    }
+}
+
+#[test]
 fn two_entries_of_one_name_are_refused() {
     refused(
         "[[device]]\nname = \"a\"\nprovider = \"cpu\"\n[[device]]\nname = \"a\"\nprovider = \"cpu\"\n",

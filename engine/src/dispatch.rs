@@ -4,39 +4,35 @@
 //! undone in the middle of a replay may be done later in it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use sulcus_config::Site;
-use sulcus_operators::{
-    digest::Digest,
-    rows::{Fault, Seq},
-};
+use sulcus_operators::rows::{Fault, Seq};
 
 use crate::{
     cohort::counted,
+    devices::Devices,
     failure::Hinted,
-    graph::{DeliveryToDo, ObjectToEncode, RunToDo},
+    graph::{DeliveryToDo, ObjectToEncode},
     hosts::{Hosts, fetch::Fetcher},
     lanes::{
-        Done, Key, Lane,
+        Cancel, Done, Key, Lane,
         child::{Worker, WorkerCommand},
         deliver::{deliver, now},
-        due::due,
         encode::encode,
-        infer::infer,
         port::{Port, StopFlag},
     },
     ledger::event::{Event, Rules, Timer},
+    queue::Urgencies,
     receiver::client::Subscription,
     results_store::ResultsStore,
     review::Review,
     seals::seals,
-    standing::{Tail, open_reader, unreadable},
-    urgency::Urgencies,
+    standing::{Standing, Tail, open_reader, unreadable},
 };
 
 /// The engine takes in what was committed at most this often.
@@ -53,16 +49,24 @@ pub struct Engine {
     seal_after: Duration,
     seals_looked: Instant,
     review: Review,
-    in_flight: BTreeMap<Key, Option<Seq>>,
+    urgencies: Urgencies,
+    in_flight: BTreeMap<Key, InFlight>,
     deadlines: BTreeMap<Timer, Instant>,
     done: Receiver<Done>,
     clerk: Lane<Vec<Event>>,
-    infer: Vec<Lane<RunToDo>>,
+    devices: Devices,
     encode: Lane<ObjectToEncode>,
     deliver: BTreeMap<String, Lane<DeliveryToDo>>,
-    urgencies: Urgencies,
     hosts: Hosts,
     stop: StopFlag,
+}
+
+/// A job that a lane holds, or whose outcome the graph has not seen yet.
+struct InFlight {
+    /// The event that tells its outcome.
+    outcome: Option<Seq>,
+    /// What says that nobody wants it any more.
+    cancel: Cancel,
 }
 
 /// Which program works for the lanes, and with which configuration.
@@ -75,7 +79,7 @@ pub struct WorkerProgram {
 }
 
 impl WorkerProgram {
-    fn command(&self, device: Option<&str>) -> WorkerCommand {
+    pub(crate) fn command(&self, device: Option<&str>) -> WorkerCommand {
         let mut arguments = vec!["worker".to_owned(), "--config".to_owned(), self.config.display().to_string()];
         if let Some(device) = device {
             arguments.extend(["--device".to_owned(), device.to_owned()]);
@@ -93,37 +97,16 @@ impl Engine {
         let tail = stated(rules, data, Port::new(data, stop.clone()))?;
         let models = &tail.standing().models;
         let (finished, done) = bounded(1024);
-        let thread_failed = |error: std::io::Error| {
-            Hinted::work(format!("a lane cannot be started: {error}"), "raise the limit on threads")
-        };
-
         let mut port = Port::new(data, stop.clone());
-        let clerk = Lane::start("clerk", 256, finished.clone(), move |events: Vec<Event>| port.append(&events))
+        let clerk = Lane::start("clerk", 256, finished.clone(), move |events: Vec<Event>, _| port.append(&events))
             .map_err(thread_failed)?;
 
-        let mut infer_lanes = Vec::new();
-        for device in &site.devices {
-            let (mut port, reader, models) = (Port::new(data, stop.clone()), open()?, models.clone());
-            let fetcher = Fetcher::of(site, &device.name);
-            // What a run left whose engine was stopped.
-            fetcher.clear();
-            let mut worker = Worker::new(program.command(Some(&device.name)));
-            if let Err(error) = worker.warm() {
-                return Err(Hinted::work(
-                    format!("the worker process cannot be started: {error}"),
-                    "check the installation",
-                ));
-            }
-            let lane = Lane::start(&format!("infer {}", device.name), 0, finished.clone(), move |job: RunToDo| {
-                infer(&job, &models, &mut worker, &reader, &fetcher, &mut port)
-            });
-            infer_lanes.push(lane.map_err(thread_failed)?);
-        }
+        let devices = Devices::start(site, models, program, &stop, &finished)?;
 
         let (mut port, reader, models) = (Port::new(data, stop.clone()), open()?, models.clone());
         let fetcher = Fetcher::of(site, "encode");
         let mut worker = Worker::new(program.command(None));
-        let encode_lane = Lane::start("encode", 1, finished.clone(), move |job: ObjectToEncode| {
+        let encode_lane = Lane::start("encode", 1, finished.clone(), move |job: ObjectToEncode, _| {
             encode(&job, &models, &mut worker, &reader, &fetcher, &mut port)
         })
         .map_err(thread_failed)?;
@@ -133,7 +116,7 @@ impl Engine {
             let (mut port, reader, results) = (Port::new(data, stop.clone()), open()?, open_results(data)?);
             let target = destination.clone();
             let lane =
-                Lane::start(&format!("deliver {}", target.name()), 1, finished.clone(), move |job: DeliveryToDo| {
+                Lane::start(&format!("deliver {}", target.name()), 1, finished.clone(), move |job: DeliveryToDo, _| {
                     deliver(&job.row, job.attempt, &target, &results, &reader, &mut port)
                 });
             deliver_lanes.insert(destination.name().to_owned(), lane.map_err(thread_failed)?);
@@ -144,14 +127,14 @@ impl Engine {
             seal_after: site.site.seal_after_seconds.duration(),
             seals_looked: Instant::now(),
             review: Review::default(),
+            urgencies: Urgencies::of(site),
             in_flight: BTreeMap::new(),
             deadlines: BTreeMap::new(),
             done,
             clerk,
-            infer: infer_lanes,
+            devices,
             encode: encode_lane,
             deliver: deliver_lanes,
-            urgencies: Urgencies::of(site),
             hosts: Hosts::of(site),
             stop,
         })
@@ -170,7 +153,8 @@ impl Engine {
             last = Instant::now();
             self.tail.follow()?;
             let cursor = self.tail.cursor();
-            self.in_flight.retain(|_, outcome| outcome.is_none_or(|seq| seq > cursor));
+            self.in_flight.retain(|_, job| job.outcome.is_none_or(|seq| seq > cursor));
+            self.cancel_unwanted();
             let next = self.dispatch();
             self.offer_seals();
             self.review()?;
@@ -206,8 +190,10 @@ impl Engine {
         for event in seals(self.tail.work(), self.tail.standing(), before, MOST_SEALS) {
             let Event::StudySealed { study_uid, .. } = &event else { continue };
             let key = Key::Seal(study_uid.clone());
-            if !self.in_flight.contains_key(&key) && self.clerk.offer(&key, || vec![event]) {
-                self.in_flight.insert(key, None);
+            if !self.in_flight.contains_key(&key)
+                && let Some(cancel) = self.clerk.offer(&key, || vec![event])
+            {
+                self.in_flight.insert(key, InFlight { outcome: None, cancel });
             }
         }
     }
@@ -227,8 +213,8 @@ impl Engine {
         if events.is_empty() {
             return Ok(());
         }
-        if self.clerk.offer(&Key::Review, || events) {
-            self.in_flight.insert(Key::Review, None);
+        if let Some(cancel) = self.clerk.offer(&Key::Review, || events) {
+            self.in_flight.insert(Key::Review, InFlight { outcome: None, cancel });
         } else {
             // The clerk is full: what it did not take is looked at again.
             self.review = Review::default();
@@ -237,51 +223,61 @@ impl Engine {
     }
 
     fn note(&mut self, done: Option<Done>) {
-        if let Some(Done { key, seq }) = done {
-            self.in_flight.insert(key, Some(seq));
+        if let Some(Done { key, seq }) = done
+            && let Some(job) = self.in_flight.get_mut(&key)
+        {
+            job.outcome = Some(seq);
         }
     }
 
-    /// Offers everything that is to do to its lane. Returns when to look again at the latest.
+    /// Cancels what lanes hold and nobody wants any more.
+    fn cancel_unwanted(&self) {
+        for (key, job) in &self.in_flight {
+            if job.outcome.is_none() && !is_wanted(key, self.tail.standing()) {
+                job.cancel.cancel();
+            }
+        }
+    }
+
+    /// Offers everything that is to do to its lane, in the order of the queue. Returns when to look again at the latest.
     fn dispatch(&mut self) -> Option<Instant> {
         let mut next: Option<Instant> = None;
         let standing = self.tail.standing();
         let acts = self.hosts.acts(self.tail.work(), standing);
+        let queue = self.urgencies.queue(self.tail.work(), standing);
         let in_flight = &mut self.in_flight;
-        let running: BTreeSet<Digest> = in_flight
-            .keys()
-            .filter_map(|key| if let Key::Run(run_key) = key { Some(*run_key) } else { None })
-            .collect();
-        // A lane that has answered is free only once the graph has seen its answer.
-        let free = if acts.revisions().next().is_none() { self.infer.len().saturating_sub(running.len()) } else { 0 };
-        let mut offer = |key: Key, offered: &mut dyn FnMut(&Key) -> bool| {
-            if !in_flight.contains_key(&key) && offered(&key) {
-                in_flight.insert(key, None);
+        let runs = in_flight.keys().filter_map(|key| if let Key::Run(run_key) = key { Some(*run_key) } else { None });
+        self.devices.note(&runs.collect());
+        let mut offer = |key: Key, offered: &mut dyn FnMut(&Key) -> Option<Cancel>| {
+            if !in_flight.contains_key(&key)
+                && let Some(cancel) = offered(&key)
+            {
+                in_flight.insert(key, InFlight { outcome: None, cancel });
             }
         };
         for row in acts.revisions() {
             let event = || vec![row.event(now(), counted(&row.row, standing))];
             offer(Key::Revision(row.key.clone()), &mut |key| self.clerk.offer(key, event));
         }
-        for row in self.urgencies.objects(acts.objects()) {
+        let encodes = self.encode.has_room();
+        for row in queue.objects(acts.objects().filter(|_| encodes)) {
             offer(Key::Encode(row.key.clone(), row.role), &mut |key| self.encode.offer(key, || row.clone()));
         }
         // A run's lesions are compared with those of reports, so what has run is reported before the next one begins.
-        let runs = acts.runs().filter(|_| free > 0);
-        let runs = self.urgencies.runs(runs, standing.series.iter().map(AsRef::as_ref));
-        for row in runs.into_iter().filter(|row| !running.contains(&row.order.run_key)).take(free) {
-            let key = Key::Run(row.order.run_key);
-            offer(key, &mut |key| self.infer.iter().any(|lane| lane.offer(key, || row.clone())));
+        let begins = acts.revisions().next().is_none() && self.devices.is_any_free();
+        for (_, row) in queue.runs(acts.runs().filter(|_| begins)) {
+            offer(Key::Run(row.order.run_key), &mut |_| self.devices.offer(row));
         }
         let now_millis = now();
-        let (due, later) = due(acts.deliveries(), now_millis);
+        let lane = |destination: &str| self.deliver.get(destination).filter(|lane| lane.has_room());
+        let deliveries = acts.deliveries().filter(|row| lane(&row.row.destination).is_some());
+        let (due, later) = queue.deliveries(deliveries, now_millis);
         if let Some(later) = later {
             next = Some(Instant::now() + Duration::from_millis(later.abs_diff(now_millis)));
         }
         for row in due {
             let key = Key::Deliver(row.row.object, row.row.destination.clone());
-            let lane = self.deliver.get(&row.row.destination);
-            offer(key, &mut |key| lane.is_some_and(|lane| lane.offer(key, || row.clone())));
+            offer(key, &mut |key| lane(&row.row.destination)?.offer(key, || row.clone()));
         }
         // A timer runs from when it is first wanted by a running engine, so idle deadlines start anew at start-up.
         self.deadlines.retain(|timer, _| standing.timers.contains(timer));
@@ -299,6 +295,27 @@ impl Engine {
         }
         next
     }
+}
+
+/// Whether somebody still wants what a lane holds. What only the clerk does is quick, and left to it.
+fn is_wanted(key: &Key, standing: &Standing) -> bool {
+    match key {
+        Key::Run(run_key) => {
+            let mut wanted = standing.runs.iter().chain(standing.unended.iter());
+            wanted.any(|row| row.order.run_key == *run_key)
+        }
+        Key::Encode(key, role) => standing.objects.iter().any(|row| row.key == *key && row.role == *role),
+        Key::Deliver(object, destination) => {
+            let is_it = |row: &DeliveryToDo| row.row.object == *object && row.row.destination == *destination;
+            standing.deliveries.iter().any(is_it)
+        }
+        Key::Revision(_) | Key::Timer(_) | Key::Seal(_) | Key::Review => true,
+    }
+}
+
+/// What is said where a lane's thread cannot be had.
+pub(crate) fn thread_failed(error: std::io::Error) -> Hinted {
+    Hinted::work(format!("a lane cannot be started: {error}"), "raise the limit on threads")
 }
 
 /// The ledger's tail, once these rules are the last ones recorded.

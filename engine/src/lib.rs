@@ -2,6 +2,7 @@
 
 pub mod cohort;
 pub mod commands;
+pub mod devices;
 pub mod dispatch;
 pub mod failure;
 pub mod graph;
@@ -11,8 +12,10 @@ pub mod lanes;
 pub mod ledger;
 pub mod open_work;
 pub mod outbox;
+pub mod queue;
 pub mod receiver;
 pub mod rehearsal;
+pub mod residents;
 pub mod results_store;
 pub mod review;
 pub mod rules;
@@ -22,6 +25,5 @@ pub mod standing;
 pub mod supervisor;
 #[cfg(test)]
 mod testing;
-pub mod urgency;
 pub mod wanted;
 pub mod worker;

@@ -24,6 +24,7 @@ use crate::{
         merges::Merges,
         studies::{Owners, touches},
     },
+    queue::Waits,
 };
 
 /// The graph over the open studies.
@@ -46,6 +47,8 @@ pub struct Study {
     pub touched: Seq,
     /// When that was committed.
     pub at: Millis,
+    /// What its jobs wait for.
+    pub waits: Waits,
     /// What a fault of this study may name: the UIDs of the study, its series, its objects, its lesions
     /// that were judged, and of what it refused.
     pub names: BTreeSet<String>,
@@ -105,7 +108,9 @@ impl OpenWork {
     pub fn apply(&mut self, entry: &Entry, history: &impl History) -> Result<(), LedgerError> {
         self.upto = entry.seq;
         match &entry.event {
-            Event::RunStarted { run_key, .. } | Event::RunFailed { run_key, .. } => self.ran(*run_key, entry),
+            Event::RunStarted { run_key, .. }
+            | Event::RunFailed { run_key, .. }
+            | Event::RunCancelled { run_key, .. } => self.ran(*run_key, entry),
             Event::RunFinished(outcome) => self.ran(outcome.run_key, entry),
             Event::StudySealed { study_uid, as_of, .. } => self.seal(study_uid, *as_of),
             event => {
@@ -269,6 +274,7 @@ impl OpenWork {
         let Some(study) = self.studies.get_mut(study_uid) else { return };
         if touches(&entry.event) {
             (study.touched, study.at) = (entry.seq, entry.at);
+            study.waits.note(entry);
         }
         study.places.note(entry);
         let owner = || Owner::Study(study_uid.to_owned());

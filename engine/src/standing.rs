@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use sulcus_operators::rows::{Completeness, Fault, ReportRow, Seq, SeriesState};
+use sulcus_operators::rows::{Completeness, Fault, Millis, ReportRow, Seq, SeriesState};
 
 use crate::{
     failure::Hinted,
@@ -28,6 +28,8 @@ const CHUNK: usize = 4096;
 pub struct Standing {
     /// Runs to do.
     pub runs: Rows<RunToDo>,
+    /// Runs whose last attempt has not ended: no longer to do, and still wanted.
+    pub unended: Rows<RunToDo>,
     /// Revisions to issue.
     pub revisions: Rows<RevisionToIssue>,
     /// Objects to encode.
@@ -52,6 +54,8 @@ pub struct Standing {
     pub rules: Option<Rules>,
     /// The event that recorded them.
     pub rules_at: Seq,
+    /// When that was.
+    pub rules_since: Millis,
     /// Their versions that are in force.
     pub rulings: Rulings,
     /// The models that recorded rules have named.
@@ -64,6 +68,7 @@ impl Standing {
     /// Takes in what one epoch changed.
     pub fn update(&mut self, changes: Changes) {
         self.runs.update(changes.runs);
+        self.unended.update(changes.unended);
         self.revisions.update(changes.revisions);
         self.objects.update(changes.objects);
         self.deliveries.update(changes.deliveries);
@@ -92,7 +97,7 @@ impl Standing {
                 self.rulings.read(entry.seq, rules);
                 self.models.read(rules);
                 self.rules = Some(rules.clone());
-                self.rules_at = entry.seq;
+                (self.rules_at, self.rules_since) = (entry.seq, entry.at);
             }
             Event::SealsReviewed { rules } => self.reviewed = self.reviewed.max(*rules),
             _ => {}

@@ -8,6 +8,7 @@ pub mod embedding;
 pub mod golden;
 pub mod import;
 mod manifest;
+pub mod need;
 pub mod onnx;
 pub mod package;
 pub mod plans;

@@ -34,7 +34,7 @@ pub const GOLDEN: &str = "golden.bin";
 pub const EMBEDDING: &str = "embedding.bin";
 
 const LARGEST_MANIFEST: u64 = 64 << 10;
-const LARGEST_PLANS: u64 = 4 << 20;
+pub(crate) const LARGEST_PLANS: u64 = 4 << 20;
 const LARGEST_GOLDEN: u64 = 1 << 20;
 /// 4,096 scans of 1,024 features.
 const LARGEST_EMBEDDING: u64 = (16 << 20) + 64;
@@ -162,9 +162,7 @@ impl Package {
             .map_err(|source| PackageError::Plans { path: folder.join(PLANS), source })?;
         let orientation =
             manifest.check().map_err(|reason| PackageError::Wrong { name: manifest.name.clone(), reason })?;
-        // The manifest holds the digests of all the rest.
-        let parts = [manifest_text.as_bytes(), plans_bytes.as_slice()];
-        let digest = Digest::of_parts("model package", parts);
+        let digest = digest(&manifest_text, &plans_bytes);
         Ok(Package {
             folder: folder.to_owned(),
             manifest,
@@ -253,6 +251,11 @@ impl Package {
     }
 }
 
+/// A package's digest. The manifest holds the digests of all the rest.
+pub(crate) fn digest(manifest: &str, plans: &[u8]) -> Digest {
+    Digest::of_parts("model package", [manifest.as_bytes(), plans])
+}
+
 /// A file of a package, once it has the digest of the manifest.
 pub(crate) fn verified(
     folder: &Path,
@@ -300,7 +303,7 @@ pub(crate) fn manifest_text(path: &Path) -> Result<String, PackageError> {
     String::from_utf8(read(path, LARGEST_MANIFEST)?).map_err(wrong)
 }
 
-fn read(path: &Path, limit: u64) -> Result<Vec<u8>, PackageError> {
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, PackageError> {
     let failed = |source| PackageError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();

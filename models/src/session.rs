@@ -4,6 +4,7 @@
 //! tiles the networks see is decided in `predict`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ndarray::{Array2, Array5, Axis, Slice};
 use ort::session::IoBinding;
@@ -55,6 +56,12 @@ pub enum SessionError {
         /// What ONNX Runtime said.
         reason: String,
     },
+    /// Whoever asked for the tiles wants them no more.
+    #[error("model {model} was stopped between two tiles; ask again where it is wanted after all")]
+    Stopped {
+        /// Name of the package.
+        model: String,
+    },
     /// A tile failed.
     #[error("model {model} failed on a tile: {reason}")]
     Run {
@@ -90,6 +97,7 @@ pub struct Session {
     provider: Provider,
     package: Arc<Package>,
     batch: usize,
+    stop: Option<Arc<AtomicBool>>,
 }
 
 impl std::fmt::Debug for Session {
@@ -143,7 +151,12 @@ impl Session {
             let reason = format!("its {EMBEDDING} is of {} features, its first network {found}", embedding.features());
             return Err(SessionError::Shape { model: package.manifest().name.clone(), reason });
         }
-        Ok(Session { networks, provider, package: package.clone(), batch })
+        Ok(Session { networks, provider, package: package.clone(), batch, stop: None })
+    }
+
+    /// Refuses further tiles while this flag is set.
+    pub fn stop_with(&mut self, flag: Arc<AtomicBool>) {
+        self.stop = Some(flag);
     }
 
     /// How many folds there are.
@@ -180,8 +193,11 @@ impl Session {
     /// What a fold's network gives for up to [`batch`](Self::batch) tiles (tile, channels, z, y, x) of the plans' patch
     /// size.
     pub fn run(&mut self, fold: usize, tiles: Array5<f32>) -> Result<Outputs, SessionError> {
-        let Session { networks, provider, package, batch } = self;
+        let Session { networks, provider, package, batch, stop } = self;
         let manifest = package.manifest();
+        if stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+            return Err(SessionError::Stopped { model: manifest.name.clone() });
+        }
         let failed = |error: &dyn std::fmt::Display| {
             let (model, reason) = (manifest.name.clone(), said(error));
             if out_of_memory(&reason) {

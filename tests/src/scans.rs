@@ -64,6 +64,23 @@ pub fn series_with_lesions(folder: &Path, seed: u32, places: &[[i32; 3]]) -> Res
     Ok(slices)
 }
 
+/// Gives a series a patient's name and a manufacturer of its own, of as many letters as it had.
+///
+/// # Panics
+/// Where they are of another length than `SYNTHETIC` and `Sulcus`.
+pub fn named(mut slices: Vec<Object>, patient: &str, manufacturer: &str) -> Vec<Object> {
+    for slice in &mut slices {
+        for (from, to) in [("SYNTHETIC", patient), ("Sulcus", manufacturer)] {
+            assert_eq!(from.len(), to.len(), "{to} has another length than {from}");
+            let at = slice.data_set.windows(from.len()).position(|bytes| bytes == from.as_bytes());
+            if let Some(place) = at.and_then(|at| slice.data_set.get_mut(at..at + from.len())) {
+                place.copy_from_slice(to.as_bytes());
+            }
+        }
+    }
+    slices
+}
+
 /// The one object of a phantom's Enhanced scan, with its values replaced by others of the same length.
 ///
 /// # Errors

@@ -43,6 +43,8 @@ pub struct SiteSpec {
     pub pipeline_settings: String,
     /// Further lines of its one source.
     pub source_settings: String,
+    /// Further lines of its one device.
+    pub device_settings: String,
     /// Further tables.
     pub tables: String,
     /// Where it listens; on a free port of its own where it is none.
@@ -66,6 +68,7 @@ impl Default for SiteSpec {
             destinations: Vec::new(),
             pipeline_settings: String::new(),
             source_settings: String::new(),
+            device_settings: String::new(),
             tables: String::new(),
             address: None,
             environment: Vec::new(),
@@ -128,7 +131,7 @@ impl Serving {
                  [[source]]\nname = \"scanner\"\nkind = \"dicom\"\nsettle_seconds = {:?}\nidle_seconds = {:?}\n{}\
                  [[pipeline]]\nname = \"lesions\"\nwhen = '{}'\nmodel = \"{}\"\ndestinations = {names}\n{}\
                  {destinations}{}\
-                 [[device]]\nname = \"cpu\"\nprovider = \"cpu\"\n",
+                 [[device]]\nname = \"cpu\"\nprovider = \"cpu\"\n{}",
                 spec.seal_after_seconds,
                 spec.settle_seconds,
                 spec.idle_seconds,
@@ -137,6 +140,7 @@ impl Serving {
                 model.display(),
                 spec.pipeline_settings,
                 spec.tables,
+                spec.device_settings,
             ),
         )?;
         let supervisor = spawn(folder, &spec)?;

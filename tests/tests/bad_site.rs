@@ -133,3 +133,22 @@ fn a_broken_configuration_is_refused_with_its_line_and_the_nearest_key() {
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("absent.toml"), "{said}");
 }
+
+#[test]
+fn a_model_that_fits_no_device_is_refused_with_what_it_needs() {
+    let work = tempfile::tempdir().unwrap();
+    let device =
+        |name: &str, mib: u32| format!("[[device]]\nname = \"{name}\"\nprovider = \"cpu\"\nmemory_mib = {mib}\n");
+    let config = site(work.path(), &package(), &format!("{}{}", device("a", 1), device("b", 9)));
+    let words = ["pipeline lesions", "at least 11 MiB", "more than 9 MiB", "memory_mib"];
+    refused(ends(&mut serve(&config)), &words);
+    let mut check = Command::new(sulcus().unwrap());
+    refused(ends(check.args(["config", "check", "--config"]).arg(&config)), &words);
+    site(work.path(), &package(), &format!("{}{}", device("a", 1), device("b", 11)));
+    let mut check = Command::new(sulcus().unwrap());
+    assert_eq!(
+        ends(check.args(["config", "check", "--config"]).arg(&config)).0,
+        Some(0),
+        "one that holds it is enough"
+    );
+}

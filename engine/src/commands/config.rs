@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use super::{CommandError, SiteFile, words::counted};
-use crate::{rules::rules, worker::check_devices};
+use crate::{devices::check_models, rules::rules, worker::check_devices};
 
 #[derive(Subcommand)]
 pub(super) enum Config {
@@ -32,6 +32,7 @@ impl Config {
                 let site = file.load()?;
                 rules(&site)?;
                 check_devices(&site)?;
+                check_models(&site)?;
                 println!(
                     "{}: {}, {}, {}, {}; all can be used",
                     file.config.display(),

@@ -120,7 +120,9 @@ fn about(entry: &Entry) -> String {
             let named = if pipelines.is_empty() { "no pipeline".to_owned() } else { pipelines.join(", ") };
             format!("{named}; {}", counted(rules.destinations.len(), "destination"))
         }
-        Event::RunStarted { run_key, attempt } => format!("{} attempt {attempt}", run_key.short()),
+        Event::RunStarted { run_key, attempt } | Event::RunCancelled { run_key, attempt } => {
+            format!("{} attempt {attempt}", run_key.short())
+        }
         Event::RunFinished(outcome) => {
             format!("{} {}", outcome.run_key.short(), counted(outcome.lesions.len(), "lesion"))
         }

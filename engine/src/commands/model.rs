@@ -12,6 +12,7 @@ use sulcus_models::{
     embedding::Embedding,
     golden::{self, Agreement},
     import::{self, Order, Which, architecture::Architecture, synthstrip, unet},
+    need::Need,
     package::Package,
     plans::Plans,
     runtime::Runtime,
@@ -175,6 +176,7 @@ impl Inspect {
             let ports = unet::Ports { channels: manifest.channels.len(), classes: manifest.outputs(), patch };
             unet::cost(architecture, &ports)
         });
+        let need = Need::read(&self.package).map_err(CommandError::plain)?;
         if self.json {
             let cost = cost.map(|cost| {
                 serde_json::json!({"parameters": cost.parameters, "operations": cost.operations, "activation_bytes": cost.activations})
@@ -185,6 +187,7 @@ impl Inspect {
                     "manifest": manifest,
                     "digest": package.digest(),
                     "network_bytes": bytes,
+                    "memory_bytes": {"cpu": need.on(Provider::Cpu), "gpu": need.on(Provider::Cuda(0))},
                     "cost": cost,
                     "training_scans": package.embedding().map(Embedding::scans),
                 })
@@ -217,6 +220,9 @@ impl Inspect {
             );
         }
         println!("  networks      {} of {:.1} MB in all", package.networks().len(), bytes as f64 / 1e6);
+        let mib = |provider| need.on(provider).div_ceil(1 << 20);
+        let (cpu, gpu) = (mib(Provider::Cpu), mib(Provider::Cuda(0)));
+        println!("  memory        at least {cpu} MiB on a CPU, {gpu} MiB on a GPU, which takes several tiles at once");
         match package.embedding() {
             Some(embedding) => println!("  distances     from {} training scans", embedding.scans()),
             None => println!("  distances     unknown: it does not hold its training scans' features"),

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{CommandError, SiteFile};
 use crate::{
+    devices::check_models,
     dispatch::{Engine, WorkerProgram, woken},
     failure::Hinted,
     intake,
@@ -58,6 +59,7 @@ impl Serve {
         let site = self.site.load()?;
         rules(&site)?;
         check_devices(&site)?;
+        check_models(&site)?;
         let stop = StopFlag::default();
         stop_with_signals(&stop).map_err(no_thread)?;
         tracing::info!(address = %site.receiver.address, ae_title = site.receiver.ae_title, "serving; stop with Ctrl-C");
@@ -94,7 +96,7 @@ impl WorkerPart {
     pub(super) fn execute(self) -> Result<(), CommandError> {
         let site = self.site.load()?;
         let mut worker = Worker::open(&site, self.device.as_deref())?;
-        worker.work(std::io::stdin().lock(), std::io::stdout().lock()).map_err(|error| {
+        worker.work(std::io::BufReader::new(std::io::stdin()), std::io::stdout().lock()).map_err(|error| {
             CommandError::work(
                 format!("the engine's orders can no longer be read or answered: {error}"),
                 "it starts another worker",

@@ -5,17 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use serde::Serialize;
-use sulcus_operators::rows::{Completeness, Fault, ReportRow, ReportStatus, Seq, Verdict};
+use sulcus_operators::{
+    results::iso_8601,
+    rows::{Completeness, Fault, Millis, ReportRow, ReportStatus, Seq, Verdict},
+};
 
 use super::{CommandError, SiteFile, table::Table, words::counted};
 use crate::{
+    devices,
     graph::{DeliveryToDo, InputsAwaited, RunToDo, reports::ABSENT},
     hosts::{Hosts, links::Link},
     lanes::withdrawal::Withdrawal,
     ledger::{LedgerError, event::RevisionKey, read::Reader},
+    queue::{Place, Urgencies},
     receiver::client::Client,
     standing::Tail,
-    urgency::Urgencies,
     wanted::Rows,
 };
 
@@ -37,11 +41,21 @@ struct Picture<'a> {
     reports: Vec<Report<'a>>,
     /// Further series that reports wait for.
     inputs_awaited: Vec<&'a InputsAwaited>,
-    runs_to_do: Vec<&'a RunToDo>,
+    /// In the order in which they are taken up.
+    runs_to_do: Vec<Waiting<'a>>,
     deliveries_to_do: Vec<&'a DeliveryToDo>,
     faults: Vec<&'a Fault>,
     /// How the other hosts of the cluster are followed; none while the receiver is away.
     hosts: BTreeMap<String, Link>,
+}
+
+/// A run, and how it waits.
+#[derive(Serialize)]
+struct Waiting<'a> {
+    #[serde(flatten)]
+    place: Place,
+    #[serde(flatten)]
+    run: &'a RunToDo,
 }
 
 #[derive(Serialize)]
@@ -116,6 +130,9 @@ impl Status {
         let homeless = acts.faults();
         let hosts =
             site.cluster.iter().flat_map(|_| Client::new(&site.site.data).status()).flat_map(|status| status.hosts);
+        let urgencies = Urgencies::of(&site);
+        let queue = urgencies.queue(tail.work(), standing);
+        let refused = devices::faults(&site, &standing.models, acts.runs());
         let picture = Picture {
             ledger: cursor,
             sealed: tail.reader().sealed_count().map_err(CommandError::plain)?,
@@ -132,9 +149,9 @@ impl Status {
                 .collect(),
             reports: reports(&issued, &standing.reports, tail.reader()).map_err(CommandError::plain)?,
             inputs_awaited: standing.awaited.iter().collect(),
-            runs_to_do: Urgencies::of(&site).runs(acts.runs(), standing.series.iter().map(AsRef::as_ref)),
-            deliveries_to_do: acts.deliveries().collect(),
-            faults: standing.faults.iter().chain(&homeless).collect(),
+            runs_to_do: queue.runs(acts.runs()).into_iter().map(|(place, run)| Waiting { place, run }).collect(),
+            deliveries_to_do: queue.deliveries(acts.deliveries(), Millis::MAX).0,
+            faults: standing.faults.iter().chain(&homeless).chain(&refused).collect(),
             hosts: hosts.collect(),
         };
         if self.json {
@@ -176,11 +193,27 @@ impl Picture<'_> {
         }
         let (runs, deliveries) = (self.runs_to_do.len(), self.deliveries_to_do.len());
         println!("{} to do, {} to do", counted(runs, "run"), counted(deliveries, "delivery"));
+        queued(&self.runs_to_do).iter().for_each(|line| println!("  {line}"));
         waiting(&self.deliveries_to_do).iter().for_each(|line| println!("  {line}"));
         self.hosts.iter().for_each(|(host, link)| println!("{}", followed(host, link)));
         println!("faults: {}", self.faults.len());
         told(&self.faults).iter().for_each(|line| println!("  {line}"));
     }
+}
+
+/// The runs that go first, in a line each.
+fn queued(runs: &[Waiting<'_>]) -> Vec<String> {
+    const SHOWN: usize = 10;
+    let line = |waiting: &Waiting<'_>| {
+        let wanted = waiting.run.wanted_by.iter().map(|(study_uid, pipeline)| format!("{study_uid} by {pipeline}"));
+        let (urgency, since) = (waiting.place.urgency.name(), iso_8601(waiting.place.since));
+        format!("{urgency}, since {since}: {}", wanted.collect::<Vec<_>>().join(", "))
+    };
+    let mut lines: Vec<String> = runs.iter().take(SHOWN).map(line).collect();
+    if let Some(more) = runs.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        lines.push(format!("and {more} more"));
+    }
+    lines
 }
 
 /// How another host is followed.

@@ -34,6 +34,13 @@ pub enum RunFact {
         /// What to do about it.
         hint: String,
     },
+    /// An attempt was stopped before its end, since nobody wanted the run any more.
+    Cancelled {
+        /// Which.
+        attempt: u32,
+        /// The event that recorded it.
+        seq: Seq,
+    },
     /// It gave its result.
     Finished {
         /// The result.
@@ -53,6 +60,7 @@ impl RunFact {
                 let (attempt, permanent, reason, hint) = (*attempt, *permanent, reason.clone(), hint.clone());
                 Some((*run_key, RunFact::Failed { attempt, seq, permanent, reason, hint }))
             }
+            Event::RunCancelled { run_key, attempt } => Some((*run_key, RunFact::Cancelled { attempt: *attempt, seq })),
             Event::RunFinished(outcome) => {
                 Some((outcome.run_key, RunFact::Finished { outcome: Arc::new(outcome.clone()), seq }))
             }

@@ -159,7 +159,7 @@ impl Inputs {
                 self.sessions.put(Input::Rules, Key::All, Row::Rules(rules));
                 self.newest.rule_anew(&mut self.sessions);
             }
-            Event::RunStarted { .. } | Event::RunFailed { .. } | Event::RunFinished(_) => {
+            Event::RunStarted { .. } | Event::RunFailed { .. } | Event::RunCancelled { .. } | Event::RunFinished(_) => {
                 if let Some((run_key, fact)) = RunFact::of(entry) {
                     self.sessions.put(Input::Runs, Key::Run(run_key), Row::RunFact(Arc::new(fact)));
                 }

@@ -101,7 +101,7 @@ impl Log {
                 self.versions.read(entry.seq, &rules);
                 self.rules = Some(rules);
             }
-            Event::RunStarted { .. } | Event::RunFailed { .. } | Event::RunFinished(_) => {
+            Event::RunStarted { .. } | Event::RunFailed { .. } | Event::RunCancelled { .. } | Event::RunFinished(_) => {
                 if let Some((run_key, fact)) = RunFact::of(entry) {
                     self.runs.entry(run_key).or_default().insert(fact);
                 }
@@ -192,6 +192,7 @@ pub fn outputs(entries: &[Entry]) -> BTreeSet<Output> {
 
     let mut all: BTreeSet<Output> = faults.into_iter().map(Output::Fault).chain(told).collect();
     all.extend(runs.to_do.into_iter().map(Output::Run));
+    all.extend(runs.unended.into_iter().map(Output::Unended));
     all.extend(to_issue.into_iter().map(Output::Revision));
     all.extend(to_encode.into_iter().map(Output::Object));
     all.extend(deliveries);

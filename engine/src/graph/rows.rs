@@ -109,6 +109,8 @@ pub struct InputsAwaited {
 pub enum Output {
     /// A run to do.
     Run(RunToDo),
+    /// A run that is wanted and begun for the last time, as long as nothing tells how that ended.
+    Unended(RunToDo),
     /// A revision to issue.
     Revision(RevisionToIssue),
     /// An object to encode.
@@ -136,6 +138,8 @@ pub enum Output {
 pub struct Changes {
     /// Runs to do.
     pub runs: Vec<(RunToDo, isize)>,
+    /// Runs whose last attempt has not ended.
+    pub unended: Vec<(RunToDo, isize)>,
     /// Revisions to issue.
     pub revisions: Vec<(RevisionToIssue, isize)>,
     /// Objects to encode.
@@ -170,6 +174,7 @@ impl Changes {
         for (output, diff) in updates {
             match output {
                 Output::Run(row) => changes.runs.push((row, diff)),
+                Output::Unended(row) => changes.unended.push((row, diff)),
                 Output::Revision(row) => changes.revisions.push((row, diff)),
                 Output::Object(row) => changes.objects.push((row, diff)),
                 Output::Delivery(row) => changes.deliveries.push((row, diff)),

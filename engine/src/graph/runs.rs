@@ -1,6 +1,6 @@
 //! Stages `runs` and `lesions`: which runs are wanted, which of those are done, which are to do, and what the done
 //! ones found. An attempt is recorded before it begins, so that an input that kills its process is a fault after
-//! [`MOST_ATTEMPTS`] attempts, not a loop.
+//! [`MOST_ATTEMPTS`] attempts, not a loop. One that was cancelled does not count; its number is not given again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,6 +23,8 @@ use crate::ledger::merges::During;
 /// What a wanted run is.
 enum Standing {
     ToDo(RunToDo),
+    /// Its last attempt has begun, and nothing tells how it ended.
+    Unended(RunToDo),
     /// With a digest of the outcome, where that replaces one that does not count any more.
     Done(ReportKey, Arc<RunOutcome>, Option<Digest>),
     Failed(Vec<ReportKey>, Digest, Fault),
@@ -64,7 +66,7 @@ fn standings(run_key: &Digest, rows: &[&Row], out: &mut Vec<Standing>) {
     }
     // What was tried before an outcome was given up says nothing of the next one.
     let tried_from = misled.iter().map(|[_, until]| *until).filter(|_| replaces).max().unwrap_or(0);
-    let (mut attempts, mut failures) = (BTreeSet::new(), BTreeMap::new());
+    let (mut attempts, mut cancelled, mut failures) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
     let mut given_up = false;
     for fact in facts {
         match fact {
@@ -76,21 +78,32 @@ fn standings(run_key: &Digest, rows: &[&Row], out: &mut Vec<Standing>) {
                 given_up |= permanent;
                 failures.insert((*permanent, *attempt), (reason, hint));
             }
+            RunFact::Cancelled { attempt, seq } if *seq > tried_from => {
+                cancelled.insert(*attempt);
+            }
             _ => {}
         }
     }
+    let begun = attempts.last().max(cancelled.last()).copied().unwrap_or(0);
+    attempts.retain(|attempt| !cancelled.contains(attempt));
     let last = attempts.last().copied().unwrap_or(0);
+    // One for each study that wants it; a lane starts it once, since it knows it by its RunKey.
+    let orders: BTreeSet<&RunOrder> = wanted().map(|(_, order)| order.as_ref()).collect();
+    let runs = |attempt: u32| {
+        orders.iter().map(move |order| RunToDo {
+            order: (*order).clone(),
+            attempt,
+            wanted_by: wanted().filter(|(_, of)| of.as_ref() == *order).map(|(key, _)| key.clone()).collect(),
+        })
+    };
     if !given_up && attempts.len() < MOST_ATTEMPTS as usize {
-        // One for each study that wants it; a lane starts it once, since it knows it by its RunKey.
-        let attempt = last.saturating_add(1);
-        let orders: BTreeSet<&RunOrder> = wanted().map(|(_, order)| order.as_ref()).collect();
-        out.extend(orders.into_iter().map(|order| {
-            let wanted_by = wanted().filter(|(_, of)| of.as_ref() == order).map(|(key, _)| key.clone()).collect();
-            Standing::ToDo(RunToDo { order: order.clone(), attempt, wanted_by })
-        }));
+        out.extend(runs(begun.saturating_add(1)).map(Standing::ToDo));
         return;
     }
     let ended = failures.keys().any(|(_, attempt)| *attempt == last);
+    if !ended {
+        out.extend(runs(last).map(Standing::Unended));
+    }
     let (reason, hint) = match failures.last_key_value() {
         Some(((permanent, _), (reason, hint))) if *permanent || ended => ((*reason).clone(), (*hint).clone()),
         _ => (
@@ -144,6 +157,7 @@ pub fn stage<'scope>(choices: Rows<'scope>, facts: Rows<'scope>) -> (Rows<'scope
                     out.extend(run.wanted_by.iter().cloned().map(Row::Unsettled));
                     out.push(Output::Run(run).into());
                 }
+                Standing::Unended(run) => out.push(Output::Unended(run).into()),
                 Standing::Failed(wanted_by, run_key, fault) => {
                     out.extend(wanted_by.into_iter().map(|key| Row::GivenUp(key, run_key, fault.reason.clone())));
                     out.push(Output::Fault(fault).into());
@@ -171,6 +185,8 @@ pub fn stage<'scope>(choices: Rows<'scope>, facts: Rows<'scope>) -> (Rows<'scope
 pub struct Batch {
     /// Runs to do.
     pub to_do: Vec<RunToDo>,
+    /// Runs whose last attempt has not ended.
+    pub unended: Vec<RunToDo>,
     /// For each study and pipeline, the wanted run that is done.
     pub done: BTreeMap<ReportKey, Digest>,
     /// For each study and pipeline, the runs of other visits that the done one was compared with; none: it is left out.
@@ -206,6 +222,7 @@ pub fn batch(
     for standing in standing {
         match standing {
             Standing::ToDo(run) => batch.to_do.push(run),
+            Standing::Unended(run) => batch.unended.push(run),
             Standing::Failed(wanted_by, run_key, fault) => {
                 batch.given_up.extend(wanted_by.into_iter().map(|key| (key, (run_key, fault.reason.clone()))));
                 batch.faults.push(fault);

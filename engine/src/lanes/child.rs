@@ -35,6 +35,15 @@ struct Running {
     replies: BufReader<ChildStdout>,
 }
 
+impl Running {
+    fn give(&mut self, order: &Order) -> std::io::Result<()> {
+        let mut line = serde_json::to_vec(order)?;
+        line.push(b'\n');
+        self.orders.write_all(&line)?;
+        self.orders.flush()
+    }
+}
+
 impl Worker {
     /// A worker that is started by its first order.
     pub fn new(command: WorkerCommand) -> Self {
@@ -46,9 +55,13 @@ impl Worker {
         self.running().map(|_| ())
     }
 
-    /// Carries out one order. Blocks until its last reply. A process that dies is a passing failure, and the next
-    /// order starts another.
-    pub fn ask(&mut self, order: &Order, progress: &mut dyn FnMut(usize, usize)) -> Result<Reply, Failure> {
+    /// Carries out one order. Blocks until its last reply. `progress` is told how many tiles of a run are done of how many,
+    /// and says whether the run is still wanted; one that is not is stopped at its next tile. A process that dies is a
+    /// passing failure, and the next order starts another.
+    ///
+    /// # Errors
+    /// Where the order failed or was stopped.
+    pub fn ask(&mut self, order: &Order, progress: &mut dyn FnMut(usize, usize) -> bool) -> Result<Reply, Failure> {
         let outcome = self.exchange(order, progress);
         if outcome.is_err() {
             self.stop();
@@ -63,12 +76,10 @@ impl Worker {
         }
     }
 
-    fn exchange(&mut self, order: &Order, progress: &mut dyn FnMut(usize, usize)) -> std::io::Result<Reply> {
+    fn exchange(&mut self, order: &Order, progress: &mut dyn FnMut(usize, usize) -> bool) -> std::io::Result<Reply> {
         let running = self.running()?;
-        let mut line = serde_json::to_vec(order)?;
-        line.push(b'\n');
-        running.orders.write_all(&line)?;
-        running.orders.flush()?;
+        running.give(order)?;
+        let mut stopped = false;
         loop {
             let mut text = Vec::new();
             let read = (&mut running.replies).take(REPLY_LIMIT).read_until(b'\n', &mut text)?;
@@ -77,7 +88,12 @@ impl Worker {
                 return Err(std::io::Error::other(status.to_string()));
             }
             match serde_json::from_slice(&text)? {
-                Reply::Progress { done, of } => progress(done, of),
+                Reply::Progress { done, of } => {
+                    if !progress(done, of) && !stopped {
+                        stopped = true;
+                        running.give(&Order::Stop)?;
+                    }
+                }
                 reply => return Ok(reply),
             }
         }

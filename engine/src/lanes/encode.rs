@@ -33,7 +33,7 @@ pub fn encode(
     let outcome = port.stop().until_cured(|| {
         let order = order(job, models, reader)?;
         order.outcome.iter().try_for_each(|outcome| maps(outcome, fetcher))?;
-        worker.ask(&Order::Encode(order), &mut |_, _| {})
+        worker.ask(&Order::Encode(order), &mut |_, _| true)
     })?;
     port.append(&[match outcome {
         Ok(Reply::Encoded { object, uid, bytes, length }) => {

@@ -8,6 +8,7 @@ use sulcus_operators::{
 };
 
 use super::{
+    Cancel,
     child::Worker,
     departures::departed,
     models::Models,
@@ -16,6 +17,7 @@ use super::{
     visits::visits,
 };
 use crate::{
+    devices::{Room, need},
     graph::RunToDo,
     hosts::fetch::Fetcher,
     ledger::{
@@ -29,43 +31,75 @@ use crate::{
 /// How many earlier runs a run's lesions are compared with.
 const MOST_EARLIER: usize = 8;
 
-/// Carries out one run. Returns the sequence number of its last event.
-pub fn infer(
-    job: &RunToDo,
-    models: &Models,
-    worker: &mut Worker,
-    reader: &Reader,
-    fetcher: &Fetcher,
-    port: &mut Port,
-) -> Result<Seq, Stopping> {
-    let (run_key, attempt) = (job.order.run_key, job.attempt);
-    port.append(&[Event::RunStarted { run_key, attempt }])?;
-    let series = 1 + job.order.inputs.len();
-    tracing::info!(run = run_key.short(), attempt, series, slices = job.order.members.len(), "run started");
-    let outcome = port.stop().until_cured(|| {
-        let package = models.to_run(&job.order.model)?;
-        let instances = sources(reader, &job.order.members)?;
-        let inputs = job.order.inputs.iter().map(|input| sources(reader, &input.members)).collect::<Result<_, _>>()?;
-        let counts = Counts::of(reader, job)?;
-        let (earlier, visits) = (earlier(reader, job, &counts)?, visits(reader, job, &counts, fetcher)?);
-        for run in &earlier {
-            // One whose label map cannot be had is told of in a note.
-            let _ = fetcher.bring(&run.outcome.mask);
-        }
-        let order = Order::Run { order: job.order.clone(), package, instances, inputs, earlier, visits };
-        worker.ask(&order, &mut |done, of| {
-            tracing::debug!(run = run_key.short(), done, of, "tiles");
-        })
-    })?;
-    fetcher.clear();
-    port.append(&[match outcome {
-        Ok(Reply::Run(outcome)) => {
-            tracing::info!(run = run_key.short(), lesions = outcome.lesions.len(), "run finished");
-            Event::RunFinished(outcome)
-        }
-        Ok(other) => failed(job, Failure::crash(format!("the worker answered a run with {other:?}"), "restart sulcus")),
-        Err(failure) => failed(job, failure),
-    }])
+/// What the lane of a device works with.
+pub struct Inference {
+    /// The device's name.
+    pub device: String,
+    /// Its memory.
+    pub room: Room,
+    /// Which package a model is.
+    pub models: Models,
+    /// The device's process.
+    pub worker: Worker,
+    /// The ledger.
+    pub reader: Reader,
+    /// The way to it.
+    pub port: Port,
+    /// The way to the bytes of other hosts' visits.
+    pub fetcher: Fetcher,
+}
+
+impl Inference {
+    /// Carries out one run, unless it is cancelled before its end. Returns the sequence number of its last event.
+    ///
+    /// # Errors
+    /// Where the engine stops.
+    pub fn infer(&mut self, job: &RunToDo, cancel: &Cancel) -> Result<Seq, Stopping> {
+        let Inference { device, room, models, worker, reader, port, fetcher } = self;
+        let (run_key, attempt) = (job.order.run_key, job.attempt);
+        port.append(&[Event::RunStarted { run_key, attempt }])?;
+        let series = 1 + job.order.inputs.len();
+        tracing::info!(run = run_key.short(), attempt, device, series, slices = job.order.members.len(), "run started");
+        let outcome = port.stop().until_cured(|| {
+            if cancel.is_set() {
+                return Err(Failure::cancelled());
+            }
+            let package = models.to_run(&job.order.model)?;
+            // Its package may not have told what it needs when the device was chosen.
+            if !room.takes(need(models, &job.order.model)) {
+                return Err(Failure::cancelled());
+            }
+            let instances = sources(reader, &job.order.members)?;
+            let inputs =
+                job.order.inputs.iter().map(|input| sources(reader, &input.members)).collect::<Result<_, _>>()?;
+            let counts = Counts::of(reader, job)?;
+            let (earlier, visits) = (earlier(reader, job, &counts)?, visits(reader, job, &counts, fetcher)?);
+            for run in &earlier {
+                // One whose label map cannot be had is told of in a note.
+                let _ = fetcher.bring(&run.outcome.mask);
+            }
+            let order = Order::Run { order: job.order.clone(), package, instances, inputs, earlier, visits };
+            worker.ask(&order, &mut |done, of| {
+                tracing::debug!(run = run_key.short(), done, of, "tiles");
+                !cancel.is_set()
+            })
+        })?;
+        fetcher.clear();
+        port.append(&[match outcome {
+            Ok(Reply::Run(outcome)) => {
+                tracing::info!(run = run_key.short(), lesions = outcome.lesions.len(), "run finished");
+                Event::RunFinished(outcome)
+            }
+            Err(Failure { cause: Cause::Cancelled, .. }) => {
+                tracing::info!(run = run_key.short(), attempt, "run cancelled");
+                Event::RunCancelled { run_key, attempt }
+            }
+            Ok(other) => {
+                failed(job, Failure::crash(format!("the worker answered a run with {other:?}"), "restart sulcus"))
+            }
+            Err(failure) => failed(job, failure),
+        }])
+    }
 }
 
 fn failed(job: &RunToDo, failure: Failure) -> Event {

@@ -3,11 +3,13 @@
 //! | lane | takes | records |
 //! | --- | --- | --- |
 //! | clerk | revisions to issue, timers that ran out, studies at rest | RevisionIssued, TimerFired, StudySealed |
-//! | infer, one per device | runs to do | RunStarted, then RunFinished or RunFailed |
+//! | infer, one per device | runs to do | RunStarted, then RunFinished, RunFailed or RunCancelled |
 //! | encode | objects to encode | ObjectEncoded or EncodeFailed |
 //! | deliver, one per destination | deliveries to do | DeliveryStarted, then DeliverySettled or DeliveryFailed |
 //!
-//! A job stays in flight until the graph has seen its outcome, so nothing is done twice while the engine lives.
+//! A job stays in flight until the graph has seen its outcome, so nothing is done twice while the engine lives. One that
+//! nobody wants any more before it began does not begin; a run is stopped at its next tile as well, and a delivery never:
+//! its destination may have the object.
 
 pub mod child;
 mod commitment;
@@ -25,7 +27,7 @@ pub mod withdrawal;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
 };
@@ -67,9 +69,25 @@ pub struct Done {
     pub seq: Seq,
 }
 
+/// Whether somebody still wants a job that a lane holds.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Says that nobody wants the job any more.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// True once nobody wants the job any more.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// One lane: a thread that takes one job at a time.
 pub struct Lane<J> {
-    jobs: Sender<(Key, J)>,
+    jobs: Sender<(Key, J, Cancel)>,
     held: Arc<AtomicUsize>,
     limit: usize,
     thread: Option<JoinHandle<()>>,
@@ -81,15 +99,16 @@ impl<J: Send + 'static> Lane<J> {
         name: &str,
         waiting: usize,
         done: Sender<Done>,
-        mut work: impl FnMut(J) -> Result<Seq, Stopping> + Send + 'static,
+        mut work: impl FnMut(J, &Cancel) -> Result<Seq, Stopping> + Send + 'static,
     ) -> std::io::Result<Self> {
         let limit = waiting + 1;
-        let (jobs, queue): (_, Receiver<(Key, J)>) = bounded(limit);
+        let (jobs, queue): (_, Receiver<(Key, J, Cancel)>) = bounded(limit);
         let held = Arc::new(AtomicUsize::new(0));
         let counter = held.clone();
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            for (key, job) in queue {
-                let outcome = work(job);
+            for (key, job, cancel) in queue {
+                // What does not begin appends nothing: the graph has seen it already.
+                let outcome = if cancel.is_set() { Ok(0) } else { work(job, &cancel) };
                 counter.fetch_sub(1, Ordering::Relaxed);
                 match outcome {
                     Ok(seq) if done.send(Done { key, seq }).is_ok() => {}
@@ -100,17 +119,23 @@ impl<J: Send + 'static> Lane<J> {
         Ok(Lane { jobs, held, limit, thread: Some(thread) })
     }
 
-    /// Offers a job; false when the lane is full (or stopping), and the job stays to do.
-    pub fn offer(&self, key: &Key, job: impl FnOnce() -> J) -> bool {
-        if self.held.load(Ordering::Relaxed) >= self.limit {
-            return false;
+    /// True where the lane takes another job.
+    pub fn has_room(&self) -> bool {
+        self.held.load(Ordering::Relaxed) < self.limit
+    }
+
+    /// Offers a job; none when the lane is full (or stopping), and the job stays to do.
+    pub fn offer(&self, key: &Key, job: impl FnOnce() -> J) -> Option<Cancel> {
+        if !self.has_room() {
+            return None;
         }
         self.held.fetch_add(1, Ordering::Relaxed);
-        let taken = self.jobs.try_send((key.clone(), job())).is_ok();
+        let cancel = Cancel::default();
+        let taken = self.jobs.try_send((key.clone(), job(), cancel.clone())).is_ok();
         if !taken {
             self.held.fetch_sub(1, Ordering::Relaxed);
         }
-        taken
+        taken.then_some(cancel)
     }
 }
 
@@ -121,5 +146,35 @@ impl<J> Drop for Lane<J> {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_nobody_wants_any_more_before_it_began_does_not_begin() {
+        let (done, ended) = bounded(8);
+        let (go, gone) = bounded::<()>(0);
+        let began = Arc::new(AtomicUsize::new(0));
+        let count = began.clone();
+        let lane = Lane::start("test", 1, done, move |seq: Seq, _: &Cancel| {
+            count.fetch_add(1, Ordering::Relaxed);
+            gone.recv().map_err(|_| Stopping)?;
+            Ok(seq)
+        })
+        .unwrap();
+        let [first, second] = ["first", "second"].map(|name| Key::Seal(name.to_owned()));
+        lane.offer(&first, || 7).unwrap();
+        let cancel = lane.offer(&second, || 8).unwrap();
+        assert!(!lane.has_room() && lane.offer(&second, || 9).is_none(), "it holds what it was told to");
+        cancel.cancel();
+        go.send(()).unwrap();
+        let ends: Vec<(Key, Seq)> = ended.iter().take(2).map(|done| (done.key, done.seq)).collect();
+        assert_eq!(ends, [(first, 7), (second, 0)]);
+        assert_eq!(began.load(Ordering::Relaxed), 1);
+        assert!(lane.has_room());
     }
 }

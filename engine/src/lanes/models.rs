@@ -1,7 +1,10 @@
 //! Which package a run's model is: the rules of the ledger say, also those that are no longer the newest and still
 //! govern some series. A package that is gone, or that another has taken the place of, is never replaced by another.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use sulcus_models::package::Package;
 use sulcus_operators::digest::Digest;
@@ -57,6 +60,11 @@ impl Models {
         Ok(recorded.path.clone())
     }
 
+    /// The folder where a model's package should be; it may be gone, or have become another.
+    pub fn folder(&self, model: &Digest) -> Option<&Path> {
+        self.recorded.get(model).map(|recorded| recorded.path.as_path())
+    }
+
     /// A model's name and version.
     ///
     /// # Errors
@@ -91,7 +99,7 @@ impl Models {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::fs;
 
     use sulcus_config::AppliesTo;
 

@@ -77,6 +77,8 @@ pub enum Order {
     },
     /// Make one object of a revision, and check what was written.
     Encode(EncodeOrder),
+    /// Stop the run that is under way at its next tile; it is answered as cancelled. Without one it means nothing.
+    Stop,
 }
 
 /// An object to make.
@@ -178,6 +180,8 @@ pub enum Cause {
     /// A disk, a library or a file of this machine: nothing is wrong with the order, so the lane waits and tries
     /// again until it is cured.
     Surroundings,
+    /// Nobody wants it any more.
+    Cancelled,
 }
 
 impl Failure {
@@ -189,6 +193,11 @@ impl Failure {
     /// A failure that another attempt may cure.
     pub fn crash(reason: impl ToString, hint: impl ToString) -> Self {
         Failure { cause: Cause::Crash, reason: reason.to_string(), hint: hint.to_string() }
+    }
+
+    /// It was stopped, since nobody wants it any more.
+    pub fn cancelled() -> Self {
+        Failure { cause: Cause::Cancelled, reason: "nobody wants it any more".into(), hint: String::new() }
     }
 
     /// A failure of the machine around.

@@ -223,6 +223,13 @@ pub enum Event {
         /// What to do about it.
         hint: String,
     },
+    /// A run was stopped, since nobody wanted it any more. The attempt does not count among those that failed.
+    RunCancelled {
+        /// The run.
+        run_key: Digest,
+        /// Which attempt.
+        attempt: u32,
+    },
     /// A report's next revision has its number.
     RevisionIssued {
         /// Which revision.

@@ -15,6 +15,7 @@ impl Event {
             Event::RunStarted { .. } => "RunStarted",
             Event::RunFinished(_) => "RunFinished",
             Event::RunFailed { .. } => "RunFailed",
+            Event::RunCancelled { .. } => "RunCancelled",
             Event::RevisionIssued { .. } => "RevisionIssued",
             Event::ObjectEncoded { .. } => "ObjectEncoded",
             Event::EncodeFailed { .. } => "EncodeFailed",

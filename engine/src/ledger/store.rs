@@ -301,7 +301,9 @@ fn concerns(event: &Event) -> BTreeSet<String> {
         Event::AssociationReleased { series_uids, .. } => series_uids.clone(),
         Event::TimerFired(timer) => vec![timer.series_uid.clone()],
         Event::RulesChanged(_) | Event::SealsReviewed { .. } => Vec::new(),
-        Event::RunStarted { run_key, .. } | Event::RunFailed { run_key, .. } => vec![run_key.to_string()],
+        Event::RunStarted { run_key, .. } | Event::RunFailed { run_key, .. } | Event::RunCancelled { run_key, .. } => {
+            vec![run_key.to_string()]
+        }
         Event::RunFinished(outcome) => vec![outcome.run_key.to_string()],
         Event::StudySealed { study_uid, .. } | Event::StudyReopened { study_uid } => vec![study_uid.clone()],
         Event::RevisionIssued { key, .. } | Event::EncodeFailed { key, .. } => vec![key.study_uid.clone()],

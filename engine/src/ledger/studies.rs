@@ -108,7 +108,8 @@ fn studies_of(connection: &Connection, event: &Event) -> Result<BTreeSet<String>
         | Event::CommitmentReported { .. }
         | Event::RunStarted { .. }
         | Event::RunFinished(_)
-        | Event::RunFailed { .. } => Ok(BTreeSet::new()),
+        | Event::RunFailed { .. }
+        | Event::RunCancelled { .. } => Ok(BTreeSet::new()),
     }
 }
 

@@ -10,11 +10,11 @@ use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use ndarray::Array3;
 use sulcus_config::Site;
 use sulcus_models::{
-    device::{Device, Provider},
+    device::Device,
     package::Package,
-    predict::find_lesions,
+    predict::{PredictError, find_lesions},
     runtime::Runtime,
-    session::Session,
+    session::{Session, SessionError},
 };
 use sulcus_operators::{
     convert,
@@ -31,6 +31,7 @@ use super::{
     identity::{Before, keep_identities},
 };
 use crate::{
+    devices::{Room, provider},
     failure::Hinted,
     lanes::order::{EarlierRun, EarlierVisit, Failure, Reply, SourceInstance},
     results_store::ResultsStore,
@@ -40,6 +41,7 @@ use crate::{
 /// What a worker computes with.
 pub struct Compute {
     device: Device,
+    pub(super) room: Room,
     library: Option<PathBuf>,
 }
 
@@ -54,17 +56,13 @@ impl Compute {
         })?;
         Ok(Compute {
             device: Device {
-                provider: match device.provider {
-                    sulcus_config::Provider::Openvino => Provider::OpenVino,
-                    sulcus_config::Provider::Cpu => Provider::Cpu,
-                    sulcus_config::Provider::Cuda => Provider::Cuda(device.gpu),
-                    sulcus_config::Provider::Tensorrt => Provider::TensorRt(device.gpu),
-                },
+                provider: provider(device),
                 threads: usize::from(device.threads),
                 memory: device.memory_mib as usize * (1 << 20),
                 cache: Some(site.site.data.join("cache")),
                 fall_back: false,
             },
+            room: Room::of(device),
             library: site.runtime.onnxruntime.clone(),
         })
     }
@@ -76,13 +74,17 @@ impl Compute {
         })
     }
 
-    /// Loads a model package onto the device.
-    pub fn open(&self, package: &Path) -> Result<Session, Failure> {
+    /// Loads a model package onto the device. Where memory is short, it is tried once more if `makes_room` does.
+    pub fn open(&self, package: &Path, mut makes_room: impl FnMut() -> bool) -> Result<Session, Failure> {
         let runtime = self.runtime().map_err(|error| Failure::surroundings(error.reason, error.hint))?;
         let package = Package::open(package)
             .map_err(|error| Failure::surroundings(error, "put the model package back as it was"))?;
-        Session::open(runtime, Arc::new(package), &self.device)
-            .map_err(|error| Failure::surroundings(error, "check the device in the configuration"))
+        let package = Arc::new(package);
+        let opened = match Session::open(runtime, package.clone(), &self.device) {
+            Err(SessionError::Memory { .. }) if makes_room() => Session::open(runtime, package, &self.device),
+            opened => opened,
+        };
+        opened.map_err(|error| Failure::surroundings(error, "check the device in the configuration"))
     }
 }
 
@@ -100,14 +102,23 @@ impl Worker {
         drop(data_sets);
         refuse_blank(&volume)?;
         let further = self.further(order, inputs, &volume)?;
-        let session = self.session(package, Some(&order.model))?;
         let mut tell = |done, of| {
             // The engine is gone if this fails; then so is whoever waits for the result.
             let _ = progress(Reply::Progress { done, of });
         };
         let channels: Vec<&Volume> = std::iter::once(&volume).chain(&further).collect();
-        let found = find_lesions(session, &channels, &order.run_key, &mut tell)
-            .map_err(|error| Failure::input(error, "the scan cannot be used by this model; its bytes are kept"))?;
+        let mut find = |session: &mut Session| find_lesions(session, &channels, &order.run_key, &mut tell);
+        let found = match find(self.session(package, &order.model)?) {
+            Err(PredictError::Session(SessionError::Memory { .. })) if self.leave_alone(package) => {
+                find(self.session(package, &order.model)?)
+            }
+            found => found,
+        };
+        let found = found.map_err(|error| match error {
+            PredictError::Session(SessionError::Stopped { .. }) => Failure::cancelled(),
+            error => Failure::input(error, "the scan cannot be used by this model; its bytes are kept"),
+        })?;
+        self.is_wanted()?;
         let named = |(input, volume): (&RunInput, Volume)| {
             let notes = volume.notes.into_iter();
             notes.map(|note| format!("{}: {note}", input.name)).collect::<Vec<_>>()

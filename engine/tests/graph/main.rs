@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod cancelled;
 mod cohort;
 mod cost;
 mod directed;
@@ -15,6 +16,7 @@ mod outages;
 mod outbox;
 mod outcomes;
 mod promises;
+mod queue;
 mod random;
 mod rehearsal;
 mod sealed;

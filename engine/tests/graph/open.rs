@@ -15,6 +15,7 @@ use sulcus_engine::{
         studies::{Owners, touches},
     },
     open_work::OpenWork,
+    queue::{Queue, Urgencies},
     seals::{concerned, seals},
     standing::Standing,
 };
@@ -157,7 +158,9 @@ impl History for Log<'_> {
 
     fn about_run(&self, run: &Digest, before: Seq) -> Result<Vec<Entry>, LedgerError> {
         let of_run = |event: &Event| match event {
-            Event::RunStarted { run_key, .. } | Event::RunFailed { run_key, .. } => run_key == run,
+            Event::RunStarted { run_key, .. }
+            | Event::RunFailed { run_key, .. }
+            | Event::RunCancelled { run_key, .. } => run_key == run,
             Event::RunFinished(outcome) => outcome.run_key == *run,
             _ => false,
         };
@@ -236,6 +239,11 @@ impl Open {
         self.work.studies().is_empty() && self.now.is_empty()
     }
 
+    /// What is to do, in the order in which it goes.
+    pub fn queue<'a>(&'a self, urgencies: &'a Urgencies) -> Queue<'a> {
+        urgencies.queue(&self.work, &self.standing)
+    }
+
     /// Seals for all studies at rest.
     pub fn seals(&self) -> Vec<Event> {
         seals(&self.work, &self.standing, i64::MAX, usize::MAX)
@@ -280,7 +288,7 @@ fn take(standing: &mut Standing, now: &mut BTreeMap<Output, isize>, changes: Cha
 fn study(output: &Output, history: &Log<'_>) -> Option<String> {
     let of_series = |uid: &str| history.of_series(uid).into_iter().next();
     match output {
-        Output::Run(row) => Some(row.order.study_uid.clone()),
+        Output::Run(row) | Output::Unended(row) => Some(row.order.study_uid.clone()),
         Output::Revision(row) => Some(row.key.study_uid.clone()),
         Output::Object(row) => Some(row.key.study_uid.clone()),
         Output::Delivery(row) => Some(row.row.study_uid.clone()),
@@ -321,7 +329,7 @@ pub fn all(changes: &Changes) -> Vec<(Output, isize)> {
         };
     }
     add!(
-        runs Run, revisions Revision, objects Object, deliveries Delivery, timers Timer, series Series,
+        runs Run, unended Unended, revisions Revision, objects Object, deliveries Delivery, timers Timer, series Series,
         completeness Completeness, reports Report, lesions Lesion, awaited Awaited, faults Fault
     );
     all

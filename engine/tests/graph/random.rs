@@ -33,6 +33,8 @@ enum Step {
     /// Which variant of the rules, and what it applies to.
     Rules(u8, u8),
     Run(usize, End),
+    /// Which attempt of all that ever began is said to have been cancelled.
+    Cancel(usize),
     Issue,
     Encode(usize, End),
     Deliver(usize, End),
@@ -62,7 +64,7 @@ enum Step {
 }
 
 fn end() -> impl Strategy<Value = End> {
-    prop_oneof![6 => Just(End::Done), 2 => Just(End::Failed), 1 => Just(End::Permanent), 2 => Just(End::Died)]
+    prop_oneof![6 => Just(End::Done), 2 => Just(End::Failed), 1 => Just(End::Permanent), 2 => Just(End::Died), 2 => Just(End::Cancelled)]
 }
 
 fn because() -> impl Strategy<Value = Option<Because>> {
@@ -82,6 +84,7 @@ fn step() -> impl Strategy<Value = Step> {
         14 => (0..32usize).prop_map(Step::Fire),
         4 => (0..17u8, 0..4u8).prop_map(|(of, applies_to)| Step::Rules(of, applies_to)),
         8 => (0..8usize, end()).prop_map(|(which, end)| Step::Run(which, end)),
+        2 => (0..32usize).prop_map(Step::Cancel),
         6 => Just(Step::Issue),
         8 => (0..8usize, end()).prop_map(|(which, end)| Step::Encode(which, end)),
         8 => (0..8usize, end()).prop_map(|(which, end)| Step::Deliver(which, end)),
@@ -135,6 +138,15 @@ fn play(site: &mut Site, step: Step) {
         Step::Run(which, end) => {
             if let Some(run) = nth(&site.runs(), which) {
                 site.run(&run, end);
+            }
+        }
+        Step::Cancel(which) => {
+            let begun = site.log.iter().filter_map(|entry| match &entry.event {
+                Event::RunStarted { run_key, attempt } => Some((*run_key, *attempt)),
+                _ => None,
+            });
+            if let Some((run_key, attempt)) = nth(&begun.collect::<Vec<_>>(), which) {
+                site.event(Event::RunCancelled { run_key, attempt });
             }
         }
         Step::Issue => site.issue(),

@@ -145,6 +145,8 @@ pub enum End {
     Failed,
     Permanent,
     Died,
+    /// Nobody wanted it any more, and it was stopped; of what is no run, that it died.
+    Cancelled,
 }
 
 pub struct Site {
@@ -269,6 +271,7 @@ impl Site {
                 self.event(Event::RunFinished(outcome));
             }
             End::Died => {}
+            End::Cancelled => self.event(Event::RunCancelled { run_key, attempt }),
             End::Failed | End::Permanent => {
                 let (reason, hint) = (format!("attempt {attempt} failed"), "look".into());
                 self.event(Event::RunFailed { run_key, attempt, permanent: end == End::Permanent, reason, hint });
@@ -291,7 +294,7 @@ impl Site {
         let (key, role, attempt) = (object.key.clone(), object.role, object.attempt);
         let digest = Digest::of_row("object", &(&key, role));
         self.event(match end {
-            End::Done | End::Died => {
+            End::Done | End::Died | End::Cancelled => {
                 Event::ObjectEncoded { object: digest, key, role, uid: digest.uid(), bytes: digest, length: 1 }
             }
             End::Failed | End::Permanent => {
@@ -307,7 +310,7 @@ impl Site {
         self.event(Event::DeliveryStarted { object, destination: destination.clone(), attempt });
         match end {
             End::Done => self.event(Event::DeliverySettled { object, destination, receipt: "0000".into() }),
-            End::Died => {}
+            End::Died | End::Cancelled => {}
             End::Failed | End::Permanent => {
                 let (reason, retry_at) = (format!("refused {attempt}"), self.seq() as i64 * 10 + 1000);
                 self.event(Event::DeliveryFailed { object, destination, attempt, reason, retry_at });

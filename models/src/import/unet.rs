@@ -271,6 +271,9 @@ pub struct Cost {
     pub operations: u64,
     /// Bytes of the outputs of all convolutions of one tile in f32: more than what is held at any time.
     pub activations: u64,
+    /// Bytes that one tile holds at once at the least, in f32: what the finest convolution after a joint reads, both halves
+    /// of the joint, and what it writes.
+    pub held: u64,
 }
 
 /// Counts a network's cost for a tile.
@@ -319,5 +322,6 @@ pub fn cost(network: &Architecture, ports: &Ports) -> Cost {
         }
     }
     conv(network.features[0], ports.classes, &point, sizes[0], true, false);
+    cost.held = 4 * 3 * network.features[0] as u64 * sizes[0][0];
     cost
 }
