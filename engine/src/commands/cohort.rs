@@ -109,7 +109,7 @@ impl Cohort {
             })
             .collect();
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&counts).map_err(CommandError::plain)?);
+            outln!("{}", serde_json::to_string_pretty(&counts).map_err(CommandError::plain)?);
         } else {
             self.print(&counts);
         }
@@ -117,7 +117,7 @@ impl Cohort {
     }
 
     fn print(&self, counts: &[Count]) {
-        println!("{} reports stand", counts.iter().map(|count| count.reports).sum::<u64>());
+        outln!("{} reports stand", counts.iter().map(|count| count.reports).sum::<u64>());
         let own = ["subjects", "reports", "lesions", "volume mm3"].map(str::to_owned);
         let header: Vec<String> =
             ["pipeline".to_owned()].into_iter().chain(self.by.iter().cloned()).chain(own).collect();

@@ -33,7 +33,7 @@ impl Config {
                 rules(&site)?;
                 check_devices(&site)?;
                 check_models(&site)?;
-                println!(
+                outln!(
                     "{}: {}, {}, {}, {}; all can be used",
                     file.config.display(),
                     counted(site.sources.len(), "source"),
@@ -42,13 +42,13 @@ impl Config {
                     counted(site.devices.len(), "device")
                 );
             }
-            Config::Schema => println!("{:#}", sulcus_config::Site::schema()),
+            Config::Schema => outln!("{:#}", sulcus_config::Site::schema()),
             Config::Show(show) => {
                 let site = show.site.load()?;
                 if show.json {
-                    println!("{}", serde_json::to_string_pretty(&site).map_err(CommandError::plain)?);
+                    outln!("{}", serde_json::to_string_pretty(&site).map_err(CommandError::plain)?);
                 } else {
-                    print!("{}", site.to_toml().map_err(CommandError::plain)?);
+                    outln!("{}", site.to_toml().map_err(CommandError::plain)?.trim_end());
                 }
             }
         }

@@ -169,10 +169,10 @@ impl Convert {
                     })
                 })
                 .collect();
-            println!("{:#}", serde_json::json!({"series": rows, "refused": refused}));
+            outln!("{:#}", serde_json::json!({"series": rows, "refused": refused}));
         } else {
             for outcome in outcomes {
-                outcome.written.iter().for_each(|path: &PathBuf| println!("{}", path.display()));
+                outcome.written.iter().for_each(|path: &PathBuf| outln!("{}", path.display()));
             }
         }
         let failed: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.error.is_some()).collect();

@@ -92,7 +92,7 @@ impl Demo {
             FieldStrength::T3 => Field::T3,
             FieldStrength::T7 => Field::T7,
         };
-        println!("A phantom head at {} T is drawn and scanned (seed {}).", field.tesla(), self.seed);
+        outln!("A phantom head at {} T is drawn and scanned (seed {}).", field.tesla(), self.seed);
         let phantom =
             Phantom::generate(&PhantomSpec::demo(field, Sequence::Mp2rage, self.seed)).map_err(CommandError::plain)?;
         let scan = ScanSpec {
@@ -105,7 +105,7 @@ impl Demo {
 
         write(&series, &output.join("scans")).map_err(CommandError::plain)?;
         let site = self.start(&output)?;
-        println!("`sulcus serve` listens on {}; the scanner sends {} series.", site.address, series.len());
+        outln!("`sulcus serve` listens on {}; the scanner sends {} series.", site.address, series.len());
         let spec = ScannerSpec {
             address: site.address.clone(),
             calling_ae_title: "SCANNER".to_owned(),
@@ -118,7 +118,7 @@ impl Demo {
         let sent = scanner::send(&series, &spec, |at| progress.at(at.sent, at.total))
             .map_err(|error| CommandError::work(chain(&error), site.hint()))?;
         drop(progress);
-        println!("{} slices were sent, each answered once it was durable.", sent.instances);
+        outln!("{} slices were sent, each answered once it was durable.", sent.instances);
 
         let delivered = site.wait()?;
         let labels = load_labels(&open_results(&site.data())?, &delivered.outcome)
@@ -126,21 +126,21 @@ impl Demo {
         let score = score(&phantom.lesions, phantom.labels.view(), labels.view()).map_err(CommandError::plain)?;
         print_score(&score, &delivered.outcome);
         let seconds = |from: Millis, to: Millis| (to - from) as f64 / 1000.0;
-        println!(
+        outln!(
             "last slice to inference started {:.2} s, to the delivered SEG {:.1} s",
             seconds(delivered.last_slice, delivered.run_started),
             seconds(delivered.last_slice, delivered.segmentation)
         );
         for found in newest_reports(&site.results()) {
-            println!("{} holds", found.path.with_file_name("").display());
+            outln!("{} holds", found.path.with_file_name("").display());
             for role in FolderDestination::default_outputs() {
-                println!("  {:<22} {}", file_name(role), says(role));
+                outln!("  {:<22} {}", file_name(role), says(role));
             }
-            println!("{}", found.report.research_use);
+            outln!("{}", found.report.research_use);
         }
-        println!("The slices themselves: {}", output.join("scans").display());
+        outln!("The slices themselves: {}", output.join("scans").display());
         let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("sulcus"));
-        println!("See what happened: {} ledger show --config {}", program.display(), site.config().display());
+        outln!("See what happened: {} ledger show --config {}", program.display(), site.config().display());
         Ok(())
     }
 
@@ -307,7 +307,7 @@ fn print_score(score: &Score, outcome: &RunOutcome) {
         ]);
     }
     table.print();
-    println!(
+    outln!(
         "{} lesions found: {} true, {} too small, {} false; {} of {} true lesions missed; F1 {:.2}\n\
          (overlap is shared volume over joint volume; below {ENOUGH_OVERLAP} a find is too small, and counts as an error)",
         outcome.lesions.len(),

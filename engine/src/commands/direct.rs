@@ -50,9 +50,9 @@ impl Directing {
             ));
         }
         let seq = self.record(&asked, Directive::Close { as_of: asked.state.last_member() })?;
-        println!("closed with {} instances by event {seq}", asked.state.instances);
+        outln!("closed with {} instances by event {seq}", asked.state.instances);
         if let Err((reason, hint)) = usable_stack(&asked.state) {
-            println!("it still cannot be used: {reason}; {hint}");
+            outln!("it still cannot be used: {reason}; {hint}");
         }
         Ok(())
     }
@@ -60,7 +60,7 @@ impl Directing {
     pub(super) fn hold(self) -> Result<(), CommandError> {
         let asked = self.asked()?;
         let seq = self.record(&asked, Directive::Hold)?;
-        println!("held by event {seq}, until `sulcus release` or `sulcus close`");
+        outln!("held by event {seq}, until `sulcus release` or `sulcus close`");
         Ok(())
     }
 
@@ -73,7 +73,7 @@ impl Directing {
             ));
         }
         let seq = self.record(&asked, Directive::Release)?;
-        println!("released by event {seq}: the evidence counts again");
+        outln!("released by event {seq}: the evidence counts again");
         Ok(())
     }
 

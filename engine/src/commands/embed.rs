@@ -55,8 +55,8 @@ impl Embed {
         }
         let embedding = Embedding::of(&vectors).map_err(CommandError::plain)?;
         let package = Package::embed(&self.package, &embedding).map_err(CommandError::plain)?;
-        println!("{} training scans, {} features each", embedding.scans(), embedding.features());
-        println!("digest of the package: {}", package.digest());
+        outln!("{} training scans, {} features each", embedding.scans(), embedding.features());
+        outln!("digest of the package: {}", package.digest());
         Ok(())
     }
 }

@@ -65,10 +65,10 @@ impl Show {
             cursor = last.seq;
             for entry in &entries {
                 if self.json {
-                    println!("{}", serde_json::to_string(entry).map_err(CommandError::plain)?);
+                    outln!("{}", serde_json::to_string(entry).map_err(CommandError::plain)?);
                 } else {
                     let at = iso_8601(entry.at);
-                    println!("{:>8}  {at}  {:<20} {}", entry.seq, entry.event.name(), about(entry));
+                    outln!("{:>8}  {at}  {:<20} {}", entry.seq, entry.event.name(), about(entry));
                 }
             }
         }
@@ -81,15 +81,15 @@ impl Verify {
         let report = open_reader(&data)?.verify(&spool_path(&data)).map_err(CommandError::plain)?;
         if self.json {
             let faults = serde_json::to_value(&report.faults).map_err(CommandError::plain)?;
-            println!(
+            outln!(
                 "{}",
                 serde_json::json!({"events": report.events, "records": report.records, "tip": report.tip, "faults": faults})
             );
         } else {
             let (events, records) = (counted(report.events, "event"), counted(report.records, "record"));
-            println!("{events}, {records}, tip {}", report.tip);
+            outln!("{events}, {records}, tip {}", report.tip);
             for fault in &report.faults {
-                println!("  {}: {}", fault.key, fault.reason);
+                outln!("  {}: {}", fault.key, fault.reason);
             }
         }
         match report.faults.first() {

@@ -83,8 +83,8 @@ impl Merge {
         })?;
         let seq = seqs.last().copied().unwrap_or_default();
         match self.undo {
-            false => println!("merged by event {seq}: his studies are run again among the visits of both"),
-            true => println!("parted by event {seq}: each has his own visits again"),
+            false => outln!("merged by event {seq}: his studies are run again among the visits of both"),
+            true => outln!("parted by event {seq}: each has his own visits again"),
         }
         Ok(())
     }

@@ -2,6 +2,9 @@
 //!
 //! Exit codes: 0 done, 1 the work failed, 2 wrong usage or configuration.
 
+#[macro_use]
+mod out;
+
 mod cases;
 mod cohort;
 mod config;
@@ -229,7 +232,7 @@ pub fn main() -> ExitCode {
         Command::Engine(part) => part.engine(),
         Command::Worker(part) => part.execute(),
     };
-    match outcome {
+    match outcome.and_then(|()| out::end()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let code = if matches!(error, CommandError::Usage { .. }) { 2 } else { 1 };

@@ -181,7 +181,7 @@ impl Inspect {
             let cost = cost.map(|cost| {
                 serde_json::json!({"parameters": cost.parameters, "operations": cost.operations, "activation_bytes": cost.activations})
             });
-            println!(
+            outln!(
                 "{:#}",
                 serde_json::json!({
                     "manifest": manifest,
@@ -194,40 +194,39 @@ impl Inspect {
             );
             return Ok(());
         }
-        println!("{} version {}: {}", manifest.name, manifest.version, manifest.description);
-        println!("{}", manifest.provenance);
-        println!("{}", manifest.research_use);
-        println!();
-        println!("  reads         {} in {} orientation", manifest.channels.join(", "), manifest.orientation);
-        println!("  labels        {}; value {} is a lesion", manifest.labels.join(", "), manifest.lesion_label);
-        println!(
+        outln!("{} version {}: {}", manifest.name, manifest.version, manifest.description);
+        outln!("{}", manifest.provenance);
+        outln!("{}", manifest.research_use);
+        outln!();
+        outln!("  reads         {} in {} orientation", manifest.channels.join(", "), manifest.orientation);
+        outln!("  labels        {}; value {} is a lesion", manifest.labels.join(", "), manifest.lesion_label);
+        outln!(
             "  configuration {}, patch {:?}, spacing {:?} mm",
-            manifest.configuration, plans.patch_size, plans.spacing
+            manifest.configuration,
+            plans.patch_size,
+            plans.spacing
         );
-        println!("  mirroring     axes {:?}", manifest.mirror_axes);
+        outln!("  mirroring     axes {:?}", manifest.mirror_axes);
         if let Some(network) = &architecture {
-            println!(
-                "  network       {:?} encoder, {}D, features {:?}",
-                network.encoder, network.axes, network.features
-            );
+            outln!("  network       {:?} encoder, {}D, features {:?}", network.encoder, network.axes, network.features);
         }
         if let Some(cost) = cost {
-            println!("  parameters    {:.2} million a fold", cost.parameters as f64 / 1e6);
-            println!(
+            outln!("  parameters    {:.2} million a fold", cost.parameters as f64 / 1e6);
+            outln!(
                 "  a tile        {:.1} GFLOP, {:.0} MB of activations in all",
                 cost.operations as f64 / 1e9,
                 cost.activations as f64 / 1e6
             );
         }
-        println!("  networks      {} of {:.1} MB in all", package.networks().len(), bytes as f64 / 1e6);
+        outln!("  networks      {} of {:.1} MB in all", package.networks().len(), bytes as f64 / 1e6);
         let mib = |provider| need.on(provider).div_ceil(1 << 20);
         let (cpu, gpu) = (mib(Provider::Cpu), mib(Provider::Cuda(0)));
-        println!("  memory        at least {cpu} MiB on a CPU, {gpu} MiB on a GPU, which takes several tiles at once");
+        outln!("  memory        at least {cpu} MiB on a CPU, {gpu} MiB on a GPU, which takes several tiles at once");
         match package.embedding() {
-            Some(embedding) => println!("  distances     from {} training scans", embedding.scans()),
-            None => println!("  distances     unknown: it does not hold its training scans' features"),
+            Some(embedding) => outln!("  distances     from {} training scans", embedding.scans()),
+            None => outln!("  distances     unknown: it does not hold its training scans' features"),
         }
-        println!("  digest        {}", package.digest());
+        outln!("  digest        {}", package.digest());
         Ok(())
     }
 }
@@ -236,15 +235,15 @@ impl Inspect {
     fn brain(&self, package: &BrainPackage) -> Result<(), CommandError> {
         let manifest = package.manifest();
         if self.json {
-            println!("{:#}", serde_json::json!({"manifest": manifest, "network_bytes": package.network_bytes()}));
+            outln!("{:#}", serde_json::json!({"manifest": manifest, "network_bytes": package.network_bytes()}));
             return Ok(());
         }
-        println!("{} version {}: {}", manifest.name, manifest.version, manifest.description);
-        println!("{}", manifest.provenance);
-        println!("{}", manifest.research_use);
-        println!();
-        println!("  reads         heads at 1 mm, sides multiples of {}", manifest.reduction);
-        println!("  network       {:.1} MB", package.network_bytes() as f64 / 1e6);
+        outln!("{} version {}: {}", manifest.name, manifest.version, manifest.description);
+        outln!("{}", manifest.provenance);
+        outln!("{}", manifest.research_use);
+        outln!();
+        outln!("  reads         heads at 1 mm, sides multiples of {}", manifest.reduction);
+        outln!("  network       {:.1} MB", package.network_bytes() as f64 / 1e6);
         Ok(())
     }
 }
@@ -268,5 +267,5 @@ impl Check {
 
 fn report(provider: Provider, agreement: Agreement) {
     let Agreement { difference, largest } = agreement;
-    println!("passed on {provider}: outputs differ by at most {difference:.2e}, the largest is {largest:.2}");
+    outln!("passed on {provider}: outputs differ by at most {difference:.2e}, the largest is {largest:.2}");
 }

@@ -50,9 +50,9 @@ impl Echo {
         })?;
         let millis = time.as_secs_f64() * 1000.0;
         if self.json {
-            println!("{}", serde_json::json!({"address": address, "called": called, "milliseconds": millis}));
+            outln!("{}", serde_json::json!({"address": address, "called": called, "milliseconds": millis}));
         } else {
-            println!("{called} at {address} answered in {millis:.1} ms");
+            outln!("{called} at {address} answered in {millis:.1} ms");
         }
         Ok(())
     }
@@ -154,9 +154,9 @@ impl Send {
         let (storer, tried, refused) = sending.storer.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
         let released = storer.release();
         if self.json {
-            println!("{}", serde_json::json!({"sent": tried - refused.len(), "refused": refused}));
+            outln!("{}", serde_json::json!({"sent": tried - refused.len(), "refused": refused}));
         } else {
-            println!("{} of {of} objects sent to {}", tried - refused.len(), self.node.address);
+            outln!("{} of {of} objects sent to {}", tried - refused.len(), self.node.address);
         }
         if !refused.is_empty() {
             refused.iter().take(10).for_each(|reason| eprintln!("not sent: {reason}"));

@@ -95,10 +95,10 @@ impl Outbox {
                 && self.destination.as_ref().is_none_or(|name| line.destination == *name)
         });
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&lines).map_err(CommandError::plain)?);
+            outln!("{}", serde_json::to_string_pretty(&lines).map_err(CommandError::plain)?);
             return Ok(());
         }
-        println!("{} on the way or delivered", counted(lines.len(), "object"));
+        outln!("{} on the way or delivered", counted(lines.len(), "object"));
         let mut table = Table::new(["pipeline", "rev", "output", "destination", "state", "tries", "answer"]);
         for of_study in lines.chunk_by(|a, b| a.study_uid == b.study_uid) {
             table.heading(of_study.first().map_or("", |line| &line.study_uid));
@@ -133,7 +133,7 @@ impl Resend {
         };
         let objects: BTreeSet<_> = lines.iter().filter(again).map(|line| line.object).collect();
         if objects.is_empty() {
-            println!(
+            outln!(
                 "nothing for {} was given up, so nothing is sent again; --study UID sends a study's newest results again",
                 self.destination
             );
@@ -148,7 +148,7 @@ impl Resend {
                 "start `sulcus serve` with the same configuration; it alone writes the ledger",
             )
         })?;
-        println!("{count} to be sent again, by event {}", seqs.last().copied().unwrap_or_default());
+        outln!("{count} to be sent again, by event {}", seqs.last().copied().unwrap_or_default());
         Ok(())
     }
 }

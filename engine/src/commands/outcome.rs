@@ -51,9 +51,9 @@ fn folders(folder: &Path) -> Vec<PathBuf> {
 /// Prints a report as a person reads it.
 pub(super) fn print_report(found: &Found) {
     let report = &found.report;
-    println!("study {}, revision {}: {}", report.study_instance_uid, report.revision, report.result);
+    outln!("study {}, revision {}: {}", report.study_instance_uid, report.revision, report.result);
     if let Some(reason) = &report.withdrawn_because {
-        println!("  withdrawn: {reason}");
+        outln!("  withdrawn: {reason}");
     }
     let mut table = Table::new(["lesion", "mm3", "centre (LPS, mm)", "mean intensity", "probability"]);
     for lesion in report.lesions.iter().take(MOST_ROWS) {
@@ -68,16 +68,16 @@ pub(super) fn print_report(found: &Found) {
     }
     table.print();
     if report.lesions.len() > MOST_ROWS {
-        println!("  and {} more in report.json", report.lesions.len() - MOST_ROWS);
+        outln!("  and {} more in report.json", report.lesions.len() - MOST_ROWS);
     }
     for series in &report.series_not_used {
-        println!("  not used: series {}: {}", series.series_instance_uid, series.reason);
+        outln!("  not used: series {}: {}", series.series_instance_uid, series.reason);
     }
-    report.notes.iter().for_each(|note| println!("  note: {note}"));
+    report.notes.iter().for_each(|note| outln!("  note: {note}"));
     if let Some(folder) = found.path.parent() {
-        println!("  {}", folder.display());
+        outln!("  {}", folder.display());
     }
-    println!("  {}", report.research_use);
+    outln!("  {}", report.research_use);
 }
 
 /// Prints faults with their hints.

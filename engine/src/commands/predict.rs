@@ -111,7 +111,7 @@ impl Predict {
         self.describe(session.package())?;
         let (done, failed) = self.work(&mut session, cases);
         if self.json {
-            println!("{:#}", serde_json::json!({"cases": done, "failed": failed}));
+            outln!("{:#}", serde_json::json!({"cases": done, "failed": failed}));
         }
         failed.iter().for_each(|(case, reason)| eprintln!("case {case} was not predicted: {reason}"));
         if failed.is_empty() {

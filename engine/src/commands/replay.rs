@@ -43,7 +43,7 @@ impl Replay {
         }
         let preview = rehearsal.preview(&tried)?;
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&preview).map_err(CommandError::plain)?);
+            outln!("{}", serde_json::to_string_pretty(&preview).map_err(CommandError::plain)?);
         } else {
             print(&preview);
         }
@@ -52,7 +52,7 @@ impl Replay {
 }
 
 fn print(preview: &Preview) {
-    println!("after {}, with these rules:", counted(preview.ledger, "event"));
+    outln!("after {}, with these rules:", counted(preview.ledger, "event"));
     let mut table = Table::new([
         "pipeline",
         "series",
@@ -78,14 +78,14 @@ fn print(preview: &Preview) {
         ]);
     }
     table.print();
-    println!("{} to compute in all; nothing was written or sent", counted(preview.runs_to_compute, "run"));
+    outln!("{} to compute in all; nothing was written or sent", counted(preview.runs_to_compute, "run"));
     for (name, effect) in preview.pipelines.iter().filter(|(_, effect)| effect.series_waiting > 0) {
-        println!(
+        outln!(
             "{} series that {name} would govern still wait for more; what follows of them is not counted",
             effect.series_waiting
         );
     }
-    preview.pipelines.iter().filter_map(|(name, effect)| awaiting(name, effect)).for_each(|line| println!("{line}"));
+    preview.pipelines.iter().filter_map(|(name, effect)| awaiting(name, effect)).for_each(|line| outln!("{line}"));
 }
 
 /// What is not counted, since further series of a study would be waited for.

@@ -133,9 +133,9 @@ impl Run {
         let reports = newest_reports(output);
         if self.json {
             let reports: Vec<_> = reports.iter().map(|found| &found.report).collect();
-            println!("{:#}", serde_json::json!({"reports": reports, "faults": faults}));
+            outln!("{:#}", serde_json::json!({"reports": reports, "faults": faults}));
         } else {
-            println!("{} in {:.1} s", describe(pass), begun.elapsed().as_secs_f64());
+            outln!("{} in {:.1} s", describe(pass), begun.elapsed().as_secs_f64());
             reports.iter().for_each(print_report);
         }
         print_faults(faults);

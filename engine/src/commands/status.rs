@@ -155,7 +155,7 @@ impl Status {
             hosts: hosts.collect(),
         };
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&picture).map_err(CommandError::plain)?);
+            outln!("{}", serde_json::to_string_pretty(&picture).map_err(CommandError::plain)?);
         } else {
             picture.print();
         }
@@ -165,7 +165,7 @@ impl Status {
 
 impl Picture<'_> {
     fn print(&self) {
-        println!(
+        outln!(
             "{}; {} series of open studies; sealed studies: {}",
             counted(self.ledger, "event"),
             self.series.len(),
@@ -186,18 +186,18 @@ impl Picture<'_> {
             ]);
         }
         table.print();
-        println!("reports: {}", self.reports.len());
-        self.reports.iter().for_each(|report| println!("  {}", report.says()));
+        outln!("reports: {}", self.reports.len());
+        self.reports.iter().for_each(|report| outln!("  {}", report.says()));
         for InputsAwaited { study_uid, pipeline, series_uid, reason } in &self.inputs_awaited {
-            println!("  {study_uid} by {pipeline} waits beside series {series_uid}: {reason}");
+            outln!("  {study_uid} by {pipeline} waits beside series {series_uid}: {reason}");
         }
         let (runs, deliveries) = (self.runs_to_do.len(), self.deliveries_to_do.len());
-        println!("{} to do, {} to do", counted(runs, "run"), counted(deliveries, "delivery"));
-        queued(&self.runs_to_do).iter().for_each(|line| println!("  {line}"));
-        waiting(&self.deliveries_to_do).iter().for_each(|line| println!("  {line}"));
-        self.hosts.iter().for_each(|(host, link)| println!("{}", followed(host, link)));
-        println!("faults: {}", self.faults.len());
-        told(&self.faults).iter().for_each(|line| println!("  {line}"));
+        outln!("{} to do, {} to do", counted(runs, "run"), counted(deliveries, "delivery"));
+        queued(&self.runs_to_do).iter().for_each(|line| outln!("  {line}"));
+        waiting(&self.deliveries_to_do).iter().for_each(|line| outln!("  {line}"));
+        self.hosts.iter().for_each(|(host, link)| outln!("{}", followed(host, link)));
+        outln!("faults: {}", self.faults.len());
+        told(&self.faults).iter().for_each(|line| outln!("  {line}"));
     }
 }
 

@@ -36,14 +36,14 @@ impl Table {
     /// Prints the table, or nothing where it has no rows beside its header.
     pub(super) fn print(&self) {
         if self.rows.len() > 1 {
-            self.lines().iter().for_each(|line| println!("{line}"));
+            self.lines().iter().for_each(|line| outln!("{line}"));
         }
     }
 
     /// The same, no line longer than a terminal is wide: cells of the last column are cut.
     pub(super) fn print_narrow(&self) {
         if self.rows.len() > 1 {
-            self.lines().iter().for_each(|line| println!("{}", shortened(line, WIDTH)));
+            self.lines().iter().for_each(|line| outln!("{}", shortened(line, WIDTH)));
         }
     }
 

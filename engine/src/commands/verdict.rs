@@ -90,7 +90,7 @@ impl Verdict {
                 "start `sulcus serve` with the same configuration; it alone writes the ledger",
             )
         })?;
-        println!("recorded by event {}", seqs.last().copied().unwrap_or_default());
+        outln!("recorded by event {}", seqs.last().copied().unwrap_or_default());
         Ok(())
     }
 }

@@ -68,8 +68,8 @@ impl Withdraw {
         })?;
         let event = seqs.last().copied().unwrap_or_default();
         match instances {
-            0 => println!("withdrawn already: what kind of reason it was is told by event {event}"),
-            instances => println!("{} withdrawn by event {event}", counted(instances, "instance")),
+            0 => outln!("withdrawn already: what kind of reason it was is told by event {event}"),
+            instances => outln!("{} withdrawn by event {event}", counted(instances, "instance")),
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use sulcus_engine::review::Review;
 use sulcus_engine::seals::seals;
 use sulcus_engine::standing::Tail;
 use sulcus_operators::digest::Digest;
-use sulcus_operators::rows::{FrameFacts, InstanceFacts, LesionRow, PatientKey, Role, RunOutcome};
+use sulcus_operators::rows::{FrameFacts, InstanceFacts, LesionRow, LesionVerdict, PatientKey, Role, RunOutcome};
 use sulcus_tests::PeerError;
 use sulcus_tests::bench::{Bench, scratch};
 
@@ -159,10 +159,26 @@ fn seeded(study: usize) -> Event {
     Event::StudySealed { study_uid: study_uid(study), as_of: 0, summary }
 }
 
-fn outcome(run_key: Digest) -> RunOutcome {
+/// Tracking UID of a study's lesion.
+fn tracking_uid(study_uid: &str, label: u32) -> String {
+    Digest::of_parts("lesion", [study_uid.as_bytes(), &label.to_le_bytes()]).uid()
+}
+
+/// A reader rejects the first lesion of a study.
+fn verdict(study: usize) -> Event {
+    Event::VerdictGiven {
+        study_uid: study_uid(study),
+        tracking_uid: tracking_uid(&study_uid(study), 1),
+        verdict: LesionVerdict::Rejected,
+        reader: "A. Reader".into(),
+        comment: "a vessel".into(),
+    }
+}
+
+fn outcome(run_key: Digest, study_uid: &str) -> RunOutcome {
     let lesion = |label: u32| LesionRow {
         label,
-        tracking_uid: Digest::of_parts("lesion", [run_key.0.as_slice(), &label.to_le_bytes()]).uid(),
+        tracking_uid: tracking_uid(study_uid, label),
         voxels: 31,
         volume_nl: 31_000,
         centroid_um: [1000, 2000, 3000],
@@ -197,7 +213,8 @@ fn work(ledger: &mut Ledger, tail: &mut Tail) -> Result<(), PeerError> {
         let mut events = Vec::new();
         for run in standing.runs.iter() {
             let run_key = run.order.run_key;
-            events.extend([Event::RunStarted { run_key, attempt: 1 }, Event::RunFinished(outcome(run_key))]);
+            let outcome = outcome(run_key, &run.order.study_uid);
+            events.extend([Event::RunStarted { run_key, attempt: 1 }, Event::RunFinished(outcome)]);
         }
         for row in standing.revisions.iter() {
             events.push(row.event(0, counted(&row.row, standing)));
@@ -278,20 +295,38 @@ pub fn measure(bench: &mut Bench, studies: usize) -> Result<(), PeerError> {
         (0..REAL).filter(|study| !tail.work().studies().contains_key(&study_uid(*study))).collect();
     let opened: Vec<usize> = (0..REAL).filter(|study| tail.work().studies().contains_key(&study_uid(*study))).collect();
     for (name, of) in [("open", opened), ("sealed", sealed)] {
-        let (mut graph, mut whole) = (Vec::new(), Vec::new());
-        for study in of.into_iter().take(CORRECTIONS) {
-            let late = [slice(study, SLICES + 1)];
-            let start = Instant::now();
-            ledger.append(&late, 0).map_err(failed)?;
-            let committed = Instant::now();
-            tail.follow().map_err(failed)?;
-            graph.push(committed.elapsed());
-            whole.push(start.elapsed());
-        }
-        add_times(bench, &format!("{studies} late slice, {name}, graph"), graph);
-        add_times(bench, &format!("{studies} late slice, {name}, with commit"), whole);
+        // Each study is corrected once.
+        let (late, judged) = of.split_at(CORRECTIONS.min(of.len()));
+        let late = late.iter().map(|study| slice(*study, SLICES + 1));
+        correct(bench, &mut ledger, &mut tail, &format!("{studies} late slice, {name}"), late)?;
+        let verdicts = judged.iter().take(CORRECTIONS).map(|study| verdict(*study));
+        correct(bench, &mut ledger, &mut tail, &format!("{studies} verdict, {name}"), verdicts)?;
     }
     review(bench, &mut ledger, &mut tail, studies)
+}
+
+/// What corrections cost, each in an epoch of its own.
+fn correct(
+    bench: &mut Bench,
+    ledger: &mut Ledger,
+    tail: &mut Tail,
+    name: &str,
+    corrections: impl Iterator<Item = Event>,
+) -> Result<(), PeerError> {
+    let (mut graph, mut whole) = (Vec::new(), Vec::new());
+    for correction in corrections {
+        let start = Instant::now();
+        ledger.append(&[correction], 0).map_err(failed)?;
+        let committed = Instant::now();
+        tail.follow().map_err(failed)?;
+        graph.push(committed.elapsed());
+        whole.push(start.elapsed());
+    }
+    let revisions = tail.standing().revisions.len();
+    println!("{name}: {} corrections; {revisions} revisions are to be issued", graph.len());
+    add_times(bench, &format!("{name}, graph"), graph);
+    add_times(bench, &format!("{name}, with commit"), whole);
+    Ok(())
 }
 
 /// What a changed rule costs that all sealed studies must be asked about, and that concerns none.

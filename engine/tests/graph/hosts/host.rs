@@ -122,7 +122,14 @@ impl Host {
         events.extend(waits.map(|timer| Event::TimerFired(timer.clone())));
         for run in acts.runs() {
             let (run_key, attempt) = (run.order.run_key, run.attempt);
-            events.extend([Event::RunStarted { run_key, attempt }, Event::RunFinished(outcome(run_key))]);
+            events.push(Event::RunStarted { run_key, attempt });
+            // Some are stopped once before their end, as where nobody wanted them for a moment.
+            let is_stopped = attempt == 1 && run_key.0[0] % 4 == 0;
+            events.push(if is_stopped {
+                Event::RunCancelled { run_key, attempt }
+            } else {
+                Event::RunFinished(outcome(run_key))
+            });
         }
         events.extend(acts.revisions().map(|row| row.event(7, counted(&row.row, &self.standing))));
         for row in acts.objects() {

@@ -198,8 +198,8 @@ fn series() -> impl Iterator<Item = Slice> {
 
 /// How many runs each host did.
 fn runs(hosts: &[Host; 2]) -> [usize; 2] {
-    let started = |event: &Event| matches!(event, Event::RunStarted { .. });
-    hosts.each_ref().map(|host| host.own().iter().filter(|event| started(event)).count())
+    let finished = |event: &Event| matches!(event, Event::RunFinished(_));
+    hosts.each_ref().map(|host| host.own().iter().filter(|event| finished(event)).count())
 }
 
 #[test]
