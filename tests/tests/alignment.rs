@@ -1,6 +1,5 @@
 //! The alignment of visits beside SimpleITK's, on the same pairs: phantoms, and a real head that is moved by resampling.
-//! Measures, on demand: `cargo nextest run --release -p sulcus-tests --test alignment --run-ignored only --no-capture`.
-#![allow(clippy::unwrap_used, missing_docs)]
+//! Measures, on demand: `cargo nextest run --release --workspace alignment:: --run-ignored only --no-capture`.
 
 use std::time::Instant;
 

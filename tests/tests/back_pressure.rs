@@ -1,6 +1,5 @@
 //! Destinations that take nothing, or late: one accepts and never answers, nobody listens at another. Neither holds anything else up,
 //! and the engine does not fill up with what waits for them.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,6 +1,5 @@
 //! Bad input through the real binary: each case is answered so that its sender understands, kept where there are bytes,
 //! said in words, and the receiver lives on in bounded memory.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::fs;
 use std::path::Path;

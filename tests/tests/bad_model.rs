@@ -1,5 +1,4 @@
 //! Trainings and images that cannot be used: named by file and field, and nothing is left half-written.
-#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
 //! A site that cannot work is refused at its start, while somebody looks: exit code 2, what is wrong, and what to do.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

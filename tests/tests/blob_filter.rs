@@ -1,7 +1,6 @@
 //! The tests' filter on real ONNX Runtime: what it finds on phantoms, and that nothing but the head decides it.
 //!
 //! Needs ONNX Runtime in `SULCUS_ONNXRUNTIME` or the repository's `runtime/` folder; says so and skips without it.
-#![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;
 use std::sync::Arc;

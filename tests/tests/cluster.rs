@@ -1,5 +1,4 @@
 //! Two hosts that work as one, each a site of its own with all its processes, on addresses of their own.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::cell::Cell;
 use std::net::{SocketAddr, TcpListener};

@@ -1,6 +1,5 @@
 //! Storage commitment with real archives: Orthanc, which calls back, and pynetdicom, which reports over our association,
 //! or does so wrongly, or not at all.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::fs;
 use std::net::SocketAddr;

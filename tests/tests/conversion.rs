@@ -1,5 +1,4 @@
 //! Conversion against dcm2niix on real series: the same voxels after reorientation, the same affine to 1e-4 mm.
-#![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

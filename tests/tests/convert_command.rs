@@ -1,5 +1,4 @@
 //! `sulcus convert` on folders that hold more than one patient: nothing is overwritten, nothing is merged.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
 //! Results that are replaced and taken back: a late slice, a withdrawal, a destination that comes back.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::path::Path;
 use std::process::Command;

@@ -6,7 +6,6 @@
 //! the one behind it are struck.
 //!
 //! `SULCUS_CRASHES` says how many runs each test makes (default 10); `SULCUS_CRASH_SEED` repeats one alone.
-#![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;

@@ -1,5 +1,4 @@
 //! The shipped model on drawn heads that it never saw; `models/train/README.md` has the whole table.
-#![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
 

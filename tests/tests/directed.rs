@@ -1,5 +1,4 @@
 //! An operator closes a series as it stands, or lets it wait.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
 //! Real scanner series through the real binary to a real archive, and the other ways in: a folder and a zip.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
 //! A scanner that asks for storage commitment (pynetdicom) is told what is kept, and its series are worked on at once.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,7 +1,6 @@
 //! A file system that is really full. Under a receiver: refused with a status, nothing acknowledged is lost, and it
 //! goes on when there is room. Under a command: it ends with the reason and leaves no half file. Needs root to mount a
 //! small tmpfs; skips plainly without.
-#![allow(clippy::unwrap_used)]
 
 use std::{
     fs,

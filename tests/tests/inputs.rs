@@ -1,7 +1,6 @@
 //! A pipeline whose model reads three series of a study, at a running site: the uniform image of an MP2RAGE and both
 //! inversions. The model finds what `blob_filter` finds in the first, but nothing where the second is bright or the third
 //! is dark.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -1,6 +1,5 @@
 //! A destination that is down, slow, refuses, breaks off and forgets to answer, in an order of a seed: what stands there
 //! in the end, and in which order it came.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

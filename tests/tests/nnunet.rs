@@ -2,7 +2,6 @@
 //! imported and predicted here.
 //!
 //! `tests/oracle/cases` holds small ones; `SULCUS_ORACLE_CASES` names another folder, as `cargo xtask oracle` does.
-#![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -2,7 +2,6 @@
 //!
 //! The pictures in `tests/tests/ohif` are what OHIF showed when they were kept; only where their overlays lie is
 //! compared. `SULCUS_KEEP_SCREENSHOTS=1` writes them anew, and the one in the documentation.
-#![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 

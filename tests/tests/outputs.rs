@@ -1,5 +1,4 @@
 //! Every output of a study at every kind of destination, through a correction and a withdrawal: what stands where.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,5 +1,4 @@
 //! The page, its Encapsulated PDF and the key images, as their readers see them: poppler, dicom3tools and Orthanc.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,4 @@
 //! The peers themselves: that they start, answer, and say what is wrong.
-#![allow(clippy::unwrap_used)]
 
 use sulcus_tests::dciodvfy::dciodvfy;
 use sulcus_tests::dcmtk::{echoscu, storescu};

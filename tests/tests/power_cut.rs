@@ -1,7 +1,6 @@
 //! What was acknowledged survives a kill at any moment and a power cut that drops what was not synced.
 //!
 //! `SULCUS_CUTS` says how many cuts (default 10).
-#![allow(clippy::unwrap_used)]
 
 use std::{
     collections::HashMap,

@@ -1,5 +1,4 @@
 //! A model is changed at a running site: to what it applies, what it costs, and what becomes of a model that is gone.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
 //! What goes first, what is stopped, and what there is no room for, at a running site.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

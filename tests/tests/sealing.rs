@@ -1,5 +1,4 @@
 //! Studies at rest leave a running site's memory, are not read at its start, and come back when something touches them.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::time::Duration;
 

@@ -1,6 +1,5 @@
 //! Segmentations of phantoms in every orientation and encoding, as dicom3tools, highdicom, dcmqi, pydicom and Orthanc
 //! see them.
-#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,5 @@
 //! One study corrected in six ways at a running site. Prints what `docs/explanation/one-study-corrected.md` shows: the
 //! events of each correction, and which objects it made.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::BTreeMap;
 use std::fs;

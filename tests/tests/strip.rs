@@ -1,6 +1,5 @@
 //! SynthStrip's network, imported from a checkpoint that torch wrote, against what torch itself answers
 //! (`tests/oracle/strip.py`).
-#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,4 @@
 //! Two visits of one patient through the whole system: lesions that persist keep their tracking UIDs.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -43,7 +43,7 @@ pub fn run() -> Result<(), Failure> {
                 "--workspace",
                 "--no-capture",
                 "-E",
-                "binary(nnunet)",
+                "test(/^nnunet::/)",
             ]);
             succeed(cargo.env("SULCUS_ORACLE_CASES", &cases), "see the failing case above")
         })?;

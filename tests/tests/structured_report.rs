@@ -2,9 +2,7 @@
 //! Orthanc.
 //!
 //! Lesions are boxes that are set here; what is tested is the object and what its readers find in it.
-#![allow(clippy::unwrap_used, missing_docs)]
 
-#[path = "structured_report/scan.rs"]
 mod scan;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
 //! BIDS derivatives as their readers see them: nibabel, and the BIDS validator.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

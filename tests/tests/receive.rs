@@ -1,7 +1,6 @@
 //! The Storage SCP and SCU against DCMTK and pynetdicom, and a folder of what DCMTK received.
 //!
 //! Without DCMTK, without `SULCUS_PEERS_PYTHON` or without the scanner's files, the tests that need them say so and pass.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,7 +1,6 @@
 //! Segmentations of real scanner series, as their readers see them: dicom3tools, pydicom, highdicom and dcmqi.
 //!
 //! Labels are ellipsoids that are set here; what is tested is the object and where its voxels lie.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::path::PathBuf;
 

@@ -1,5 +1,4 @@
 //! FHIR bundles as their readers see them: fhir.resources validates them, and Medplum's server keeps them.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::time::Duration;
 
