@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sulcus_engine::ledger::event::{Entry, Event};
@@ -67,9 +67,25 @@ fn only_report(serving: &Serving) -> Report {
     all.remove(0).1
 }
 
-/// The process of the only device.
-fn device(serving: &Serving) -> Role {
-    serving.roles().into_iter().find(|role| role.name == "infer").unwrap()
+/// The process of the only device; none while it is started anew.
+fn device(serving: &Serving) -> Option<Role> {
+    serving.roles().into_iter().find(|role| role.name == "infer")
+}
+
+/// Kills the device's process until a run has died of it: one that is killed before it was given the run is replaced, and
+/// a run begins before its process does.
+fn fail_run(serving: &mut Serving, failures: usize) {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < end, "no run dies");
+        if let Some(device) = device(serving) {
+            kill(&[device.id]);
+        }
+        let failed = |entries: &[Entry]| count(entries, "RunFailed") == failures;
+        if serving.wait_for("the run goes on", Duration::from_secs(2), failed).is_ok() {
+            return;
+        }
+    }
 }
 
 /// How often a model was loaded onto the device.
@@ -120,7 +136,7 @@ fn a_late_slice_stops_the_run_under_way_and_the_next_report_is_of_the_whole_seri
     let (late, others) = slices.split_last().unwrap();
     send(serving.address(), others).unwrap();
     serving.wait_for("no run begins", PATIENCE, |entries| begun(entries).len() == 1).unwrap();
-    let process = device(&serving);
+    let process = device(&serving).unwrap();
     send(serving.address(), std::slice::from_ref(late)).unwrap();
     serving.wait_for("the run is not stopped", PATIENCE, |entries| count(entries, "RunCancelled") == 1).unwrap();
     serving.wait_for("no report", PATIENCE, |entries| settled(entries, 2)).unwrap();
@@ -157,6 +173,7 @@ fn a_run_that_is_under_way_when_its_study_is_withdrawn_is_stopped_and_nothing_of
     send(serving.address(), &large_series(&folder, 76, 256)).unwrap();
     serving.wait_for("no run begins", PATIENCE, |entries| begun(entries).len() == 1).unwrap();
     let process = device(&serving);
+    assert!(process.is_some());
     withdraw(&serving, 76);
     serving.wait_for("the run is not stopped", PATIENCE, |entries| count(entries, "RunCancelled") == 1).unwrap();
     assert_eq!(device(&serving), process);
@@ -165,7 +182,7 @@ fn a_run_that_is_under_way_when_its_study_is_withdrawn_is_stopped_and_nothing_of
     send(serving.address(), &large_series(&folder, 77, 256)).unwrap();
     for attempt in 2..4 {
         serving.wait_for("no attempt begins", PATIENCE, |entries| begun(entries).len() == attempt).unwrap();
-        kill(&[device(&serving).id]);
+        fail_run(&mut serving, attempt - 1);
     }
     serving.wait_for("no last attempt begins", PATIENCE, |entries| begun(entries).len() == 4).unwrap();
     withdraw(&serving, 77);
