@@ -28,4 +28,4 @@ pub use problems::{ConfigError, Problem, nearest};
 pub use receiver::Receiver;
 pub use seconds::Seconds;
 pub use site::{Identity, Runtime, Site};
-pub use sources::{DicomSource, FolderSource, Source};
+pub use sources::{Archive, DicomSource, FolderSource, Source};

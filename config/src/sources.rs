@@ -39,6 +39,22 @@ pub struct DicomSource {
     /// Silence after which a series without other evidence counts as stalled, or as whole where it has no gap.
     #[serde(default = "idle")]
     pub idle_seconds: Seconds,
+    /// An archive that holds the same series, and is asked how many instances they have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<Archive>,
+}
+
+/// `[source.archive]`: an archive that a source's series come from, or go to as well (C-FIND SCP, Study Root).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Archive {
+    /// `HOST:PORT`.
+    pub address: String,
+    /// The AE title that is called.
+    pub ae_title: String,
+    /// The AE title that Sulcus calls itself.
+    #[serde(default = "calling_ae_title")]
+    pub calling_ae_title: String,
 }
 
 /// A folder watched for Part-10 files and zip archives.
@@ -55,6 +71,10 @@ pub struct FolderSource {
     /// Silence after which a series without other evidence counts as stalled, or as whole where it has no gap.
     #[serde(default = "idle")]
     pub idle_seconds: Seconds,
+}
+
+fn calling_ae_title() -> String {
+    "SULCUS".to_owned()
 }
 
 fn settle() -> Seconds {
@@ -74,6 +94,7 @@ impl Source {
             addresses: Vec::new(),
             settle_seconds: settle(),
             idle_seconds: idle(),
+            archive: None,
         })
     }
 
@@ -101,6 +122,14 @@ impl Source {
         }
     }
 
+    /// The archive that is asked how many instances its series have.
+    pub fn archive(&self) -> Option<&Archive> {
+        match self {
+            Source::Dicom(source) => source.archive.as_ref(),
+            Source::Folder(_) => None,
+        }
+    }
+
     pub(crate) fn check(&self, at: &mut Checks<'_>) {
         rules::seconds(at, "settle_seconds", self.settle_seconds());
         rules::seconds(at, "idle_seconds", self.idle_seconds());
@@ -114,6 +143,12 @@ impl Source {
             Source::Dicom(source) => {
                 for (index, title) in source.ae_titles.iter().enumerate() {
                     rules::ae_title(&mut at.within("ae_titles"), index, title);
+                }
+                if let Some(archive) = &source.archive {
+                    let at = &mut at.within("archive");
+                    rules::host_and_port(at, "address", &archive.address);
+                    rules::ae_title(at, "ae_title", &archive.ae_title);
+                    rules::ae_title(at, "calling_ae_title", &archive.calling_ae_title);
                 }
             }
             Source::Folder(source) => rules::path(at, "path", &source.path),

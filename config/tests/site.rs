@@ -295,6 +295,28 @@ fn every_broken_rule_is_named_in_one_go() {
 }
 
 #[test]
+fn an_archive_that_cannot_be_called_is_refused() {
+    let archive = |lines: &str| format!("[[source]]\nname = \"a\"\nkind = \"dicom\"\n[source.archive]\n{lines}");
+    refused(
+        &archive("address = \"archive\"\nae_title = \"\"\n"),
+        &[
+            "5: address \"archive\" is not HOST:PORT; write it like \"127.0.0.1:4242\"",
+            "6: AE title \"\" is blank; use 1 to 16 printable ASCII characters, no backslash",
+        ],
+    );
+    refused(
+        &archive("address = \"127.0.0.1:104\"\nae_title = \"A\"\ncalling_ae_title = \"LONGER THAN SIXTEEN\"\n"),
+        &[
+            "7: AE title \"LONGER THAN SIXTEEN\" is longer than 16 characters; use 1 to 16 printable ASCII characters, no \
+           backslash",
+        ],
+    );
+    refused(&archive("address = \"127.0.0.1:104\"\n"), &["4: missing field `ae_title`"]);
+    let folder = "[[source]]\nname = \"a\"\nkind = \"folder\"\npath = \"p\"\n[source.archive]\n";
+    refused(folder, &["5: unknown field `archive`"]);
+}
+
+#[test]
 fn windows_that_contradict_each_other_are_refused() {
     refused(
         "[[source]]\nname = \"a\"\nkind = \"dicom\"\nidle_seconds = 2\n",

@@ -1,5 +1,7 @@
 //! What a connector hands received objects to. The engine implements it over the spool and the ledger.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 /// One object as it came in.
 #[derive(Clone, Debug)]
 pub struct Incoming {
@@ -98,6 +100,49 @@ pub enum Asked {
     Failed,
 }
 
+/// How far a performed procedure step is (Performed Procedure Step Status, PS3.3 C.4.14).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepState {
+    /// The scanner is at it.
+    InProgress,
+    /// It ended as it was meant to.
+    Completed,
+    /// It was broken off.
+    Discontinued,
+}
+
+/// What a scanner says of a performed procedure step as it begins one or reports of one (PS3.4 F.7.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepMessage {
+    /// SOP Instance UID of the step.
+    pub step_uid: String,
+    /// True for N-CREATE, false for N-SET.
+    pub begins: bool,
+    /// How far it is; none where that is as it was.
+    pub state: Option<StepState>,
+    /// Study Instance UIDs that it is of; empty where they are as they were.
+    pub study_uids: Vec<String>,
+    /// SOP Instance UIDs of what it made, by Series Instance UID; none where that is as it was.
+    pub series: Option<BTreeMap<String, BTreeSet<String>>>,
+}
+
+/// What became of a message on a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stepped {
+    /// It is durable, or was already.
+    Recorded,
+    /// The step was begun before.
+    Begun,
+    /// The step was never begun here.
+    Unknown,
+    /// The step has ended, and says something else now.
+    Ended,
+    /// There are more messages on this step than any scanner has reason to send.
+    TooMany,
+    /// It could not be recorded; the scanner may say it again.
+    Failed,
+}
+
 /// Where received objects go. Calls come from many threads at once.
 pub trait Inbox: Send + Sync {
     /// Stores one object and returns when it is durable (or refused). Blocks.
@@ -116,5 +161,11 @@ pub trait Inbox: Send + Sync {
     /// himself to nothing.
     fn commitment_asked(&self, _source: &str, _request: &CommitmentRequest) -> Asked {
         Asked::Failed
+    }
+
+    /// Takes what a scanner says of a step, and returns when it is durable (or refused). Blocks. Who keeps no steps knows
+    /// none.
+    fn step_reported(&self, _source: &str, _message: &StepMessage) -> Stepped {
+        Stepped::Failed
     }
 }

@@ -22,11 +22,12 @@ use crate::{
     lanes::{
         Cancel, Done, Key, Lane,
         child::{Worker, WorkerCommand},
+        count::{Counter, Question},
         deliver::{deliver, now},
         encode::encode,
         port::{Port, StopFlag},
     },
-    ledger::event::{Event, Rules, Timer},
+    ledger::event::{Event, Rules, Timer, TimerKind},
     queue::Urgencies,
     receiver::client::Subscription,
     results_store::ResultsStore,
@@ -40,6 +41,8 @@ const GATHER: Duration = Duration::from_millis(20);
 /// Studies at rest are looked for at most this often, and at most so many are sealed at once.
 const SEALS_EVERY: Duration = Duration::from_millis(500);
 const MOST_SEALS: usize = 128;
+/// An archive is asked again about a series this often while the series waits.
+const ASK_AGAIN: Duration = Duration::from_secs(15);
 /// The engine looks at the ledger at least this often, whether it was woken or not.
 const LONGEST_REST: Duration = Duration::from_millis(500);
 
@@ -57,6 +60,7 @@ pub struct Engine {
     devices: Devices,
     encode: Lane<ObjectToEncode>,
     deliver: BTreeMap<String, Lane<DeliveryToDo>>,
+    count: BTreeMap<String, Lane<Question>>,
     hosts: Hosts,
     stop: StopFlag,
 }
@@ -122,6 +126,14 @@ impl Engine {
             deliver_lanes.insert(destination.name().to_owned(), lane.map_err(thread_failed)?);
         }
 
+        let mut count_lanes = BTreeMap::new();
+        for (source, archive) in site.sources.iter().filter_map(|source| Some((source.name(), source.archive()?))) {
+            let mut counter = Counter::new(source, archive, open()?, Port::new(data, stop.clone()));
+            let ask = move |question: Question, _: &Cancel| counter.ask(question);
+            let lane = Lane::start(&format!("count {source}"), 64, finished.clone(), ask);
+            count_lanes.insert(source.to_owned(), lane.map_err(thread_failed)?);
+        }
+
         Ok(Engine {
             tail,
             seal_after: site.site.seal_after_seconds.duration(),
@@ -135,6 +147,7 @@ impl Engine {
             devices,
             encode: encode_lane,
             deliver: deliver_lanes,
+            count: count_lanes,
             hosts: Hosts::of(site),
             stop,
         })
@@ -286,7 +299,15 @@ impl Engine {
                 .deadlines
                 .entry(timer.clone())
                 .or_insert_with(|| Instant::now() + Duration::from_millis(timer.millis));
-            if due <= Instant::now() {
+            if due <= Instant::now() && timer.kind == TimerKind::Count {
+                let state = standing.series.iter().find(|state| state.series_uid == timer.series_uid);
+                if let Some((state, lane)) = state.and_then(|state| Some((state, self.count.get(&state.source)?))) {
+                    let [study_uid, series_uid] = [&state.study_uid, &state.series_uid].map(String::clone);
+                    let question = Question { study_uid, series_uid };
+                    offer(Key::Timer(timer.clone()), &mut |key| lane.offer(key, || question.clone()));
+                }
+                self.deadlines.insert(timer.clone(), Instant::now() + ASK_AGAIN);
+            } else if due <= Instant::now() {
                 let event = Event::TimerFired(timer.clone());
                 offer(Key::Timer(timer.clone()), &mut |key| self.clerk.offer(key, || vec![event.clone()]));
             } else {
@@ -309,6 +330,7 @@ fn is_wanted(key: &Key, standing: &Standing) -> bool {
             let is_it = |row: &DeliveryToDo| row.row.object == *object && row.row.destination == *destination;
             standing.deliveries.iter().any(is_it)
         }
+        Key::Timer(timer) if timer.kind == TimerKind::Count => standing.timers.contains(timer),
         Key::Revision(_) | Key::Timer(_) | Key::Seal(_) | Key::Review => true,
     }
 }

@@ -114,7 +114,13 @@ impl OpenWork {
             Event::RunFinished(outcome) => self.ran(outcome.run_key, entry),
             Event::StudySealed { study_uid, as_of, .. } => self.seal(study_uid, *as_of),
             event => {
-                let Owners { studies, site } = self.owners(event, history)?;
+                let Owners { mut studies, site } = self.owners(event, history)?;
+                // What is said of a study before anything of it came is read once it opens; this one is open already.
+                if let Event::StepReported { study_uid, .. } = event
+                    && self.studies.contains_key(study_uid)
+                {
+                    studies.insert(study_uid.clone());
+                }
                 if site {
                     self.of_site(entry);
                 }

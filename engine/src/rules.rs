@@ -46,6 +46,7 @@ pub fn rules(site: &Site) -> Result<Rules, Hinted> {
         name: source.name().to_owned(),
         settle_millis: source.settle_seconds().duration().as_millis() as u64,
         idle_millis: source.idle_seconds().duration().as_millis() as u64,
+        counts: source.archive().is_some(),
     });
     let destinations = site.destinations.iter().map(|destination| DestinationRule {
         name: destination.name().to_owned(),

@@ -51,6 +51,26 @@ pub fn echoscu(address: SocketAddr, called_ae_title: &str) -> Result<String, Pee
     ended_well("echoscu", &command.stdin(Stdio::null()).output()?)
 }
 
+/// Starts an archive that answers queries, `dcmqrscp`, under the AE title QRSCP, with what it holds in `folder`.
+///
+/// # Errors
+/// As [`storescu`].
+pub fn dcmqrscp(address: SocketAddr, folder: &Path) -> Result<Running, PeerError> {
+    let (held, config) = (folder.join("held"), folder.join("dcmqrscp.cfg"));
+    std::fs::create_dir_all(&held)?;
+    let (port, shown) = (address.port(), held.display());
+    let tables = format!(
+        "NetworkTCPPort = {port}\nMaxPDUSize = 16384\nMaxAssociations = 16\nHostTable BEGIN\nHostTable END\n\
+         VendorTable BEGIN\nVendorTable END\nAETable BEGIN\nQRSCP {shown} RW (200, 1024mb) ANY\nAETable END\n"
+    );
+    std::fs::write(&config, tables)?;
+    let mut command = Command::new(program("dcmqrscp", "dcmtk")?);
+    command.env("TCP_NODELAY", "1").arg("--config").arg(&config);
+    let mut running = Running::start(&mut command, &folder.join("dcmqrscp.log"))?;
+    running.wait_for(address)?;
+    Ok(running)
+}
+
 /// Starts `storescp --fork` that stores what it is sent as files in `folder`.
 ///
 /// # Errors

@@ -34,7 +34,7 @@ pub struct Known<'a> {
     pub storage_commitment: bool,
 }
 
-/// A running Orthanc; dropped, it is killed. It takes any called AE title and stores for any caller.
+/// A running Orthanc; dropped, it is killed. It takes any called AE title, and stores for any caller and answers his queries.
 #[derive(Debug)]
 pub struct Orthanc {
     running: Running,
@@ -101,6 +101,7 @@ impl Orthanc {
             "DicomPort": ports.dicom,
             "DicomAet": "ORTHANC",
             "DicomAlwaysAllowStore": true,
+            "DicomAlwaysAllowFind": true,
             "DicomCheckCalledAet": false,
             "UnknownSopClassAccepted": true,
             "DicomModalities": modalities,

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod alignment;
+mod archive_counts;
 mod back_pressure;
 mod bad_input;
 mod bad_model;

@@ -16,6 +16,7 @@ use super::commitment::{self, STORAGE_COMMITMENT};
 use super::message::MIN_PEER_PDU;
 use super::scu::ScuError;
 use super::sources::SourceRule;
+use super::steps::PERFORMED_STEP;
 use super::wire::{Wire, WireError, kind};
 use super::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
 
@@ -223,7 +224,7 @@ fn judge<'a>(
 }
 
 /// Answers each proposed context: the accepted ones, and the results in the order proposed. Storage commitment is taken
-/// from who `reports` it, and from a source, which may ask for it.
+/// from who `reports` it, and from a source, which may ask for it; steps from a source.
 fn negotiate(
     proposed: &[PresentationContextProposed],
     admitted: Admitted,
@@ -239,8 +240,9 @@ fn negotiate(
         let abstract_syntax = trim_uid(&context.abstract_syntax);
         let commitment = abstract_syntax == STORAGE_COMMITMENT && (reports || admitted == Admitted::Source);
         let stores = accept::is_storage(abstract_syntax) && admitted == Admitted::Source;
-        let known = abstract_syntax == VERIFICATION || stores || commitment;
-        let chosen = match commitment {
+        let steps = abstract_syntax == PERFORMED_STEP && admitted == Admitted::Source;
+        let known = abstract_syntax == VERIFICATION || stores || commitment || steps;
+        let chosen = match commitment || steps {
             true => commitment::choose_transfer_syntax(&context.transfer_syntaxes),
             false => accept::choose_transfer_syntax(&context.transfer_syntaxes),
         };

@@ -1,5 +1,5 @@
-//! DIMSE command sets (PS3.7 annex E): encoding and decoding of the few elements that C-ECHO, C-STORE and the two
-//! N-services of storage commitment use.
+//! DIMSE command sets (PS3.7 annex E): encoding and decoding of the few elements that C-ECHO, C-STORE, C-FIND and the
+//! N-services of storage commitment and performed procedure steps use.
 //!
 //! A command set is always Implicit VR Little Endian and comes from outside, so decoding is bounded by the bytes present
 //! and by [`MAX_COMMAND_BYTES`]. What a command means is for `service` (acceptor) and `scu` (requestor).
@@ -11,12 +11,18 @@ pub const MAX_COMMAND_BYTES: usize = 16 * 1024;
 
 /// Command Field (0000,0100) of C-STORE-RQ.
 pub const C_STORE_RQ: u16 = 0x0001;
+/// Command Field (0000,0100) of C-FIND-RQ.
+pub const C_FIND_RQ: u16 = 0x0020;
 /// Command Field (0000,0100) of C-ECHO-RQ.
 pub const C_ECHO_RQ: u16 = 0x0030;
 /// Command Field (0000,0100) of N-EVENT-REPORT-RQ.
 pub const N_EVENT_REPORT_RQ: u16 = 0x0100;
+/// Command Field (0000,0100) of N-SET-RQ.
+pub const N_SET_RQ: u16 = 0x0120;
 /// Command Field (0000,0100) of N-ACTION-RQ.
 pub const N_ACTION_RQ: u16 = 0x0130;
+/// Command Field (0000,0100) of N-CREATE-RQ.
+pub const N_CREATE_RQ: u16 = 0x0140;
 /// Command Field (0000,0100) of C-CANCEL-RQ.
 pub const C_CANCEL_RQ: u16 = 0x0FFF;
 /// The bit of Command Field (0000,0100) that tells a response from its request.
@@ -63,7 +69,7 @@ pub enum CommandError {
 pub struct Command {
     /// Affected SOP Class UID (0000,0002).
     pub sop_class_uid: Option<String>,
-    /// Requested SOP Class UID (0000,0003): of an N-ACTION request.
+    /// Requested SOP Class UID (0000,0003): of an N-ACTION or N-SET request.
     pub requested_sop_class_uid: Option<String>,
     /// Command Field (0000,0100).
     pub field: u16,
@@ -71,7 +77,7 @@ pub struct Command {
     pub message_id: Option<u16>,
     /// Message ID Being Responded To (0000,0120): of a response or a cancel.
     pub responded_to: Option<u16>,
-    /// Priority (0000,0700): of a C-STORE request.
+    /// Priority (0000,0700): of a C-STORE or C-FIND request.
     pub priority: Option<u16>,
     /// Whether Command Data Set Type (0000,0800) announces a data set.
     pub has_data_set: bool,
@@ -81,7 +87,7 @@ pub struct Command {
     pub error_comment: Option<String>,
     /// Affected SOP Instance UID (0000,1000).
     pub sop_instance_uid: Option<String>,
-    /// Requested SOP Instance UID (0000,1001): of an N-ACTION request.
+    /// Requested SOP Instance UID (0000,1001): of an N-ACTION or N-SET request.
     pub requested_sop_instance_uid: Option<String>,
     /// Event Type ID (0000,1002): of an N-EVENT-REPORT and its response.
     pub event_type: Option<u16>,

@@ -53,7 +53,7 @@ pub enum ReportError {
     TooMany,
 }
 
-/// Of the transfer syntaxes proposed for a commitment context, the one to use.
+/// Of the transfer syntaxes proposed for a context of storage commitment or of performed procedure steps, the one to use.
 pub(crate) fn choose_transfer_syntax(proposed: &[String]) -> Option<&'static str> {
     let known = [EXPLICIT_LE, IMPLICIT_LE];
     proposed.iter().find_map(|uid| known.into_iter().find(|known| *known == trim_uid(uid)))

@@ -5,7 +5,8 @@
 //!
 //! From the bottom: `wire` (bytes under deadlines), `command` and `message` (what bytes mean), `association`
 //! (negotiation, with `accept` and `sources` for what and who is let in), `scu` and `scp` (the two services), `commitment`,
-//! `asking` and `committing` (an archive's word that it keeps what it was sent, and ours).
+//! `asking` and `committing` (an archive's word that it keeps what it was sent, and ours), `steps` (what a scanner says that
+//! it made), `find` (what an archive says that it holds).
 
 pub mod accept;
 mod asking;
@@ -13,12 +14,14 @@ mod association;
 pub mod command;
 pub mod commitment;
 pub mod committing;
+pub mod find;
 mod message;
 pub mod scp;
 pub mod scu;
 mod service;
 pub mod sources;
 pub mod status;
+pub mod steps;
 mod wire;
 
 pub use message::MAX_PDU;

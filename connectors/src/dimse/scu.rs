@@ -134,7 +134,7 @@ impl Storer {
         let max_pdu = options.max_pdu.clamp(PDU_FLOOR, PDU_CEILING);
         let (contexts, peer_max_pdu) = association::request(&mut wire, calling, called, &proposals, max_pdu)?;
         let patience = Patience { silence: options.io_timeout, total: options.io_timeout };
-        // The only data sets that come back are reports of storage commitment.
+        // The only data sets that come back are reports of storage commitment, and answers to queries, which are shorter.
         let (max_object_bytes, budget) = (MAX_REPORT_BYTES, Budget::new(MAX_REPORT_BYTES));
         let limits = Limits { max_pdu, max_object_bytes, budget, idle: patience, message: patience };
         let nothing_accepted = contexts.is_empty();

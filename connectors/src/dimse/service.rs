@@ -1,5 +1,6 @@
 //! One association of the Storage SCP, from its first message to its end: C-ECHO, C-STORE and
-//! the reports of storage commitment that archives call back with are served, and requests for it; all else is refused.
+//! the reports of storage commitment that archives call back with are served, requests for it, and performed procedure
+//! steps; all else is refused.
 
 use std::collections::BTreeSet;
 
@@ -7,13 +8,16 @@ use dicom_ul::pdu::{AbortRQServiceProviderReason, AbortRQSource, Pdu};
 
 use super::accept::is_storage;
 use super::association::{Accepted, Context};
-use super::command::{C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ, Command, N_ACTION_RQ, N_EVENT_REPORT_RQ, RESPONSE};
+use super::command::{
+    C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ, Command, N_ACTION_RQ, N_CREATE_RQ, N_EVENT_REPORT_RQ, N_SET_RQ, RESPONSE,
+};
 use super::commitment::{self, MAX_REPORT_BYTES, STORAGE_COMMITMENT};
 use super::committing::{self, MAX_REQUEST_BYTES};
 use super::message::{DataSet, Limit, Messages, Received};
 use super::status;
+use super::steps::{self, MAX_STEP_BYTES, PERFORMED_STEP};
 use super::wire::WireError;
-use crate::inbox::{CommitmentRequest, Inbox, Incoming, Stored};
+use crate::inbox::{CommitmentRequest, Inbox, Incoming, StepMessage, Stored};
 
 /// How an association ended.
 #[derive(Debug)]
@@ -82,6 +86,7 @@ impl<'a> Service<'a> {
                 C_STORE_RQ if takes(context, command) => u64::MAX,
                 N_EVENT_REPORT_RQ if commits(context) && !asks => MAX_REPORT_BYTES,
                 N_ACTION_RQ if commits(context) && asks => MAX_REQUEST_BYTES,
+                N_CREATE_RQ | N_SET_RQ if steps(context) => MAX_STEP_BYTES,
                 _ => 0,
             }
         };
@@ -102,6 +107,11 @@ impl<'a> Service<'a> {
                 commitment::answer(&command, &context.transfer_syntax, &data_set, &mut take)
             }
             N_ACTION_RQ if commits(&context) && asks => return self.commit(&context, &command, &data_set),
+            N_CREATE_RQ | N_SET_RQ if steps(&context) => {
+                let source = &self.accepted.source;
+                let mut take = |message: &StepMessage| self.inbox.step_reported(source, message);
+                steps::answer(&command, &context.transfer_syntax, &data_set, &mut take)
+            }
             // How it takes our report changes nothing: what was asked is recorded.
             field if field == N_EVENT_REPORT_RQ | RESPONSE && self.reported > 0 => {
                 self.reported -= 1;
@@ -180,6 +190,11 @@ impl<'a> Service<'a> {
 /// Whether a context is of storage commitment.
 fn commits(context: &Context) -> bool {
     context.abstract_syntax == STORAGE_COMMITMENT
+}
+
+/// Whether a context is of performed procedure steps.
+fn steps(context: &Context) -> bool {
+    context.abstract_syntax == PERFORMED_STEP
 }
 
 /// Whether a C-STORE request in this context is for a storage class that is accepted.

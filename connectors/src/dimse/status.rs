@@ -7,9 +7,13 @@ use crate::inbox::Stored;
 
 /// Success.
 pub const SUCCESS: u16 = 0x0000;
+/// Invalid attribute value: a step with a state that it may not have.
+pub const INVALID_ATTRIBUTE: u16 = 0x0106;
 /// Processing failure.
 pub const PROCESSING_FAILURE: u16 = 0x0110;
-/// No such SOP instance: an N-service named another than the well-known one.
+/// Duplicate SOP instance: a step that was begun before.
+pub const DUPLICATE_SOP_INSTANCE: u16 = 0x0111;
+/// No such SOP instance: an N-service named another than the well-known one, or a step that was never begun.
 pub const NO_SUCH_SOP_INSTANCE: u16 = 0x0112;
 /// No such event type.
 pub const NO_SUCH_EVENT_TYPE: u16 = 0x0113;

@@ -2,14 +2,11 @@
 //! hostile or wrong is bounded and answered by status.
 
 use std::cell::RefCell;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use dicom_ul::pdu::{
-    AssociationAC, Pdu, PresentationContextResult, PresentationContextResultReason as Reason, RequestorRoles,
-    UserVariableItem,
-};
+use dicom_ul::pdu::{Pdu, PresentationContextResultReason as Reason, RequestorRoles, UserVariableItem};
 use proptest::prelude::*;
 use sulcus_connectors::dimse::command::{Command, N_ACTION_RQ, N_EVENT_REPORT_RQ, RESPONSE};
 use sulcus_connectors::dimse::commitment::{MAX_REPORT_BYTES, Reference, STORAGE_COMMITMENT};
@@ -19,7 +16,7 @@ use sulcus_connectors::dimse::sources::SourceRule;
 use sulcus_connectors::dimse::{MAX_PDU, status};
 use sulcus_connectors::inbox::{CommitmentReport, Reported};
 
-use crate::protocol::{Raw, context, read, request, send};
+use crate::protocol::{Raw, answering, context, read, request, say, send};
 use crate::{EXPLICIT, IMPLICIT, MR, Server};
 
 const VERIFICATION: &str = "1.2.840.10008.1.1";
@@ -98,22 +95,6 @@ fn event(event_type: u16) -> Command {
         sop_instance_uid: Some(STORAGE_COMMITMENT_INSTANCE.to_owned()),
         event_type: Some(event_type),
         ..Command::default()
-    }
-}
-
-/// Sends a message, its data set in fragments that no limit on PDUs forbids.
-fn say(raw: &mut Raw, context: u8, command: &Command, data_set: Option<&[u8]>) {
-    let mut bytes = Vec::new();
-    command.encode(&mut bytes);
-    raw.pdvs(&[(context, 3, &bytes)]);
-    if let Some(data_set) = data_set {
-        let mut chunks = data_set.chunks(60_000).peekable();
-        if chunks.peek().is_none() {
-            raw.pdvs(&[(context, 2, b"")]);
-        }
-        while let Some(chunk) = chunks.next() {
-            raw.pdvs(&[(context, if chunks.peek().is_none() { 2 } else { 0 }, chunk)]);
-        }
     }
 }
 
@@ -261,33 +242,7 @@ fn an_archive_that_is_no_source_may_report_and_nothing_else() {
 
 /// An archive that accepts what is proposed, takes the request for commitment, and then does as `script` says.
 fn archive(script: impl FnOnce(&mut Raw, Command, Vec<u8>) + Send + 'static) -> (StoreOptions, JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let thread = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        let Some(Pdu::AssociationRQ(request)) = read(&mut stream) else { panic!("no request") };
-        let accepted = |proposed: &dicom_ul::pdu::PresentationContextProposed| PresentationContextResult {
-            id: proposed.id,
-            reason: Reason::Acceptance,
-            transfer_syntax: proposed.transfer_syntaxes[0].clone(),
-        };
-        send(
-            &mut stream,
-            &Pdu::AssociationAC(AssociationAC {
-                protocol_version: 1,
-                calling_ae_title: request.calling_ae_title.clone(),
-                called_ae_title: request.called_ae_title.clone(),
-                application_context_name: request.application_context_name.clone(),
-                presentation_contexts: request.presentation_contexts.iter().map(accepted).collect(),
-                user_variables: vec![UserVariableItem::MaxLength(0)],
-            }),
-        );
-        let mut raw = Raw { stream, contexts: Vec::new() };
-        let command = raw.response();
-        let Some(Pdu::PData { data }) = read(&mut raw.stream) else { panic!("no data set") };
-        script(&mut raw, command, data[0].data.clone());
-    });
+    let (address, thread) = answering(script);
     let options = StoreOptions {
         address,
         calling_ae_title: "SULCUS".to_owned(),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod commitment;
+mod find;
 mod hostile;
 mod protocol;
 mod store;

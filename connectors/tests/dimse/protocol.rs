@@ -1,12 +1,13 @@
 //! Hand-made PDUs: the shapes of fragmentation that our own SCU does not produce.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use dicom_ul::pdu::{
-    AssociationRQ, Pdu, PresentationContextProposed, PresentationContextResultReason, UserVariableItem, read_pdu,
-    write_pdu,
+    AssociationAC, AssociationRQ, Pdu, PresentationContextProposed, PresentationContextResult,
+    PresentationContextResultReason, UserVariableItem, read_pdu, write_pdu,
 };
 use sulcus_connectors::dimse::command::{C_CANCEL_RQ, C_STORE_RQ, Command};
 use sulcus_connectors::dimse::status;
@@ -104,6 +105,55 @@ impl Raw {
             }
         }
     }
+}
+
+/// Sends a message, its data set in fragments that no limit on PDUs forbids.
+pub fn say(raw: &mut Raw, context: u8, command: &Command, data_set: Option<&[u8]>) {
+    let mut bytes = Vec::new();
+    command.encode(&mut bytes);
+    raw.pdvs(&[(context, 3, &bytes)]);
+    if let Some(data_set) = data_set {
+        let mut chunks = data_set.chunks(60_000).peekable();
+        if chunks.peek().is_none() {
+            raw.pdvs(&[(context, 2, b"")]);
+        }
+        while let Some(chunk) = chunks.next() {
+            raw.pdvs(&[(context, if chunks.peek().is_none() { 2 } else { 0 }, chunk)]);
+        }
+    }
+}
+
+/// A peer that accepts what is proposed, takes one request with its data set, and then does as `script` says. Gives its
+/// address.
+pub fn answering(script: impl FnOnce(&mut Raw, Command, Vec<u8>) + Send + 'static) -> (String, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let thread = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let Some(Pdu::AssociationRQ(request)) = read(&mut stream) else { panic!("no request") };
+        let accepted = |proposed: &PresentationContextProposed| PresentationContextResult {
+            id: proposed.id,
+            reason: PresentationContextResultReason::Acceptance,
+            transfer_syntax: proposed.transfer_syntaxes[0].clone(),
+        };
+        send(
+            &mut stream,
+            &Pdu::AssociationAC(AssociationAC {
+                protocol_version: 1,
+                calling_ae_title: request.calling_ae_title.clone(),
+                called_ae_title: request.called_ae_title.clone(),
+                application_context_name: request.application_context_name.clone(),
+                presentation_contexts: request.presentation_contexts.iter().map(accepted).collect(),
+                user_variables: vec![UserVariableItem::MaxLength(0)],
+            }),
+        );
+        let mut raw = Raw { stream, contexts: Vec::new() };
+        let command = raw.response();
+        let Some(Pdu::PData { data }) = read(&mut raw.stream) else { panic!("no data set") };
+        script(&mut raw, command, data[0].data.clone());
+    });
+    (address, thread)
 }
 
 pub fn store_command(message_id: u16, class: &str, instance: &str) -> Vec<u8> {

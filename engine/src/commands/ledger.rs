@@ -157,6 +157,14 @@ fn about(entry: &Entry) -> String {
             let (held, absent) = (counted(instances.len(), "instance"), absent.len());
             format!("{source} lists {held} of {study_uid}, and {absent} that are not here")
         }
+        Event::StepReported { source, study_uid, state, series, .. } => {
+            let made: usize = series.values().map(std::collections::BTreeSet::len).sum();
+            let (made, series) = (counted(made, "instance"), series.len());
+            format!("{source} says {state:?} of a step of {study_uid}, which made {made} in {series} series")
+        }
+        Event::SeriesCounted { source, series_uid, instances, .. } => {
+            format!("the archive of {source} holds {} of {series_uid}", counted(*instances as usize, "instance"))
+        }
         Event::PatientsMerged { into: Some(_), reason, .. } => format!("two ids are one person's: {reason}"),
         Event::PatientsMerged { into: None, reason, .. } => format!("an id is of an own person again: {reason}"),
         Event::VerdictGiven { study_uid, tracking_uid, verdict, .. } => {

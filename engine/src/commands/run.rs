@@ -187,6 +187,7 @@ impl Run {
                 addresses: Vec::new(),
                 settle_seconds: Seconds(AT_ONCE),
                 idle_seconds: Seconds(SOON),
+                archive: None,
             })],
             pipelines: vec![Pipeline {
                 name: PIPELINE.to_owned(),

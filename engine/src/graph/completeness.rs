@@ -1,7 +1,8 @@
 //! Stage `completeness`: whether a series may be worked on, by evidence, with the reasons in words.
 //!
-//! Strongest first. Evidence that lists or counts closes a series at once: what its sender asked us to keep, the number of
-//! instances that its headers promise, or Enhanced objects that are whole in themselves. Evidence that only looks complete (even steps, no gap, numbered
+//! Strongest first. Evidence that lists or counts closes a series at once ([`super::evidence`]): what its sender asked us to
+//! keep, what its scanner says that it made, how many instances its archive holds or its headers promise; or Enhanced
+//! objects that are whole in themselves. Evidence that only looks complete (even steps, no gap, numbered
 //! 1 to N, released by its sender) needs the source's settle window, since every prefix of a series looks complete
 //! to a sender that opens one association a slice. An operator may close a series as it stands, or let it wait whatever
 //! else is known. The idle timer is the last resort. A late slice makes other
@@ -19,6 +20,7 @@ use sulcus_operators::{
 };
 
 use super::{
+    evidence::{Weighed, weigh},
     group::{Key, Row, Rows, each, gather, join},
     listings::Listed,
     rows::Output,
@@ -71,80 +73,21 @@ pub fn is_candidate(keywords: &BTreeMap<String, String>) -> bool {
 }
 
 /// The verdict. `released` is the series' last orderly release; `fired` says whether a timer set at the series' last
-/// member ran out; `directed` is what an operator last said of it, `listed` how it stands to what its sender listed.
+/// member ran out; `directed` is what an operator last said of it, `listed` how it stands to what is listed and counted.
 pub fn judge(
     state: &Arc<SeriesState>,
     released: Option<Seq>,
     fired: impl Fn(TimerKind) -> bool,
     directed: Option<&Directed>,
-    listed: Option<Listed>,
+    listed: Listed,
 ) -> Judged {
     let refusal = refusal(state);
-    let mut faults = Vec::new();
-    let mut fault = |reason: String, hint: &str| {
-        let (stage, key) = ("completeness".to_owned(), state.series_uid.clone());
-        faults.push(Fault { stage, key, reason, hint: hint.to_owned() });
-    };
-    if state.patients > 1 {
-        fault(format!("series names {} patients", state.patients), "withdraw the instances of the wrong patient");
-    }
     let count = state.instances;
-    let mut reasons = Vec::new();
-    let mut counted = false;
-    let mut short = false;
-    let promises_more = state.expected.as_ref().is_some_and(|(expected, _)| count < *expected) && !state.enhanced_whole;
-    match listed {
-        Some(listed) if listed.missing > 0 => reasons.push(format!(
-            "of the instances that its sender listed (storage commitment) {} are not here, and may belong to it",
-            listed.missing
-        )),
-        Some(listed) if listed.instances < count => reasons.push(format!(
-            "its sender listed {} of its {count} instances (storage commitment): the list proves nothing",
-            listed.instances
-        )),
-        Some(_) if promises_more => fault(
-            format!(
-                "its sender listed the {count} instances that are here (storage commitment), and more are promised"
-            ),
-            "check at the scanner how many instances belong to the series",
-        ),
-        Some(_) => {
-            counted = true;
-            reasons.push(format!("all {count} instances are here that its sender listed (storage commitment)"));
-            if state.stacks.iter().any(|stack| stack.missing > 0) {
-                fault(
-                    format!(
-                        "its sender listed the {count} instances that are here, and slices are missing between them"
-                    ),
-                    "check at the scanner which slices belong to the series, and send the missing ones",
-                );
-            }
-        }
-        None => {}
-    }
-    match &state.expected {
-        Some((expected, by)) if count == *expected => {
-            counted = true;
-            reasons.push(format!("all {expected} instances are here ({by})"));
-            if state.stacks.iter().any(|stack| stack.missing > 0) {
-                fault(
-                    format!("all {expected} instances are here ({by}), and slices are missing between them"),
-                    "check at the scanner which slices belong to the series, and send the missing ones",
-                );
-            }
-        }
-        Some((expected, by)) if count > *expected && !state.enhanced_whole => {
-            reasons.push(format!("{count} instances where {by} says {expected}: the count proves nothing"));
-            fault(
-                format!("{count} instances where {by} says {expected}"),
-                "check at the scanner which instances belong to the series, and withdraw the others",
-            );
-        }
-        Some((expected, by)) if !state.enhanced_whole => {
-            short = true;
-            reasons.push(format!("{count} of {expected} instances ({by})"));
-        }
-        _ => {}
+    let Weighed { closes: counted, short, mut reasons, faults: contradictions, mut doubts } = weigh(state, listed);
+    let mut faults = contradictions;
+    if state.patients > 1 {
+        faults
+            .push((format!("series names {} patients", state.patients), "withdraw the instances of the wrong patient"));
     }
     if state.enhanced_whole {
         reasons.push("every Enhanced object is whole in itself".to_owned());
@@ -155,12 +98,11 @@ pub fn judge(
     let idle = fired(TimerKind::Idle);
     let told = |directive| directed.filter(|directed| directed.directive == directive);
     let (held, closed) = (told(Directive::Hold), told(Directive::Close { as_of: state.last_member() }));
-    let mut doubts = Vec::new();
     let mut as_it_stands = false;
     let closes = if let Some(Directed { reason, by, .. }) = held {
         reasons.push(format!("held by {by}: {reason}; waits until it is released or closed"));
         false
-    } else if counted || state.enhanced_whole {
+    } else if (counted && !short) || state.enhanced_whole {
         true
     } else if looks_whole && fired(TimerKind::Settle) {
         reasons.push(format!(
@@ -187,7 +129,7 @@ pub fn judge(
         if directed.is_some() {
             reasons.push("was closed by an operator, and other instances came or went since".to_owned());
         }
-        waits.push(TimerKind::Idle);
+        waits.extend([TimerKind::Idle, TimerKind::Count]);
         if looks_whole {
             waits.push(TimerKind::Settle);
             reasons.push("looks complete and was released; waits for the settle window".to_owned());
@@ -205,6 +147,11 @@ pub fn judge(
         Verdict::Complete
     };
     waits.sort();
+    let fault = |(reason, hint): (String, &str)| {
+        let (stage, key) = ("completeness".to_owned(), state.series_uid.clone());
+        Fault { stage, key, reason, hint: hint.to_owned() }
+    };
+    let faults = faults.into_iter().map(fault).collect();
     let completeness = Completeness { series_uid: state.series_uid.clone(), verdict, reasons };
     Judged { state: Arc::clone(state), completeness, waits, refusal, faults, doubts, waited: 0 }
 }
@@ -284,6 +231,7 @@ pub fn stage<'scope>(
             let as_of = state.last_member();
             let fired = |kind| rows.contains(&&Row::Fired(kind, as_of));
             let listed = rows.iter().find_map(|row| if let Row::Listed(listed) = row { Some(*listed) } else { None });
+            let listed = listed.unwrap_or_default();
             let mut judged = judge(state, released, fired, directed.map(AsRef::as_ref), listed);
             let all =
                 rows.iter().filter_map(|row| if let Row::Fired(kind, seq) = row { Some((*kind, *seq)) } else { None });
@@ -325,7 +273,8 @@ pub fn batch(
     let (mut all, mut timers, mut faults) = (BTreeMap::new(), Vec::new(), Vec::new());
     for (uid, state) in series.iter().filter(|(_, state)| is_candidate(&state.keywords)) {
         let ran_out = |kind| fired.contains(&(uid.clone(), kind, state.last_member()));
-        let mut judged = judge(state, released.get(uid).copied(), ran_out, directed.get(uid), listed.get(uid).copied());
+        let listed = listed.get(uid).copied().unwrap_or_default();
+        let mut judged = judge(state, released.get(uid).copied(), ran_out, directed.get(uid), listed);
         let own = fired.iter().filter(|(of, ..)| of == uid);
         judged.waited = waited(state, own.map(|(_, kind, seq)| (*kind, *seq)));
         timers.extend(judged.waits.iter().filter_map(|kind| timer(state, *kind, rules?)));
@@ -347,8 +296,11 @@ fn waited(state: &SeriesState, fired: impl Iterator<Item = (TimerKind, Seq)>) ->
 /// The timer that a waiting series wants; none while no policy is known.
 fn timer(state: &SeriesState, kind: TimerKind, rules: &Rules) -> Option<Timer> {
     let named = rules.sources.iter().find(|policy| policy.name == state.source);
-    let SourcePolicy { settle_millis, idle_millis, .. } = named.or(rules.sources.first())?;
+    let SourcePolicy { settle_millis, idle_millis, counts, .. } = named.or(rules.sources.first())?;
     let millis = match kind {
+        // Before the settle window closes: what counts is stronger than what looks complete.
+        TimerKind::Count if *counts => settle_millis / 2,
+        TimerKind::Count => return None,
         TimerKind::Settle => *settle_millis,
         TimerKind::Idle => *idle_millis,
         TimerKind::Inputs { millis } => millis,

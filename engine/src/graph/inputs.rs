@@ -214,6 +214,15 @@ impl Inputs {
                 self.listings.list(study_uid, instances.iter().chain(absent), standing);
                 self.state(study_uid);
             }
+            Event::StepReported { study_uid, step_uid, state, series, .. } => {
+                let standing = self.arrivals.of_study(study_uid);
+                self.listings.step(study_uid, step_uid, *state, series, standing);
+                self.state(study_uid);
+            }
+            Event::SeriesCounted { study_uid, series_uid, instances, .. } => {
+                self.listings.archived(study_uid, series_uid, *instances);
+                self.state(study_uid);
+            }
             Event::PatientsMerged { from, into, .. } => self.merge(entry.seq, from, into.as_ref()),
             Event::VerdictGiven { study_uid, .. } => {
                 if let Some(finding) = finding(&entry.event) {

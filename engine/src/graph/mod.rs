@@ -25,6 +25,7 @@ mod collections;
 pub mod completeness;
 pub mod deliveries;
 pub mod departed;
+mod evidence;
 pub mod facts;
 pub mod findings;
 pub mod group;

@@ -51,7 +51,7 @@ struct Log {
     visitors: Visitors,
     persons: Persons,
     gone: Gone,
-    listed: BTreeMap<String, BTreeSet<String>>,
+    listings: Listings,
     taken_back: Vec<(String, Row)>,
 }
 
@@ -144,7 +144,13 @@ impl Log {
                 self.directed.insert(series_uid, Directed { directive, reason, by });
             }
             Event::InstancesListed { study_uid, instances, absent, .. } => {
-                self.listed.entry(study_uid).or_default().extend(instances.into_iter().chain(absent));
+                self.listings.list(&study_uid, instances.iter().chain(&absent), std::iter::empty());
+            }
+            Event::StepReported { study_uid, step_uid, state, series, .. } => {
+                self.listings.step(&study_uid, &step_uid, state, &series, std::iter::empty());
+            }
+            Event::SeriesCounted { study_uid, series_uid, instances, .. } => {
+                self.listings.archived(&study_uid, &series_uid, instances);
             }
             Event::PatientsMerged { from, into, .. } => self.persons.merge(entry.seq, &from, into.as_ref()),
             Event::VerdictGiven { study_uid, tracking_uid, .. } => {
@@ -161,15 +167,13 @@ pub fn outputs(entries: &[Entry]) -> BTreeSet<Output> {
     let (standing, mut faults) = instances::batch(&log.arrived, &log.withdrawn);
     let said = persons::batch(&log.persons);
     faults.extend(said.faults);
-    let mut listings = Listings::default();
-    for (study_uid, listed) in &log.listed {
-        let of_study = standing.iter().filter(|arrived| arrived.study_uid == *study_uid);
-        listings.list(study_uid, listed.iter(), of_study.map(AsRef::as_ref));
+    for arrived in &standing {
+        log.listings.count(arrived, true);
     }
     let (series, more) = series::batch(&standing);
     faults.extend(more);
     let (judged, timers, more) =
-        completeness::batch(&series, &log.released, &log.fired, &log.directed, &listings.all(), rules);
+        completeness::batch(&series, &log.released, &log.fired, &log.directed, &log.listings.all(), rules);
     faults.extend(more);
     let states = judged.values().map(|judged| judged.state.as_ref());
     let rulings: Vec<Arc<Ruling>> = log.versions.in_force().cloned().collect();

@@ -3,6 +3,7 @@
 //! | lane | takes | records |
 //! | --- | --- | --- |
 //! | clerk | revisions to issue, timers that ran out, studies at rest | RevisionIssued, TimerFired, StudySealed |
+//! | count, one per source with an archive | series to be counted there | SeriesCounted, where that is news |
 //! | infer, one per device | runs to do | RunStarted, then RunFinished, RunFailed or RunCancelled |
 //! | encode | objects to encode | ObjectEncoded or EncodeFailed |
 //! | deliver, one per destination | deliveries to do | DeliveryStarted, then DeliverySettled or DeliveryFailed |
@@ -13,6 +14,7 @@
 
 pub mod child;
 mod commitment;
+pub mod count;
 pub mod deliver;
 mod departures;
 pub mod due;
@@ -52,7 +54,7 @@ pub enum Key {
     Encode(RevisionKey, Role),
     /// One object on its way to one destination.
     Deliver(Digest, String),
-    /// A timer that ran out.
+    /// A timer that ran out, or an archive that is to be asked.
     Timer(Timer),
     /// A study at rest.
     Seal(String),

@@ -30,6 +30,8 @@ impl Event {
             Event::VerdictGiven { .. } => "VerdictGiven",
             Event::SeriesDirected { .. } => "SeriesDirected",
             Event::InstancesListed { .. } => "InstancesListed",
+            Event::StepReported { .. } => "StepReported",
+            Event::SeriesCounted { .. } => "SeriesCounted",
             Event::PatientsMerged { .. } => "PatientsMerged",
         }
     }

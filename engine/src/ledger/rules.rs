@@ -66,6 +66,9 @@ pub struct SourcePolicy {
     pub settle_millis: u64,
     /// Idle timer.
     pub idle_millis: u64,
+    /// Whether its archive is asked how many instances a series has; in ledgers of earlier versions none is.
+    #[serde(default)]
+    pub counts: bool,
 }
 
 /// What a destination takes, and how often it is tried.

@@ -318,6 +318,8 @@ fn concerns(event: &Event) -> BTreeSet<String> {
         | Event::DeliverySettled { object, .. }
         | Event::ResendAsked { object, .. } => vec![object.to_string()],
         Event::InstancesListed { study_uid, .. } => vec![study_uid.clone()],
+        Event::StepReported { study_uid, step_uid, .. } => vec![study_uid.clone(), step_uid.clone()],
+        Event::SeriesCounted { study_uid, series_uid, .. } => vec![study_uid.clone(), series_uid.clone()],
         Event::PatientsMerged { .. } => vec![MERGES.to_owned()],
         Event::SeriesDirected { study_uid, series_uid, .. } => vec![study_uid.clone(), series_uid.clone()],
         Event::VerdictGiven { study_uid, tracking_uid, .. } => vec![study_uid.clone(), tracking_uid.clone()],

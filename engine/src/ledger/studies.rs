@@ -10,7 +10,7 @@ use sulcus_operators::rows::{PatientKey, Seq};
 
 use super::{
     LedgerError, cohort,
-    event::{Arrival, Event, Scope},
+    event::{Arrival, Event, Scope, StepState},
     merges::merges,
     patients::{note_patient, studies_of_patient},
     relayed::event_of,
@@ -20,14 +20,15 @@ use super::{
 /// Under this key of `concerns` lie the events that belong to no study: rules, and bytes in quarantine.
 pub const SITE: &str = "*";
 
-/// True where an event may change what follows from its studies. What repeats, the end of an association and a timer
-/// say nothing new of a study at rest. Runs belong to no study: they are found by their RunKey.
+/// True where an event may change what follows from its studies. What repeats, the end of an association, a step under
+/// way and a timer say nothing new of a study at rest. Runs belong to no study: they are found by their RunKey.
 pub fn touches(event: &Event) -> bool {
     match event {
         Event::InstanceReceived { arrival, .. } => !matches!(arrival, Arrival::Repeated { .. }),
         Event::AssociationReleased { .. }
         | Event::TimerFired(_)
         | Event::CommitmentReported { .. }
+        | Event::StepReported { state: StepState::InProgress, .. }
         | Event::StudySealed { .. }
         | Event::RulesChanged(_)
         | Event::SealsReviewed { .. } => false,
@@ -100,7 +101,15 @@ fn studies_of(connection: &Connection, event: &Event) -> Result<BTreeSet<String>
         | Event::StudyReopened { study_uid }
         | Event::VerdictGiven { study_uid, .. }
         | Event::InstancesListed { study_uid, .. }
+        | Event::SeriesCounted { study_uid, .. }
         | Event::SeriesDirected { study_uid, .. } => one(study_uid),
+        // What a scanner says before anything came opens no study: it is read once something does.
+        Event::StepReported { study_uid, .. } => {
+            let query = "SELECT EXISTS (SELECT 1 FROM concerns c JOIN events e ON e.seq = c.seq
+                         WHERE c.key = ? AND name = 'InstanceReceived')";
+            let is_known = connection.prepare_cached(query)?.query_row([study_uid], |row| row.get(0))?;
+            if is_known { one(study_uid) } else { Ok(BTreeSet::new()) }
+        }
         Event::PatientsMerged { from, into, .. } => of_persons(connection, from, into.as_ref()),
         Event::InstanceQuarantined { .. }
         | Event::SealsReviewed { .. }

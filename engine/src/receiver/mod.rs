@@ -37,7 +37,9 @@ use std::{
 };
 
 use crossbeam::channel::{Sender, bounded};
-use sulcus_connectors::inbox::{Asked, CommitmentReport, CommitmentRequest, Inbox, Incoming, Reported, Stored};
+use sulcus_connectors::inbox::{
+    Asked, CommitmentReport, CommitmentRequest, Inbox, Incoming, Reported, StepMessage, Stepped, Stored,
+};
 use sulcus_operators::{
     digest::Digest,
     rows::{InstanceFacts, Millis, Seq},
@@ -56,6 +58,7 @@ use crate::{
         read::Reader,
         reconcile::{Reconciled, reconcile},
         relayed::{Peer, Told},
+        steps::Step,
         store::Ledger,
     },
     spool::{
@@ -297,6 +300,22 @@ impl Inbox for Receiver {
             Err(reason) => {
                 tracing::warn!(source, reason, "a request for storage commitment is not recorded");
                 Asked::Failed
+            }
+        }
+    }
+
+    fn step_reported(&self, source: &str, message: &StepMessage) -> Stepped {
+        let judged = Reader::open(&self.ledger).and_then(|reader| reader.stepped(source, message));
+        let recorded = match judged {
+            Ok(Step::Known(stepped)) => return stepped,
+            Ok(Step::New(events)) => self.append(events),
+            Err(error) => Err(error.to_string()),
+        };
+        match recorded {
+            Ok(_) => Stepped::Recorded,
+            Err(reason) => {
+                tracing::warn!(source, reason, "what a scanner says of a step is not recorded");
+                Stepped::Failed
             }
         }
     }

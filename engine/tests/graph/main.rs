@@ -10,6 +10,7 @@ mod doubts;
 mod hosts;
 mod inputs;
 mod listed;
+mod made;
 mod merges;
 mod open;
 mod outages;

@@ -92,7 +92,12 @@ impl Log<'_> {
             | Event::StudyReopened { study_uid }
             | Event::VerdictGiven { study_uid, .. }
             | Event::InstancesListed { study_uid, .. }
+            | Event::SeriesCounted { study_uid, .. }
             | Event::SeriesDirected { study_uid, .. } => BTreeSet::from([study_uid.clone()]),
+            Event::StepReported { study_uid, .. } => {
+                let came = |entry: &Entry| matches!(&entry.event, Event::InstanceReceived { facts, .. } if facts.study_uid == *study_uid);
+                self.0.iter().any(came).then(|| study_uid.clone()).into_iter().collect()
+            }
             _ => BTreeSet::new(),
         }
     }
@@ -152,7 +157,10 @@ impl History for Log<'_> {
     }
 
     fn about_study(&self, study_uid: &str, before: Seq) -> Result<Vec<Entry>, LedgerError> {
-        let about = |entry: &&Entry| entry.seq < before && self.of_entry(entry).contains(study_uid);
+        let said_before =
+            |entry: &Entry| matches!(&entry.event, Event::StepReported { study_uid: of, .. } if of == study_uid);
+        let of_study = |entry: &Entry| said_before(entry) || self.of_entry(entry).contains(study_uid);
+        let about = |entry: &&Entry| entry.seq < before && of_study(entry);
         Ok(self.0.iter().filter(about).cloned().collect())
     }
 

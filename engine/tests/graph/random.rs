@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use sulcus_engine::{
     graph::{Output, Sink, build, drain, oracle},
-    ledger::event::{Because, Directive, Entry, Event, Scope, TimerKind},
+    ledger::event::{Because, Directive, Entry, Event, Scope, StepState, TimerKind},
 };
 use sulcus_operators::rows::LesionVerdict;
 
@@ -17,7 +17,7 @@ use crate::{
 
 /// What may happen next; numbers choose among what is there.
 #[derive(Clone, Debug)]
-enum Step {
+pub enum Step {
     Slice {
         study: u8,
         series: u8,
@@ -57,6 +57,10 @@ enum Step {
     Seal(bool),
     /// What stands of a study is listed; with an instance that is not here, where there is one.
     List(u8, Option<i64>),
+    /// What a scanner made of a series: study, step, state, series, how many instances.
+    Made(u8, u8, u8, u8, i64),
+    /// How many instances of a series an archive holds.
+    Count(u8, u8, u32),
     /// Which patient is merged into which; into nobody where both are one.
     Merge(u8, u8),
     /// The engine starts anew.
@@ -71,7 +75,7 @@ fn because() -> impl Strategy<Value = Option<Because>> {
     prop_oneof![2 => Just(None), 1 => Just(Some(Because::Quality)), 2 => Just(Some(Because::WrongPatient))]
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub fn step() -> impl Strategy<Value = Step> {
     let version = prop_oneof![9 => Just(0u8), 1 => Just(1)];
     let patient = prop_oneof![15 => Just(0u8), 1 => Just(1)];
     prop_oneof![
@@ -98,6 +102,9 @@ fn step() -> impl Strategy<Value = Step> {
         8 => prop::bool::weighted(0.2).prop_map(Step::Seal),
         3 => (0..3u8, 0..3u8).prop_map(|(from, into)| Step::Merge(from, into)),
         3 => (0..2u8, prop::option::weighted(0.3, 1..=5i64)).prop_map(|(study, absent)| Step::List(study, absent)),
+        3 => (0..2u8, 0..2u8, 0..3u8, 0..6u8, 0..=5i64)
+            .prop_map(|(study, step, state, series, count)| Step::Made(study, step, state, series, count)),
+        2 => (0..2u8, 0..6u8, 0..=5u32).prop_map(|(study, series, count)| Step::Count(study, series, count)),
         2 => Just(Step::Restart),
     ]
 }
@@ -222,6 +229,11 @@ fn play(site: &mut Site, step: Step) {
             let absent = absent.map(|number| format!("{}.{number}", series_uid(study, 4)));
             site.list(study, &absent.into_iter().collect::<Vec<_>>());
         }
+        Step::Made(study, step, state, series, count) => {
+            let state = [StepState::InProgress, StepState::Completed, StepState::Discontinued][usize::from(state)];
+            site.made(study, step, state, &[(series, 1..=count)]);
+        }
+        Step::Count(study, series, instances) => site.counted(study, series, instances),
         Step::Merge(from, into) => site.merge(from, (into != from).then_some(into)),
         Step::Restart => {
             site.close();
@@ -239,7 +251,7 @@ fn play(site: &mut Site, step: Step) {
     }
 }
 
-fn written(steps: Vec<Step>) -> Site {
+pub fn written(steps: Vec<Step>) -> Site {
     let mut site = Site::that_compares();
     steps.into_iter().for_each(|step| play(&mut site, step));
     site.close();
@@ -247,7 +259,7 @@ fn written(steps: Vec<Step>) -> Site {
 }
 
 /// What may happen where rules read several series from the start: more of what makes and breaks their reports.
-fn step_of_several() -> impl Strategy<Value = Step> {
+pub fn step_of_several() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => step(),
         4 => (0..2u8, 0..4u8).prop_map(|(study, from)| Step::Study(study, from)),

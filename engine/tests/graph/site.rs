@@ -117,7 +117,12 @@ pub fn series_uid(study: u8, series: u8) -> String {
 
 /// One pipeline over all MPRAGE, one folder that takes everything, one DICOM node that takes segmentations.
 pub fn rules() -> Rules {
-    let policy = |name: &str, settle_millis| SourcePolicy { name: name.into(), settle_millis, idle_millis: 60_000 };
+    let policy = |name: &str, settle_millis| SourcePolicy {
+        name: name.into(),
+        settle_millis,
+        idle_millis: 60_000,
+        counts: false,
+    };
     Rules {
         pipelines: vec![PipelineRule {
             name: "lesions".into(),

@@ -42,7 +42,7 @@ pub fn variant(of: u8, applies_to: u8) -> Rules {
         3 => rules.pipelines[0].when = "Modality == ".into(),
         4 => rules.pipelines[0].when = "SeriesDescription > 3".into(),
         5 => rules.destinations.truncate(1),
-        6 => rules.sources[0].settle_millis = 1,
+        6 => (rules.sources[0].settle_millis, rules.sources[0].counts) = (1, true),
         7 => {
             let second = rules.pipelines[0].clone();
             rules.pipelines.push(PipelineRule { name: "second".into(), ..second });

@@ -43,7 +43,12 @@ pub fn rules() -> Rules {
             inputs: Vec::new(),
             alone: None,
         }],
-        sources: vec![SourcePolicy { name: "scanner".into(), settle_millis: 5_000, idle_millis: 60_000 }],
+        sources: vec![SourcePolicy {
+            name: "scanner".into(),
+            settle_millis: 5_000,
+            idle_millis: 60_000,
+            counts: false,
+        }],
         destinations: vec![DestinationRule {
             name: "folder".into(),
             roles: vec![Role::Segmentation, Role::Report],

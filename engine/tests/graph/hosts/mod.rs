@@ -6,11 +6,12 @@ mod host;
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use sulcus_engine::ledger::event::{Because, Directive, Event, RevisionKey, Scope};
+use sulcus_engine::ledger::event::{Because, Directive, Event, RevisionKey, Scope, StepState};
 use sulcus_operators::rows::LesionVerdict;
 
 use self::host::{Host, Said};
 use crate::{
+    made::made,
     random::cases,
     site::{Slice, patient, series_uid, study_uid},
 };
@@ -25,6 +26,8 @@ enum Step {
     Withdraw(u8, u8, Option<Because>),
     Verdict(u8, u8, u8),
     Hold(u8, u8, bool),
+    /// What a scanner made of a series: to which host it says so, study, series, how many instances, whether it is done.
+    Made(bool, u8, u8, i64, bool),
     /// Which host hears how much.
     Hear(bool, usize),
     Act(bool),
@@ -42,6 +45,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..STUDIES, 0..4u8, because).prop_map(|(study, what, because)| Step::Withdraw(study, what, because)),
         3 => (0..STUDIES, 1..=2u8, 0..3u8).prop_map(|(study, lesion, verdict)| Step::Verdict(study, lesion, verdict)),
         1 => (0..STUDIES, 0..3u8, any::<bool>()).prop_map(|(study, series, hold)| Step::Hold(study, series, hold)),
+        2 => (any::<bool>(), 0..STUDIES, 0..3u8, 3..=5i64, any::<bool>())
+            .prop_map(|(host, study, series, count, done)| Step::Made(host, study, series, count, done)),
         8 => (any::<bool>(), 1..40usize).prop_map(|(host, limit)| Step::Hear(host, limit)),
         10 => any::<bool>().prop_map(Step::Act),
         4 => any::<bool>().prop_map(Step::Seal),
@@ -123,6 +128,10 @@ impl Cluster {
                 let (study_uid, series_uid) = (study_uid(study), series_uid(study, series));
                 let (reason, by) = ("look".to_owned(), "operator".to_owned());
                 self.say_of(study, Event::SeriesDirected { study_uid, series_uid, directive, reason, by });
+            }
+            Step::Made(host, study, series, count, done) => {
+                let state = if done { StepState::Completed } else { StepState::InProgress };
+                self.say(usize::from(host), made(study, 0, state, &[(series, 1..=count)]));
             }
             Step::Hear(host, limit) => {
                 self.hear(usize::from(host), limit);
