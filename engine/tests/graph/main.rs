@@ -16,6 +16,7 @@ mod open;
 mod outages;
 mod outbox;
 mod outcomes;
+mod processes;
 mod promises;
 mod queue;
 mod random;
