@@ -311,9 +311,9 @@ fn an_archive_that_cannot_be_called_is_refused() {
            backslash",
         ],
     );
-    refused(&archive("address = \"127.0.0.1:104\"\n"), &["4: missing field `ae_title`"]);
+    refused(&archive("address = \"127.0.0.1:104\"\n"), &["1: missing field `ae_title`"]);
     let folder = "[[source]]\nname = \"a\"\nkind = \"folder\"\npath = \"p\"\n[source.archive]\n";
-    refused(folder, &["5: unknown field `archive`"]);
+    refused(folder, &["1: unknown field `archive`"]);
 }
 
 #[test]
