@@ -261,23 +261,6 @@ fn a_bids_data_set_lies_apart_from_watched_folders() {
 }
 
 #[test]
-fn a_bad_ae_title_is_refused() {
-    let rest = "use 1 to 16 printable ASCII characters, no backslash";
-    for (title, reason) in [
-        ("SEVENTEEN-LETTERS", "is longer than 16 characters"),
-        ("A\\\\B", "contains a backslash"),
-        ("  ", "is blank"),
-        ("Köln", "contains a character outside printable ASCII"),
-    ] {
-        let shown = title.replace("\\\\", "\\");
-        refused(
-            &format!("[receiver]\nae_title = \"{title}\"\n"),
-            &[&format!("2: AE title \"{shown}\" {reason}; {rest}")],
-        );
-    }
-}
-
-#[test]
 fn every_broken_rule_is_named_in_one_go() {
     let text = "[receiver]\nmax_associations = 0\nidle_seconds = 0\n\n[[source]]\nname = \"a b\"\nkind = \"dicom\"\n\
                 settle_seconds = -1.0\nae_titles = [\"OK\", \"\"]\n";
@@ -292,28 +275,6 @@ fn every_broken_rule_is_named_in_one_go() {
         ],
     );
     refused("[receiver]\nidle_seconds = nan\n", &["2: idle_seconds is NaN; give seconds above 0 and at most 604800"]);
-}
-
-#[test]
-fn an_archive_that_cannot_be_called_is_refused() {
-    let archive = |lines: &str| format!("[[source]]\nname = \"a\"\nkind = \"dicom\"\n[source.archive]\n{lines}");
-    refused(
-        &archive("address = \"archive\"\nae_title = \"\"\n"),
-        &[
-            "5: address \"archive\" is not HOST:PORT; write it like \"127.0.0.1:4242\"",
-            "6: AE title \"\" is blank; use 1 to 16 printable ASCII characters, no backslash",
-        ],
-    );
-    refused(
-        &archive("address = \"127.0.0.1:104\"\nae_title = \"A\"\ncalling_ae_title = \"LONGER THAN SIXTEEN\"\n"),
-        &[
-            "7: AE title \"LONGER THAN SIXTEEN\" is longer than 16 characters; use 1 to 16 printable ASCII characters, no \
-           backslash",
-        ],
-    );
-    refused(&archive("address = \"127.0.0.1:104\"\n"), &["1: missing field `ae_title`"]);
-    let folder = "[[source]]\nname = \"a\"\nkind = \"folder\"\npath = \"p\"\n[source.archive]\n";
-    refused(folder, &["1: unknown field `archive`"]);
 }
 
 #[test]

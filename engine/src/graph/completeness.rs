@@ -1,12 +1,11 @@
 //! Stage `completeness`: whether a series may be worked on, by evidence, with the reasons in words.
 //!
 //! Strongest first. Evidence that lists or counts closes a series at once ([`super::evidence`]): what its sender asked us to
-//! keep, what its scanner says that it made, how many instances its archive holds or its headers promise; or Enhanced
-//! objects that are whole in themselves. Evidence that only looks complete (even steps, no gap, numbered
-//! 1 to N, released by its sender) needs the source's settle window, since every prefix of a series looks complete
-//! to a sender that opens one association a slice. An operator may close a series as it stands, or let it wait whatever
-//! else is known. The idle timer is the last resort. A late slice makes other
-//! timers and so another verdict.
+//! keep, what its scanner says that it made, how many instances its headers promise; or Enhanced objects that are whole in
+//! themselves. Evidence that only looks complete (even steps, no gap, numbered 1 to N, released by its sender; or as many
+//! instances at its archive) needs the source's settle window, since every prefix of a series looks complete to a sender
+//! that opens one association a slice. An operator may close a series as it stands, or let it wait whatever else is known.
+//! The idle timer is the last resort. A late slice makes other timers and so another verdict.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -83,7 +82,8 @@ pub fn judge(
 ) -> Judged {
     let refusal = refusal(state);
     let count = state.instances;
-    let Weighed { closes: counted, short, mut reasons, faults: contradictions, mut doubts } = weigh(state, listed);
+    let Weighed { closes: counted, level, short, mut reasons, faults: contradictions, mut doubts } =
+        weigh(state, listed);
     let mut faults = contradictions;
     if state.patients > 1 {
         faults
@@ -95,7 +95,8 @@ pub fn judge(
     let whole = state.numbered && state.stacks.iter().all(|s| s.uniform && s.missing == 0 && s.doubled == 0);
     let released = released.is_some_and(|seq| seq > state.last_member());
     let looks_whole = whole && released && !short && refusal.is_none();
-    let idle = fired(TimerKind::Idle);
+    let level = level && !short;
+    let (settled, idle) = (fired(TimerKind::Settle), fired(TimerKind::Idle));
     let told = |directive| directed.filter(|directed| directed.directive == directive);
     let (held, closed) = (told(Directive::Hold), told(Directive::Close { as_of: state.last_member() }));
     let mut as_it_stands = false;
@@ -104,7 +105,10 @@ pub fn judge(
         false
     } else if (counted && !short) || state.enhanced_whole {
         true
-    } else if looks_whole && fired(TimerKind::Settle) {
+    } else if level && settled {
+        reasons.push("nothing came within the settle window".to_owned());
+        true
+    } else if looks_whole && settled {
         reasons.push(format!(
             "{count} instances numbered 1 to {count}, even steps, no gap, released by the sender, and nothing came \
              within the settle window"
@@ -130,9 +134,10 @@ pub fn judge(
             reasons.push("was closed by an operator, and other instances came or went since".to_owned());
         }
         waits.extend([TimerKind::Idle, TimerKind::Count]);
-        if looks_whole {
+        if looks_whole || level {
             waits.push(TimerKind::Settle);
-            reasons.push("looks complete and was released; waits for the settle window".to_owned());
+            let why = if level { "its archive may be given more just now" } else { "looks complete and was released" };
+            reasons.push(format!("{why}; waits for the settle window"));
         } else {
             reasons.push("waits for more instances, or for the idle timer".to_owned());
         }
@@ -254,7 +259,7 @@ pub fn stage<'scope>(
     let timers = join(waiting, rules, |_, waits, rules| match (waits, rules) {
         (Row::Waits(state, kind), Row::Rules(rules)) => {
             let timer = timer(state, *kind, rules)?;
-            Some((Key::Series(timer.series_uid.clone()), Output::Timer(timer).into()))
+            Some((Key::Series(timer.series_uid.as_str().into()), Output::Timer(timer).into()))
         }
         _ => None,
     });
@@ -298,7 +303,7 @@ fn timer(state: &SeriesState, kind: TimerKind, rules: &Rules) -> Option<Timer> {
     let named = rules.sources.iter().find(|policy| policy.name == state.source);
     let SourcePolicy { settle_millis, idle_millis, counts, .. } = named.or(rules.sources.first())?;
     let millis = match kind {
-        // Before the settle window closes: what counts is stronger than what looks complete.
+        // Before the settle window closes: what its archive holds more keeps the series open.
         TimerKind::Count if *counts => settle_millis / 2,
         TimerKind::Count => return None,
         TimerKind::Settle => *settle_millis,

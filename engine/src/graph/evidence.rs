@@ -14,6 +14,9 @@ const SEND_THE_MISSING: &str = "check at the scanner which slices belong to the 
 pub(super) struct Weighed {
     /// Something says that all is here, or that nothing more will come.
     pub closes: bool,
+    /// An archive holds as many as are here. It may be given them just now, by the same sender: that counts once nothing more
+    /// came for a settle window.
+    pub level: bool,
     /// Something promises more than is here.
     pub short: bool,
     /// In words, strongest first.
@@ -121,10 +124,11 @@ impl Weighed {
             self.reasons
                 .push(format!("its archive holds {holds} of its {count} instances (C-FIND): that proves nothing"));
         } else if !promises_more(state) {
-            let all = format!("all {count} instances are here that its archive holds (C-FIND)");
+            self.level = true;
+            self.reasons.push(format!("all {count} instances are here that its archive holds (C-FIND)"));
             let gap =
                 format!("its archive holds the {count} instances that are here, and slices are missing between them");
-            self.close(state, all, gap);
+            self.gap(state, gap);
         }
     }
 
@@ -160,6 +164,10 @@ impl Weighed {
     fn close(&mut self, state: &SeriesState, all: String, gap: String) {
         self.closes = true;
         self.reasons.push(all);
+        self.gap(state, gap);
+    }
+
+    fn gap(&mut self, state: &SeriesState, gap: String) {
         if state.stacks.iter().any(|stack| stack.missing > 0) {
             self.faults.push((gap, SEND_THE_MISSING));
         }

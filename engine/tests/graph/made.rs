@@ -173,10 +173,18 @@ fn an_archive_is_asked_where_its_source_has_one_and_its_count_closes_a_series() 
     site.close();
     site.expect(Verdict::Waiting, "4 of 6 instances that its archive holds (C-FIND)");
     assert_eq!(asks(&site), 1, "it is asked again");
+    // A router gives its archive each slice as it gives it to us: being level says nothing before the series rests.
     site.slices(0, 0, 5..=6, None);
+    site.close();
+    site.expect(Verdict::Waiting, "its archive may be given more just now; waits for the settle window");
+    site.fire(&series_uid(0, 0), TimerKind::Settle);
     site.close();
     site.expect(Verdict::Complete, "all 6 instances are here that its archive holds (C-FIND)");
     assert_eq!(site.timers(), []);
+    // It may be given more after that.
+    site.counted(0, 0, 7);
+    site.close();
+    site.expect(Verdict::Waiting, "6 of 7 instances that its archive holds (C-FIND)");
 }
 
 #[test]
