@@ -1,11 +1,9 @@
 //! Made-up instances for the tests of spool, ledger and receiver.
 
-use std::collections::BTreeMap;
-
 use sulcus_connectors::inbox::Incoming;
 use sulcus_operators::{
     digest::Digest,
-    rows::{InstanceFacts, PatientKey},
+    rows::{InstanceFacts, Keywords, PatientKey},
 };
 
 /// Facts of instance `number` of series `series` with these bytes.
@@ -31,7 +29,7 @@ pub fn facts(series: u32, number: u32, data_set: &[u8]) -> InstanceFacts {
         concatenation: None,
         frames: Vec::new(),
         acquisition: String::new(),
-        keywords: BTreeMap::new(),
+        keywords: Keywords::default(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! total order and sums must not drift. Pixels never enter a row.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,9 @@ pub use crate::{
 
 /// A sequence number of the ledger: 1 for the first event, then without gaps.
 pub type Seq = u64;
+
+/// Values by DICOM keyword, shared by the slices of a series.
+pub type Keywords = Arc<BTreeMap<String, String>>;
 
 /// Milliseconds since 1970-01-01 UTC, as recorded in an event.
 pub type Millis = i64;
@@ -116,7 +120,7 @@ pub struct InstanceFacts {
     pub acquisition: String,
     /// Values that pipeline rules may use, by DICOM keyword (`Modality`, `SeriesDescription`, `ImageType`, ...).
     /// Several values are joined by a backslash, as in the file.
-    pub keywords: BTreeMap<String, String>,
+    pub keywords: Keywords,
 }
 
 /// One volume of a series as far as headers tell.
@@ -174,7 +178,7 @@ pub struct SeriesState {
     /// See `InstanceFacts::acquisition`.
     pub acquisition: String,
     /// Keywords of the series' first instance (by SOPInstanceUID), for pipeline rules.
-    pub keywords: BTreeMap<String, String>,
+    pub keywords: Keywords,
 }
 
 impl SeriesState {

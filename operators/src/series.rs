@@ -5,14 +5,13 @@
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::geometry::{Evenness, line_up};
 use crate::results::dicom::text::date_time;
-use crate::rows::{FrameFacts, InstanceFacts, Millis, PatientKey, Seq, SeriesState, StackState};
+use crate::rows::{FrameFacts, InstanceFacts, Keywords, Millis, PatientKey, Seq, SeriesState, StackState};
 
 /// The part of one instance's facts that its series needs. Field by field as in [`InstanceFacts`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -37,7 +36,7 @@ pub struct InstanceRow {
     pub concatenation: Option<[u32; 2]>,
     pub frames: Vec<FrameFacts>,
     pub acquisition: String,
-    pub keywords: Arc<BTreeMap<String, String>>,
+    pub keywords: Keywords,
 }
 
 impl From<(Seq, Millis, &str, &InstanceFacts)> for InstanceRow {
@@ -62,16 +61,15 @@ impl From<(Seq, Millis, &str, &InstanceFacts)> for InstanceRow {
             concatenation: facts.concatenation,
             frames: facts.frames.clone(),
             acquisition: facts.acquisition.clone(),
-            keywords: Arc::new(facts.keywords.clone()),
+            keywords: Keywords::clone(&facts.keywords),
         }
     }
 }
 
 /// The state of the series that `rows` belong to (they are taken to be of one series); none without rows.
 pub fn summarise<R: Borrow<InstanceRow>>(rows: &[R]) -> Option<SeriesState> {
-    let mut rows: Vec<&InstanceRow> = rows.iter().map(Borrow::borrow).collect();
-    rows.sort_by(|a, b| (&a.sop_instance_uid, a.seq, *a).cmp(&(&b.sop_instance_uid, b.seq, *b)));
-    let first = *rows.first()?;
+    let rows: Vec<&InstanceRow> = rows.iter().map(Borrow::borrow).collect();
+    let first = *rows.iter().min_by(|a, b| (&a.sop_instance_uid, a.seq, a).cmp(&(&b.sop_instance_uid, b.seq, b)))?;
 
     let mut members: Vec<Seq> = rows.iter().map(|row| row.seq).collect();
     members.sort_unstable();
@@ -99,7 +97,7 @@ pub fn summarise<R: Borrow<InstanceRow>>(rows: &[R]) -> Option<SeriesState> {
         mosaic: rows.iter().any(|row| row.mosaic),
         frame_of_reference_uid: first.frame_of_reference_uid.clone(),
         acquisition: first.acquisition.clone(),
-        keywords: (*first.keywords).clone(),
+        keywords: Keywords::clone(&first.keywords),
     })
 }
 
@@ -116,7 +114,8 @@ pub fn scan_day(keywords: &BTreeMap<String, String>, received: Millis) -> u32 {
 /// The largest promised count and who promised it, even where more instances are here: the graph names the
 /// contradiction.
 fn expected(rows: &[&InstanceRow]) -> Option<(u32, String)> {
-    rows.iter().filter_map(|row| Some((row.expected_instances?, row.counted_by.clone()))).max()
+    let most = rows.iter().filter_map(|row| Some((row.expected_instances?, row.counted_by.as_str()))).max()?;
+    Some((most.0, most.1.to_owned()))
 }
 
 /// Every instance is Enhanced, and if they are parts of a concatenation, each part is here.

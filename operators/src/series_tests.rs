@@ -1,6 +1,8 @@
 //! Promises of `series`.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;

@@ -325,7 +325,7 @@ pub fn stage<'scope>(judged: Rows<'scope>, applied: Rows<'scope>) -> (Rows<'scop
         if let Row::Output(output) = &row
             && let Output::Timer(timer) = output.as_ref()
         {
-            out.push((Key::Series(timer.series_uid.clone()), row));
+            out.push((Key::Series(timer.series_uid.as_str().into()), row));
         }
     });
     let others = each(chosen, |key, row, out| {

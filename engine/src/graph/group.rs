@@ -40,9 +40,9 @@ pub enum Key {
     /// Everything, for the few rows that all must meet.
     All,
     /// One of the lists of a series.
-    Chunk(String, u8),
+    Chunk(Arc<str>, u8),
     /// SeriesInstanceUID.
-    Series(String),
+    Series(Arc<str>),
     /// StudyInstanceUID.
     Study(String),
     /// One of the parts that series are spread over.

@@ -88,13 +88,13 @@ impl Inputs {
         for (_, key, row) in self.sessions.forget(owner) {
             match (key, row) {
                 (_, Row::Arrived(arrived)) => {
-                    self.newest.keywords.remove(&arrived.series_uid);
+                    self.newest.keywords.remove(arrived.series_uid.as_ref());
                 }
                 (Key::Series(series_uid), Row::Released(_)) => {
-                    self.newest.released.remove(&series_uid);
+                    self.newest.released.remove(series_uid.as_ref());
                 }
                 (Key::Series(series_uid), Row::Directed(_)) => {
-                    self.newest.directed.remove(&series_uid);
+                    self.newest.directed.remove(series_uid.as_ref());
                 }
                 (Key::Delivery(object, destination), Row::Tried(_)) => {
                     self.newest.tried.remove(&(object, destination));
@@ -113,7 +113,7 @@ impl Inputs {
     /// Feeds one event into the epoch that is open.
     pub fn apply(&mut self, entry: &Entry) {
         if let Some(mut arrived) = Arrived::of(entry) {
-            self.newest.share_keywords(&mut arrived);
+            self.newest.share(&mut arrived);
             arrived.know(self.persons.merges());
             let arrived = Arc::new(arrived);
             self.arrivals.add(&arrived);
@@ -148,7 +148,7 @@ impl Inputs {
                 }
             }
             Event::TimerFired(Timer { series_uid, kind, as_of, .. }) => {
-                self.sessions.put(Input::Fired, Key::Series(series_uid.clone()), Row::Fired(*kind, *as_of));
+                self.sessions.put(Input::Fired, Key::Series(series_uid.as_str().into()), Row::Fired(*kind, *as_of));
             }
             Event::RulesChanged(rules) => {
                 let rules = Arc::new(rules.clone());
@@ -264,7 +264,7 @@ impl Inputs {
     fn state(&mut self, study_uid: &str) {
         let mut now = if study_uid.is_empty() { self.persons.of_site() } else { self.persons.of_study(study_uid) };
         let listed = self.listings.of(study_uid).into_iter();
-        now.extend(listed.map(|(series, listed)| (Input::Listed, Key::Series(series), Row::Listed(listed))));
+        now.extend(listed.map(|(series, listed)| (Input::Listed, Key::Series(series.into()), Row::Listed(listed))));
         let before = self.stated.insert(study_uid.to_owned(), now.clone()).unwrap_or_default();
         for (input, key, row) in before.difference(&now) {
             self.sessions.take(*input, key.clone(), row.clone());

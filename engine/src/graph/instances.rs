@@ -45,7 +45,7 @@ pub struct Arrived {
     /// SOPInstanceUID.
     pub instance_uid: String,
     /// SeriesInstanceUID; empty where the bytes could not be understood.
-    pub series_uid: String,
+    pub series_uid: Arc<str>,
     /// StudyInstanceUID; empty where the bytes could not be understood.
     pub study_uid: String,
     /// What it brought.
@@ -100,7 +100,7 @@ impl Arrived {
                 Some(Arrived {
                     seq: entry.seq,
                     instance_uid: facts.sop_instance_uid.clone(),
-                    series_uid: facts.series_uid.clone(),
+                    series_uid: facts.series_uid.as_str().into(),
                     study_uid: facts.study_uid.clone(),
                     patient: matches!(brought, Brought::Member(_)).then(|| facts.patient.clone()),
                     brought,
@@ -110,7 +110,7 @@ impl Arrived {
             Event::InstanceQuarantined { source, sop_instance_uid, reason, .. } => Some(Arrived {
                 seq: entry.seq,
                 instance_uid: sop_instance_uid.clone(),
-                series_uid: String::new(),
+                series_uid: Arc::default(),
                 study_uid: String::new(),
                 patient: None,
                 known_since: 0,
@@ -151,7 +151,7 @@ impl Arrived {
 
     /// Where it enters the graph: among the few rows of one list of its series.
     pub(super) fn key(&self) -> Key {
-        Key::Chunk(self.series_uid.clone(), (self.seq % CHUNKS) as u8)
+        Key::Chunk(Arc::clone(&self.series_uid), (self.seq % CHUNKS) as u8)
     }
 
     /// True where the bytes are kept and not used.

@@ -161,9 +161,9 @@ impl OfStudy {
         }
         let step = |count: &mut u32| *count = if stands { *count + 1 } else { count.saturating_sub(1) };
         if self.listed.contains(&arrived.instance_uid) {
-            step(self.here.entry(arrived.series_uid.clone()).or_default());
+            step(self.here.entry(arrived.series_uid.to_string()).or_default());
         }
-        if let Some(made) = self.made.get_mut(&arrived.series_uid)
+        if let Some(made) = self.made.get_mut(arrived.series_uid.as_ref())
             && made.instances.contains(&arrived.instance_uid)
         {
             step(&mut made.here);

@@ -272,7 +272,7 @@ pub fn stage<'scope>(judged: Rows<'scope>, rulings: Rows<'scope>) -> (Rows<'scop
     let answers = join(series, rulings, move |_, series, ruling| {
         let (Row::Described(Described(state)), Row::Ruling(ruling)) = (series, ruling) else { return None };
         let applied = programs.answer(ruling, Scan::from(state.as_ref()))?;
-        Some((Key::Series(state.series_uid.clone()), Row::Applied(Arc::new(applied))))
+        Some((Key::Series(state.series_uid.as_str().into()), Row::Applied(Arc::new(applied))))
     });
     let faults = each(answers.clone(), |key, row, out| {
         if let Row::Applied(applied) = row {

@@ -1,11 +1,11 @@
 //! What the replacing events said last, so that the next one takes it out of the graph again.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::Arc,
 };
 
-use sulcus_operators::rows::{Finding, LesionVerdict, Seq};
+use sulcus_operators::rows::{Finding, Keywords, LesionVerdict, Seq};
 
 use super::{
     completeness::Directed,
@@ -21,7 +21,7 @@ use crate::ledger::event::{Directive, Rules};
 /// What the replacing events said last.
 #[derive(Default)]
 pub(super) struct Newest {
-    pub keywords: HashMap<String, Arc<BTreeMap<String, String>>>,
+    pub keywords: HashMap<Arc<str>, Keywords>,
     pub released: HashMap<String, Seq>,
     pub directed: HashMap<String, Arc<Directed>>,
     pub rules: Option<Arc<Rules>>,
@@ -33,14 +33,16 @@ pub(super) struct Newest {
 }
 
 impl Newest {
-    /// The slices of a series have the same keywords: they are kept once, not once a slice.
-    pub fn share_keywords(&mut self, arrived: &mut Arrived) {
-        if let Brought::Member(row) = &mut arrived.brought {
-            match self.keywords.get(&arrived.series_uid) {
-                Some(shared) if *shared == row.keywords => row.keywords = Arc::clone(shared),
-                _ => {
-                    self.keywords.insert(arrived.series_uid.clone(), Arc::clone(&row.keywords));
-                }
+    /// The slices of a series have the same UID and the same keywords: they are kept once, not once a slice.
+    pub fn share(&mut self, arrived: &mut Arrived) {
+        let Brought::Member(row) = &mut arrived.brought else { return };
+        match self.keywords.get_key_value(&arrived.series_uid) {
+            Some((series_uid, shared)) if *shared == row.keywords => {
+                arrived.series_uid = Arc::clone(series_uid);
+                row.keywords = Keywords::clone(shared);
+            }
+            _ => {
+                self.keywords.insert(Arc::clone(&arrived.series_uid), Keywords::clone(&row.keywords));
             }
         }
     }
@@ -57,7 +59,7 @@ impl Newest {
     }
 
     pub fn release(&mut self, sessions: &mut Sessions, series_uid: &str, seq: Seq) {
-        let key = || Key::Series(series_uid.to_owned());
+        let key = || Key::Series(series_uid.into());
         if let Some(before) = self.released.insert(series_uid.to_owned(), seq) {
             sessions.take(Input::Released, key(), Row::Released(before));
         }
@@ -65,7 +67,7 @@ impl Newest {
     }
 
     pub fn direct(&mut self, sessions: &mut Sessions, series_uid: &str, directed: Directed) {
-        let key = || Key::Series(series_uid.to_owned());
+        let key = || Key::Series(series_uid.into());
         if let Some(before) = self.directed.remove(series_uid) {
             sessions.take(Input::Directed, key(), Row::Directed(before));
         }

@@ -37,8 +37,8 @@ impl Gone {
         for arrived in covered.filter(|arrived| !arrived.is_refused()) {
             studies.entry(arrived.study_uid.clone()).or_default();
             let of_study = self.0.entry(arrived.study_uid.clone()).or_default();
-            for uid in [&arrived.instance_uid, &arrived.series_uid, &arrived.study_uid] {
-                of_study.entry(uid.clone()).or_default().insert(arrived.series_uid.clone());
+            for uid in [arrived.instance_uid.as_str(), &arrived.series_uid, &arrived.study_uid] {
+                of_study.entry(uid.to_owned()).or_default().insert(arrived.series_uid.to_string());
             }
         }
         studies
@@ -65,8 +65,8 @@ pub fn rows<'a>(
         if of_study.peek().is_none() {
             rows.extend(gone.iter().map(|series| (study_uid.clone(), Row::Amended(series.clone(), seq))));
         } else if because.disowns() {
-            let series: BTreeSet<&String> = of_study.map(|arrived| &arrived.series_uid).collect();
-            rows.extend(series.into_iter().map(|series| (study_uid.clone(), Row::Disowned(series.clone(), seq))));
+            let series: BTreeSet<&str> = of_study.map(|arrived| arrived.series_uid.as_ref()).collect();
+            rows.extend(series.into_iter().map(|series| (study_uid.clone(), Row::Disowned(series.to_owned(), seq))));
         }
     }
     rows

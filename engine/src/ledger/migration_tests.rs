@@ -1,5 +1,7 @@
 //! Ledgers of earlier versions are brought to this one, and which studies of a patient are kept together.
 #![allow(clippy::unwrap_used)]
+use std::sync::Arc;
+
 use super::{
     LedgerError,
     event::*,
@@ -88,7 +90,8 @@ fn a_ledger_of_version_2_learns_which_studies_are_of_one_patient() {
     for ((label, ..), (id, study, date)) in records.iter_mut().zip(changed) {
         let Label::Received { facts, .. } = label else { panic!("another label") };
         (facts.patient.id, facts.study_uid) = (id.to_owned(), study.to_owned());
-        facts.keywords.extend((!date.is_empty()).then(|| ("StudyDate".to_owned(), date.to_owned())));
+        Arc::make_mut(&mut facts.keywords)
+            .extend((!date.is_empty()).then(|| ("StudyDate".to_owned(), date.to_owned())));
     }
     commit(&mut ledger, &records);
     drop(ledger);

@@ -2,6 +2,7 @@
 //! graph holds must equal what the oracle makes of the log.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::open::{Open, all};
 use sulcus_config::AppliesTo;
@@ -98,7 +99,7 @@ impl Slice {
             concatenation: None,
             frames: if self.enhanced { (1..=4).map(frame).collect() } else { vec![frame(*number)] },
             acquisition: self.acquisition.clone(),
-            keywords: keywords.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            keywords: Arc::new(keywords.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
         }
     }
 }

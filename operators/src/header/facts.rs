@@ -114,7 +114,7 @@ pub fn facts(encoded: Encoded<'_>, source: &str) -> Result<InstanceFacts, FactsE
         concatenation: concatenation(&scan).filter(|_| enhanced),
         frames: frames.iter().map(Frame::facts).collect(),
         acquisition: acquisition(&scan),
-        keywords,
+        keywords: keywords.into(),
     })
 }
 

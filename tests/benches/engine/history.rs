@@ -131,7 +131,7 @@ pub fn slice(study: usize, number: i64) -> Event {
             spacing_um: Some([1000, 1000]),
         }],
         acquisition: format!("20200616 {study}"),
-        keywords: keywords(study),
+        keywords: keywords(study).into(),
     };
     let place = SpoolPlace { segment: 0, offset: 0, length: 0 };
     Event::InstanceReceived { source: "scanner".into(), place, facts, arrival: Arrival::New }
