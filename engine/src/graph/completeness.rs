@@ -1,6 +1,6 @@
 //! Stage `completeness`: whether a series may be worked on, by evidence, with the reasons in words.
 //!
-//! Strongest first. Evidence that lists or counts closes a series at once ([`super::evidence`]): what its sender asked us to
+//! Strongest first. Evidence that lists or counts closes a series at once (`evidence.rs`): what its sender asked us to
 //! keep, what its scanner says that it made, how many instances its headers promise; or Enhanced objects that are whole in
 //! themselves. Evidence that only looks complete (even steps, no gap, numbered 1 to N, released by its sender; or as many
 //! instances at its archive) needs the source's settle window, since every prefix of a series looks complete to a sender
