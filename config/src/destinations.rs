@@ -97,7 +97,7 @@ pub struct BidsDestination {
     pub retry: Retry,
 }
 
-fn calling_ae_title() -> String {
+pub(crate) fn calling_ae_title() -> String {
     "SULCUS".to_owned()
 }
 

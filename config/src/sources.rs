@@ -53,7 +53,7 @@ pub struct Archive {
     /// The AE title that is called.
     pub ae_title: String,
     /// The AE title that Sulcus calls itself.
-    #[serde(default = "calling_ae_title")]
+    #[serde(default = "crate::destinations::calling_ae_title")]
     pub calling_ae_title: String,
 }
 
@@ -71,10 +71,6 @@ pub struct FolderSource {
     /// Silence after which a series without other evidence counts as stalled, or as whole where it has no gap.
     #[serde(default = "idle")]
     pub idle_seconds: Seconds,
-}
-
-fn calling_ae_title() -> String {
-    "SULCUS".to_owned()
 }
 
 fn settle() -> Seconds {

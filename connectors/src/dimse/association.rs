@@ -12,7 +12,8 @@ use dicom_ul::pdu::{
 };
 
 use super::accept::{self, VERIFICATION, trim_uid};
-use super::commitment::{self, STORAGE_COMMITMENT};
+use super::commitment::STORAGE_COMMITMENT;
+use super::data_sets;
 use super::message::MIN_PEER_PDU;
 use super::scu::ScuError;
 use super::sources::SourceRule;
@@ -243,7 +244,7 @@ fn negotiate(
         let steps = abstract_syntax == PERFORMED_STEP && admitted == Admitted::Source;
         let known = abstract_syntax == VERIFICATION || stores || commitment || steps;
         let chosen = match commitment || steps {
-            true => commitment::choose_transfer_syntax(&context.transfer_syntaxes),
+            true => data_sets::choose_transfer_syntax(&context.transfer_syntaxes),
             false => accept::choose_transfer_syntax(&context.transfer_syntaxes),
         };
         let (reason, transfer_syntax) = match chosen {

@@ -6,13 +6,13 @@
 //! in `asking`.
 
 use dicom_dictionary_std::{tags, uids};
-use sulcus_operators::prescan::{EXPLICIT_LE, Element, IMPLICIT_LE, Limits, Prescan, prescan};
+use sulcus_operators::prescan::{Element, Limits, Prescan, prescan};
 use sulcus_operators::volume::Encoded;
 use thiserror::Error;
 
-use super::accept::trim_uid;
 use super::command::Command;
-use super::message::{DataSet, Limit};
+use super::data_sets::{held, put, put_sequence, uid};
+use super::message::DataSet;
 use super::status;
 use crate::inbox::{CommitmentReport, Reported};
 
@@ -53,66 +53,23 @@ pub enum ReportError {
     TooMany,
 }
 
-/// Of the transfer syntaxes proposed for a context of storage commitment or of performed procedure steps, the one to use.
-pub(crate) fn choose_transfer_syntax(proposed: &[String]) -> Option<&'static str> {
-    let known = [EXPLICIT_LE, IMPLICIT_LE];
-    proposed.iter().find_map(|uid| known.into_iter().find(|known| *known == trim_uid(uid)))
-}
-
 /// The data set of an N-ACTION request (PS3.4 table J.3-1), in Implicit or Explicit VR Little Endian.
 pub(crate) fn request(transfer_syntax: &str, transaction_uid: &str, objects: &[Reference<'_>]) -> Vec<u8> {
     let item = |object: &Reference<'_>| {
         let mut item = Vec::new();
-        put(&mut item, transfer_syntax, 0x1150, b"UI", object.sop_class_uid.as_bytes());
-        put(&mut item, transfer_syntax, 0x1155, b"UI", object.sop_instance_uid.as_bytes());
+        put(&mut item, transfer_syntax, tags::REFERENCED_SOP_CLASS_UID, b"UI", object.sop_class_uid.as_bytes());
+        put(&mut item, transfer_syntax, tags::REFERENCED_SOP_INSTANCE_UID, b"UI", object.sop_instance_uid.as_bytes());
         item
     };
     let mut data_set = Vec::new();
-    put(&mut data_set, transfer_syntax, 0x1195, b"UI", transaction_uid.as_bytes());
-    put_sequence(&mut data_set, transfer_syntax, 0x1199, &objects.iter().map(item).collect::<Vec<_>>());
+    put(&mut data_set, transfer_syntax, tags::TRANSACTION_UID, b"UI", transaction_uid.as_bytes());
+    put_sequence(
+        &mut data_set,
+        transfer_syntax,
+        tags::REFERENCED_SOP_SEQUENCE,
+        &objects.iter().map(item).collect::<Vec<_>>(),
+    );
     data_set
-}
-
-/// Appends a sequence of group 0008 with these items.
-pub(crate) fn put_sequence(out: &mut Vec<u8>, transfer_syntax: &str, element: u16, items: &[Vec<u8>]) {
-    let mut value = Vec::new();
-    for item in items {
-        value.extend_from_slice(&[0xfe, 0xff, 0x00, 0xe0]);
-        value.extend_from_slice(&length_of(item).to_le_bytes());
-        value.extend_from_slice(item);
-    }
-    put(out, transfer_syntax, element, b"SQ", &value);
-}
-
-/// Appends a number (US) of group 0008.
-pub(crate) fn put_number(out: &mut Vec<u8>, transfer_syntax: &str, element: u16, number: u16) {
-    put(out, transfer_syntax, element, b"US", &number.to_le_bytes());
-}
-
-fn length_of(value: &[u8]) -> u32 {
-    u32::try_from(value.len()).unwrap_or(u32::MAX)
-}
-
-/// Appends one element of group 0008, padded to even length.
-pub(crate) fn put(out: &mut Vec<u8>, transfer_syntax: &str, element: u16, vr: &[u8; 2], value: &[u8]) {
-    let explicit = transfer_syntax != IMPLICIT_LE;
-    let padding = value.len() % 2;
-    let length = length_of(value).saturating_add(padding as u32);
-    out.extend_from_slice(&[0x08, 0x00]);
-    out.extend_from_slice(&element.to_le_bytes());
-    match (explicit, vr) {
-        (true, b"SQ") => {
-            out.extend_from_slice(b"SQ\0\0");
-            out.extend_from_slice(&length.to_le_bytes());
-        }
-        (true, vr) => {
-            out.extend_from_slice(vr);
-            out.extend_from_slice(&u16::try_from(length).unwrap_or(u16::MAX).to_le_bytes());
-        }
-        (false, _) => out.extend_from_slice(&length.to_le_bytes()),
-    }
-    out.extend_from_slice(value);
-    out.extend_from_slice(&[0][..padding]);
 }
 
 /// Reads the data set of a report (PS3.4 table J.3-2).
@@ -126,10 +83,7 @@ pub fn read_report(transfer_syntax: &str, data_set: &[u8]) -> Result<CommitmentR
         sulcus_operators::prescan::Refusal::TooMany { .. } => ReportError::TooMany,
         other => ReportError::Unreadable(other.to_string()),
     })?;
-    let uid = |element: Option<&Element>, name| {
-        let text = element.map(|element| found.text_of(element)).unwrap_or_default();
-        if is_uid(&text) { Ok(text) } else { Err(ReportError::NoUid(name)) }
-    };
+    let uid = |element, name| uid(&found, element).ok_or(ReportError::NoUid(name));
     let mut report = CommitmentReport {
         transaction_uid: uid(found.find(tags::TRANSACTION_UID), "Transaction UID")?,
         ..CommitmentReport::default()
@@ -157,10 +111,6 @@ fn reason(found: &Prescan<'_>, element: Option<&Element>) -> u16 {
     bytes.map_or(status::PROCESSING_FAILURE, u16::from_le_bytes)
 }
 
-pub(crate) fn is_uid(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
-}
-
 /// Answers an N-EVENT-REPORT: reads it and hands it to `take`. Returns the status and the Error Comment.
 pub(crate) fn answer(
     command: &Command,
@@ -177,14 +127,9 @@ pub(crate) fn answer(
     if !command.event_type.is_some_and(|event| EVENT_TYPES.contains(&event)) {
         return (status::NO_SUCH_EVENT_TYPE, None);
     }
-    let bytes = match data_set {
-        DataSet::Held(bytes, _) => bytes,
-        DataSet::Forgotten(Some(Limit::Object | Limit::InFlight)) => {
-            return (status::RESOURCE_LIMITATION, Some("the report is longer than this receiver takes"));
-        }
-        DataSet::Forgotten(None) | DataSet::Absent => {
-            return (status::MISTYPED_ARGUMENT, Some("a report without a data set"));
-        }
+    let bytes = match held(data_set, "the report is longer than this receiver takes", "a report without a data set") {
+        Ok(bytes) => bytes,
+        Err(refused) => return refused,
     };
     let report = match read_report(transfer_syntax, bytes) {
         Ok(report) => report,
@@ -208,6 +153,8 @@ pub(crate) fn answer(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use proptest::prelude::*;
+
+    use sulcus_operators::prescan::{EXPLICIT_LE, IMPLICIT_LE};
 
     use super::*;
 

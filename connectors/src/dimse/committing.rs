@@ -2,14 +2,13 @@
 //! whose word goes back as an N-EVENT-REPORT over the same association.
 
 use dicom_dictionary_std::tags;
-use sulcus_operators::prescan::{Element, Limits, Refusal, prescan};
+use sulcus_operators::prescan::{Limits, Refusal, prescan};
 use sulcus_operators::volume::Encoded;
 
 use super::command::{Command, N_EVENT_REPORT_RQ};
-use super::commitment::{
-    REQUEST, STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, is_uid, put, put_number, put_sequence,
-};
-use super::message::{DataSet, Limit};
+use super::commitment::{REQUEST, STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE};
+use super::data_sets::{held, put, put_sequence, uid};
+use super::message::DataSet;
 use super::status;
 use crate::inbox::{Asked, CommitmentRequest, Kept};
 
@@ -50,10 +49,7 @@ pub fn read_request(transfer_syntax: &str, data_set: &[u8]) -> Result<Commitment
         Refusal::TooMany { .. } => RequestError::TooMany,
         other => RequestError::Unreadable(other.to_string()),
     })?;
-    let uid = |element: Option<&Element>, name| {
-        let text = element.map(|element| found.text_of(element)).unwrap_or_default();
-        if is_uid(&text) { Ok(text) } else { Err(RequestError::NoUid(name)) }
-    };
+    let uid = |element, name| uid(&found, element).ok_or(RequestError::NoUid(name));
     let transaction_uid = uid(found.find(tags::TRANSACTION_UID), "Transaction UID")?;
     let mut listed = Vec::new();
     let items = found.find(tags::REFERENCED_SOP_SEQUENCE).into_iter().flat_map(|sequence| found.within(sequence));
@@ -94,14 +90,9 @@ pub(crate) fn answer(
     if command.action_type != Some(REQUEST) {
         return refused(status::NO_SUCH_ACTION_TYPE, None);
     }
-    let bytes = match data_set {
-        DataSet::Held(bytes, _) => bytes,
-        DataSet::Forgotten(Some(Limit::Object | Limit::InFlight)) => {
-            return refused(status::RESOURCE_LIMITATION, Some("the request is longer than this receiver takes"));
-        }
-        DataSet::Forgotten(None) | DataSet::Absent => {
-            return refused(status::MISTYPED_ARGUMENT, Some("a request without a data set"));
-        }
+    let bytes = match held(data_set, "the request is longer than this receiver takes", "a request without a data set") {
+        Ok(bytes) => bytes,
+        Err((status, comment)) => return refused(status, comment),
     };
     let request = match read_request(transfer_syntax, bytes) {
         Ok(request) => request,
@@ -125,20 +116,20 @@ fn report(transfer_syntax: &str, request: &CommitmentRequest, kept: &[Kept]) -> 
     let (mut committed, mut failed) = (Vec::new(), Vec::new());
     for ((class, instance), kept) in request.listed.iter().zip(kept) {
         let mut item = Vec::new();
-        put(&mut item, transfer_syntax, 0x1150, b"UI", class.as_bytes());
-        put(&mut item, transfer_syntax, 0x1155, b"UI", instance.as_bytes());
+        put(&mut item, transfer_syntax, tags::REFERENCED_SOP_CLASS_UID, b"UI", class.as_bytes());
+        put(&mut item, transfer_syntax, tags::REFERENCED_SOP_INSTANCE_UID, b"UI", instance.as_bytes());
         match kept {
             Kept::Safe => committed.push(item),
             Kept::Not(reason) => {
-                put_number(&mut item, transfer_syntax, 0x1197, *reason);
+                put(&mut item, transfer_syntax, tags::FAILURE_REASON, b"US", &reason.to_le_bytes());
                 failed.push(item);
             }
         }
     }
     let event = if failed.is_empty() { ALL_COMMITTED } else { FAILURES_EXIST };
     let mut data_set = Vec::new();
-    put(&mut data_set, transfer_syntax, 0x1195, b"UI", request.transaction_uid.as_bytes());
-    for (element, items) in [(0x1198, failed), (0x1199, committed)] {
+    put(&mut data_set, transfer_syntax, tags::TRANSACTION_UID, b"UI", request.transaction_uid.as_bytes());
+    for (element, items) in [(tags::FAILED_SOP_SEQUENCE, failed), (tags::REFERENCED_SOP_SEQUENCE, committed)] {
         if !items.is_empty() {
             put_sequence(&mut data_set, transfer_syntax, element, &items);
         }

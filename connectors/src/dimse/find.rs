@@ -12,6 +12,7 @@ use sulcus_operators::volume::Encoded;
 use thiserror::Error;
 
 use super::command::{C_FIND_RQ, Command, RESPONSE};
+use super::data_sets::put;
 use super::message::{DataSet, MAX_PDU, Received};
 use super::scu::{ScuError, StoreOptions, Storer};
 use super::wire::WireError;
@@ -98,24 +99,16 @@ struct Question<'a> {
 impl Question<'_> {
     /// The identifier (PS3.4 C.4.1.1.3): the keys in ascending order, the last one empty.
     fn identifier(&self, transfer_syntax: &str) -> Vec<u8> {
-        let mut keys = [
-            (tags::QUERY_RETRIEVE_LEVEL, b"CS", self.level, b' '),
-            (tags::STUDY_INSTANCE_UID, b"UI", self.study_uid, 0),
-            (tags::SERIES_INSTANCE_UID, b"UI", self.series_uid, 0),
-            (self.wanted, if self.wanted == tags::SOP_INSTANCE_UID { b"UI" } else { b"IS" }, "", 0),
+        let mut keys: [(Tag, &[u8; 2], &str); 4] = [
+            (tags::QUERY_RETRIEVE_LEVEL, b"CS", self.level),
+            (tags::STUDY_INSTANCE_UID, b"UI", self.study_uid),
+            (tags::SERIES_INSTANCE_UID, b"UI", self.series_uid),
+            (self.wanted, if self.wanted == tags::SOP_INSTANCE_UID { b"UI" } else { b"IS" }, ""),
         ];
         keys.sort_by_key(|(tag, ..)| *tag);
         let mut bytes = Vec::new();
-        for (tag, vr, value, padding) in keys {
-            let odd = value.len() % 2;
-            let length = value.len() + odd;
-            bytes.extend([tag.0.to_le_bytes(), tag.1.to_le_bytes()].concat());
-            match transfer_syntax {
-                IMPLICIT_LE => bytes.extend((length as u32).to_le_bytes()),
-                _ => bytes.extend([&vr[..], &(length as u16).to_le_bytes()].concat()),
-            }
-            bytes.extend(value.as_bytes());
-            bytes.extend(std::iter::repeat_n(padding, odd));
+        for (tag, vr, value) in keys {
+            put(&mut bytes, transfer_syntax, tag, vr, value.as_bytes());
         }
         bytes
     }

@@ -3,7 +3,7 @@
 //! `dicom-ul` reads and writes the PDUs of negotiation; commands and P-DATA, which every slice passes through, are read
 //! here without extra copies. Nothing is decided about an object: its bytes go to the [`Inbox`](crate::inbox::Inbox).
 //!
-//! From the bottom: `wire` (bytes under deadlines), `command` and `message` (what bytes mean), `association`
+//! From the bottom: `wire` (bytes under deadlines), `command`, `message` and `data_sets` (what bytes mean), `association`
 //! (negotiation, with `accept` and `sources` for what and who is let in), `scu` and `scp` (the two services), `commitment`,
 //! `asking` and `committing` (an archive's word that it keeps what it was sent, and ours), `steps` (what a scanner says that
 //! it made), `find` (what an archive says that it holds).
@@ -14,6 +14,7 @@ mod association;
 pub mod command;
 pub mod commitment;
 pub mod committing;
+mod data_sets;
 pub mod find;
 mod message;
 pub mod scp;

@@ -9,8 +9,8 @@ use sulcus_operators::prescan::{Element, Limits, Prescan, Refusal, prescan};
 use sulcus_operators::volume::Encoded;
 
 use super::command::{Command, N_CREATE_RQ};
-use super::commitment::is_uid;
-use super::message::{DataSet, Limit};
+use super::data_sets::{self, held, is_uid};
+use super::message::DataSet;
 use super::status;
 use crate::inbox::{StepMessage, StepState, Stepped};
 
@@ -122,8 +122,7 @@ fn items<'a>(
 
 fn uid(found: &Prescan<'_>, item: &Element, tag: Tag, name: &'static str) -> Result<String, StepError> {
     let element = found.within(item).find(|element| element.tag == tag);
-    let text = element.map(|element| found.text_of(element)).unwrap_or_default();
-    if is_uid(&text) { Ok(text) } else { Err(StepError::NoUid(name)) }
+    data_sets::uid(found, element).ok_or(StepError::NoUid(name))
 }
 
 /// Answers an N-CREATE or N-SET: reads it and hands it to `take`. Returns the status and the Error Comment.
@@ -144,14 +143,9 @@ pub(crate) fn answer(
     let Some(step_uid) = instance.as_deref().filter(|uid| is_uid(uid)) else {
         return (status::INVALID_ARGUMENT, Some("a step is named by its scanner, and this one is not"));
     };
-    let bytes = match data_set {
-        DataSet::Held(bytes, _) => bytes,
-        DataSet::Forgotten(Some(Limit::Object | Limit::InFlight)) => {
-            return (status::RESOURCE_LIMITATION, Some("the step is longer than this receiver takes"));
-        }
-        DataSet::Forgotten(None) | DataSet::Absent => {
-            return (status::MISTYPED_ARGUMENT, Some("a step without a data set"));
-        }
+    let bytes = match held(data_set, "the step is longer than this receiver takes", "a step without a data set") {
+        Ok(bytes) => bytes,
+        Err(refused) => return refused,
     };
     let message = match read_step(transfer_syntax, bytes, step_uid, begins) {
         Ok(message) => message,

@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 use sulcus_operators::prescan::{EXPLICIT_LE, IMPLICIT_LE};
 
+use super::super::message::Limit;
 use super::*;
 use crate::dimse::command::N_SET_RQ;
 

@@ -82,9 +82,7 @@ pub fn judge(
 ) -> Judged {
     let refusal = refusal(state);
     let count = state.instances;
-    let Weighed { closes: counted, level, short, mut reasons, faults: contradictions, mut doubts } =
-        weigh(state, listed);
-    let mut faults = contradictions;
+    let Weighed { closes: counted, level, short, mut reasons, mut faults, mut doubts } = weigh(state, listed);
     if state.patients > 1 {
         faults
             .push((format!("series names {} patients", state.patients), "withdraw the instances of the wrong patient"));

@@ -60,18 +60,8 @@ impl Weighed {
             self.reasons.push(format!(
                 "its sender listed {instances} of its {count} instances (storage commitment): the list proves nothing"
             ));
-        } else if promises_more(state) {
-            self.faults.push((
-                format!(
-                    "its sender listed the {count} instances that are here (storage commitment), and more are promised"
-                ),
-                "check at the scanner how many instances belong to the series",
-            ));
         } else {
-            let all = format!("all {count} instances are here that its sender listed (storage commitment)");
-            let gap =
-                format!("its sender listed the {count} instances that are here, and slices are missing between them");
-            self.close(state, all, gap);
+            self.all_here(state, "its sender listed", "storage commitment");
         }
     }
 
@@ -98,19 +88,8 @@ impl Weighed {
             self.reasons.push(format!(
                 "the scan was broken off, and all {count} instances are here that its scanner made until then ({word})"
             ));
-        } else if promises_more(state) {
-            self.faults.push((
-                format!(
-                    "its scanner says that it made the {count} instances that are here ({word}), and more are promised"
-                ),
-                "check at the scanner how many instances belong to the series",
-            ));
         } else {
-            let all = format!("all {count} instances are here that its scanner says it made ({word})");
-            let gap = format!(
-                "its scanner says that it made the {count} instances that are here, and slices are missing between them"
-            );
-            self.close(state, all, gap);
+            self.all_here(state, "its scanner says it made", word);
         }
     }
 
@@ -157,6 +136,19 @@ impl Weighed {
                 self.reasons.push(format!("{count} of {expected} instances ({by})"));
             }
             _ => {}
+        }
+    }
+
+    /// All is here that somebody `said`; that headers promise more contradicts that.
+    fn all_here(&mut self, state: &SeriesState, said: &str, word: &str) {
+        let count = state.instances;
+        let here = format!("{said} the {count} instances that are here");
+        if promises_more(state) {
+            let hint = "check at the scanner how many instances belong to the series";
+            self.faults.push((format!("{here} ({word}), and more are promised"), hint));
+        } else {
+            let all = format!("all {count} instances are here that {said} ({word})");
+            self.close(state, all, format!("{here}, and slices are missing between them"));
         }
     }
 

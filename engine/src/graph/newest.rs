@@ -36,15 +36,14 @@ impl Newest {
     /// The slices of a series have the same UID and the same keywords: they are kept once, not once a slice.
     pub fn share(&mut self, arrived: &mut Arrived) {
         let Brought::Member(row) = &mut arrived.brought else { return };
-        match self.keywords.get_key_value(&arrived.series_uid) {
-            Some((series_uid, shared)) if *shared == row.keywords => {
-                arrived.series_uid = Arc::clone(series_uid);
+        if let Some((series_uid, shared)) = self.keywords.get_key_value(&arrived.series_uid) {
+            arrived.series_uid = Arc::clone(series_uid);
+            if *shared == row.keywords {
                 row.keywords = Keywords::clone(shared);
-            }
-            _ => {
-                self.keywords.insert(Arc::clone(&arrived.series_uid), Keywords::clone(&row.keywords));
+                return;
             }
         }
+        self.keywords.insert(Arc::clone(&arrived.series_uid), Keywords::clone(&row.keywords));
     }
 
     /// Replaces the versions that are no longer in force.

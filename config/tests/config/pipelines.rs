@@ -1,13 +1,8 @@
 //! What a site may write of a pipeline, beside its rule.
-#![allow(clippy::unwrap_used, missing_docs)]
 
-use std::path::Path;
+use sulcus_config::{AppliesTo, Urgency};
 
-use sulcus_config::{AppliesTo, ConfigError, Site, Urgency};
-
-fn parse(text: &str) -> Result<Site, ConfigError> {
-    Site::parse(text, Path::new("/etc/sulcus/site.toml"))
-}
+use crate::parse;
 
 #[test]
 fn what_a_changed_rule_applies_to_is_said_or_new() {

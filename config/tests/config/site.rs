@@ -1,20 +1,10 @@
 //! What a site may write, and what it is told when it may not.
-#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 
 use sulcus_config::{ConfigError, Destination, Seconds, Site, Source};
 
-fn parse(text: &str) -> Result<Site, ConfigError> {
-    Site::parse(text, Path::new("/etc/sulcus/site.toml"))
-}
-
-#[track_caller]
-fn refused(text: &str, expected: &[&str]) {
-    let message = parse(text).unwrap_err().to_string();
-    let expected: Vec<String> = expected.iter().map(|line| format!("/etc/sulcus/site.toml:{line}")).collect();
-    assert_eq!(message.lines().collect::<Vec<_>>(), expected);
-}
+use crate::{parse, refused};
 
 fn example(name: &str) -> Site {
     Site::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)).unwrap()
