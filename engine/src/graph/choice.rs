@@ -17,8 +17,9 @@ use sulcus_operators::{
 use self::further::{Found, Further};
 use super::{
     completeness::Judged,
-    group::{Key, Row, Rows, distinct, each, gather, join},
+    group::{Key, Row, Rows},
     inputs::ReportKey,
+    keyed::{all, distinct, each, gather, join},
     matches::{Alone, Applied, Plan},
     rows::{InputsAwaited, Output},
 };
@@ -295,7 +296,7 @@ pub fn stage<'scope>(judged: Rows<'scope>, applied: Rows<'scope>) -> (Rows<'scop
             out.push((key, Row::Candidate(Candidate::of(&judged))));
         }
     });
-    let offers = join(candidates, applied, |_, candidate, applied| match (candidate, applied) {
+    let offers = join(candidates, applied, "offers", |_, candidate, applied| match (candidate, applied) {
         (Row::Candidate(candidate), Row::Applied(applied)) => {
             let key = (candidate.study_uid().to_owned(), applied.pipeline.clone());
             Some((Key::Report(key), Row::Offer(Offer { candidate: candidate.clone(), applied: Arc::clone(applied) })))
@@ -307,7 +308,7 @@ pub fn stage<'scope>(judged: Rows<'scope>, applied: Rows<'scope>) -> (Rows<'scop
             out.extend(offer.fault().map(|fault| (key, Output::Fault(fault).into())));
         }
     });
-    let chosen = gather(offers, "choice", |key, rows, out| {
+    let chosen = gather([offers], "choice", |key, rows, out| {
         let Key::Report(key) = key else { return };
         let offers = rows.iter().filter_map(|row| if let Row::Offer(offer) = row { Some(offer) } else { None });
         let mut told = Vec::new();
@@ -333,7 +334,7 @@ pub fn stage<'scope>(judged: Rows<'scope>, applied: Rows<'scope>) -> (Rows<'scop
             out.push((key, row));
         }
     });
-    (choices, faults.concatenate([others, distinct(timers, "timers of inputs")]))
+    (choices, all([faults, others, distinct(timers, "timers of inputs")]))
 }
 
 /// The same from the whole log: choices, and what is told.

@@ -20,7 +20,8 @@ use sulcus_operators::{
 
 use super::{
     evidence::{Weighed, weigh},
-    group::{Key, Row, Rows, each, gather, join},
+    group::{Key, Row, Rows},
+    keyed::{all, each, gather, join},
     listings::Listed,
     rows::Output,
 };
@@ -225,7 +226,7 @@ pub fn stage<'scope>(
             out.push((key, row));
         }
     });
-    let judged = gather(candidates.concat(evidence), "completeness", |_, rows, out| {
+    let judged = gather([candidates, evidence], "completeness", |_, rows, out| {
         let state = rows.iter().find_map(|row| if let Row::State(state) = row { Some(state) } else { None });
         let released = rows.iter().filter_map(|row| if let Row::Released(seq) = row { Some(*seq) } else { None }).max();
         let directed =
@@ -254,14 +255,14 @@ pub fn stage<'scope>(
             out.extend(judged.waits.iter().map(|kind| (Key::All, Row::Waits(Arc::clone(&judged.state), *kind))));
         }
     });
-    let timers = join(waiting, rules, |_, waits, rules| match (waits, rules) {
+    let timers = join(waiting, rules, "timers", |_, waits, rules| match (waits, rules) {
         (Row::Waits(state, kind), Row::Rules(rules)) => {
             let timer = timer(state, *kind, rules)?;
             Some((Key::Series(timer.series_uid.as_str().into()), Output::Timer(timer).into()))
         }
         _ => None,
     });
-    (judged, told.concat(timers))
+    (judged, all([told, timers]))
 }
 
 /// The same from the whole log. `released` holds the last orderly release by series.

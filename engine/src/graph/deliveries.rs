@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use sulcus_operators::rows::{DeliveryRow, Fault, Role};
 
 use super::{
-    group::{Key, Row, Rows, each, gather, join},
+    group::{Key, Row, Rows},
     inputs::{DeliveryKey, ReportKey, Tried},
+    keyed::{each, gather, join},
     objects::{Batch, Ready},
     rows::{DeliveryToDo, Output},
 };
@@ -151,7 +152,7 @@ pub fn stage<'scope>(
             out.extend(deaf.map(|((pipeline, role), to)| (Key::Route(pipeline, role), Row::Deaf(to))));
         }
     });
-    let wanted = join(ready, routes, |_, ready, destination| match (ready, destination) {
+    let wanted = join(ready, routes, "deliveries wanted", |_, ready, destination| match (ready, destination) {
         (Row::Ready(key, ready), Row::Destination(destination)) => {
             let ((object, destination), due) = due(key, ready, destination);
             Some((Key::Delivery(object, destination), due))
@@ -162,7 +163,7 @@ pub fn stage<'scope>(
         }
         _ => None,
     });
-    gather(wanted.concatenate([tried, settled]), "deliveries", |_, rows, out| {
+    gather([wanted, tried, settled], "deliveries", |_, rows, out| {
         let mut told = Vec::new();
         standing(rows, &mut told);
         out.extend(told.into_iter().map(Row::from));

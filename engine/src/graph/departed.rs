@@ -9,8 +9,9 @@ use sulcus_operators::{digest::Digest, rows::PatientKey};
 
 use super::{
     choice::Choice,
-    group::{Key, Row, Rows, each, gather},
+    group::{Key, Row, Rows},
     inputs::ReportKey,
+    keyed::{each, gather},
 };
 use crate::ledger::merges::During;
 
@@ -49,7 +50,7 @@ pub fn stage<'scope>(choices: Rows<'scope>, departed: Rows<'scope>, alone: Rows<
             out.push((Key::Patient(patient.clone()), Row::Ran(report, run_key)));
         }
     });
-    let misled = gather(wanted.concatenate([departed, alone]), "departed", |_, rows, out| {
+    let misled = gather([wanted, departed, alone], "departed", |_, rows, out| {
         out.extend(misled(rows).into_iter().map(|(run_key, during)| Row::RunMisled(run_key, during)));
     });
     each(misled, |_, row, out| {

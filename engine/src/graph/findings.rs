@@ -11,8 +11,9 @@ use sulcus_operators::rows::{Fault, Finding};
 
 use super::{
     choice::Choice,
-    group::{Key, Row, Rows, each, gather},
+    group::{Key, Row, Rows},
     inputs::{LesionKey, ReportKey},
+    keyed::{all, each, gather},
     rows::{Lesion, Output},
     runs,
 };
@@ -56,7 +57,7 @@ pub fn stage<'scope>(
             out.push((Key::Lesion(lesion.study_uid.clone(), lesion.lesion.tracking_uid.clone()), row));
         }
     });
-    let judged = gather(lesions.concat(verdicts), "findings", |_, rows, out| {
+    let judged = gather([lesions, verdicts], "findings", |_, rows, out| {
         let (lesions, finding) = judge(rows);
         if let Some(finding) = finding {
             let reports: BTreeSet<ReportKey> = lesions.iter().map(report).collect();
@@ -89,7 +90,7 @@ pub fn stage<'scope>(
             out.push((Key::Study(study_uid), row));
         }
     });
-    let faults = gather(lost_ones.concatenate([held, to_do]), "lost findings", |key, rows, out| {
+    let faults = gather([lost_ones, held, to_do], "lost findings", |key, rows, out| {
         let Key::Study(study_uid) = key else { return };
         if rows.iter().any(|row| matches!(row, Row::Unsettled(_))) {
             return;
@@ -99,7 +100,7 @@ pub fn stage<'scope>(
             _ => None,
         }));
     });
-    (findings, judged.concat(faults))
+    (findings, all([judged, faults]))
 }
 
 /// What the stage gives, from the whole log.

@@ -1,16 +1,13 @@
-//! What the stages are made of: one type of row, and the few operators that they share.
-//!
-//! All collections hold the same type, so that the compiler makes each of differential's operators once, not once a
-//! stage: twenty instances took minutes to build.
+//! What the stages are made of: one type of row, so that the compiler makes each operator once, not once a stage.
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use differential_dataflow::VecCollection;
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{
     digest::Digest,
     rows::{DeliveryRow, Finding, PatientKey, ReportRow, Role, RunOrder, Seq, SeriesState, VisitRow},
 };
+use timely::dataflow::StreamVec;
 
 use super::{
     choice::{Candidate, Choice, Offer},
@@ -129,58 +126,8 @@ impl From<Output> for Row {
     }
 }
 
-/// A collection of the graph.
-pub type Rows<'scope> = VecCollection<'scope, Epoch, (Key, Row), isize>;
+/// A change of a collection: how many more of a row there are. Of which epoch it is, the message says that brings it.
+pub type Update = (Key, Row, isize);
 
-type EachLogic = Box<dyn FnMut(Key, Row, &mut Vec<(Key, Row)>)>;
-type GatherLogic = Box<dyn FnMut(&Key, &[&Row], &mut Vec<Row>)>;
-type JoinLogic = Box<dyn FnMut(&Key, &Row, &Row) -> Option<(Key, Row)>>;
-
-/// Gives for each row what `logic` pushes.
-pub fn each<'scope>(rows: Rows<'scope>, logic: impl FnMut(Key, Row, &mut Vec<(Key, Row)>) + 'static) -> Rows<'scope> {
-    fn made<'scope>(rows: Rows<'scope>, mut logic: EachLogic) -> Rows<'scope> {
-        rows.flat_map(move |(key, row)| {
-            let mut out = Vec::new();
-            logic(key, row, &mut out);
-            out
-        })
-    }
-    made(rows, Box::new(logic))
-}
-
-/// Gathers the rows of one key and gives what `judge` makes of them. `judge` sees each distinct row once, in order,
-/// and is called only for keys that have rows; what it pushes must be free of repeats.
-pub fn gather<'scope>(
-    rows: Rows<'scope>,
-    name: &str,
-    judge: impl FnMut(&Key, &[&Row], &mut Vec<Row>) + 'static,
-) -> Rows<'scope> {
-    fn made<'scope>(rows: Rows<'scope>, name: &str, mut judge: GatherLogic) -> Rows<'scope> {
-        let mut out = Vec::new();
-        rows.reduce_named(name, move |key, rows: &[(&Row, isize)], changes| {
-            let present: Vec<&Row> = rows.iter().filter(|(_, count)| *count > 0).map(|(row, _)| *row).collect();
-            if !present.is_empty() {
-                judge(key, &present, &mut out);
-                changes.extend(out.drain(..).map(|row| (row, 1)));
-            }
-        })
-    }
-    made(rows, name, Box::new(judge))
-}
-
-/// Gives for each pair of rows with equal keys what `logic` makes of it.
-pub fn join<'scope>(
-    left: Rows<'scope>,
-    right: Rows<'scope>,
-    logic: impl FnMut(&Key, &Row, &Row) -> Option<(Key, Row)> + 'static,
-) -> Rows<'scope> {
-    fn made<'scope>(left: Rows<'scope>, right: Rows<'scope>, mut logic: JoinLogic) -> Rows<'scope> {
-        left.arrange_by_key().join_core(right.arrange_by_key(), move |key, a, b| logic(key, a, b))
-    }
-    made(left, right, Box::new(logic))
-}
-
-/// Each row once, however often it is there.
-pub fn distinct<'scope>(rows: Rows<'scope>, name: &str) -> Rows<'scope> {
-    gather(rows, name, |_, rows, out| out.extend(rows.iter().map(|row| (*row).clone())))
-}
+/// A collection of the graph, as its changes.
+pub type Rows<'scope> = StreamVec<'scope, Epoch, Update>;

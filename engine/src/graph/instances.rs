@@ -15,7 +15,8 @@ use sulcus_operators::{
 };
 
 use super::{
-    group::{Key, Row, Rows, each},
+    group::{Key, Row, Rows},
+    keyed::each,
     rows::Output,
 };
 use crate::ledger::{

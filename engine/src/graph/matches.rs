@@ -15,7 +15,6 @@ use std::{
 };
 
 use cel::{Context, ExecutionError, Program, Value};
-use differential_dataflow::Hashable;
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{
     digest::Digest,
@@ -27,7 +26,8 @@ use sulcus_config::nearest;
 
 pub use self::plan::{Alone, Applied, Condition, Place, Plan};
 use super::{
-    group::{Key, Row, Rows, each, join},
+    group::{Key, Row, Rows},
+    keyed::{all, each, join, spread},
     rows::Output,
     versions::{Ruling, Rulings, Scan},
 };
@@ -264,12 +264,12 @@ pub fn stage<'scope>(judged: Rows<'scope>, rulings: Rows<'scope>) -> (Rows<'scop
     });
     let series = each(judged, |_, row, out| {
         if let Row::Judged(judged) = row {
-            let part = Key::Part((judged.state.series_uid.hashed() % u64::from(SPREAD)) as u8);
+            let part = Key::Part((spread(&judged.state.series_uid) % u64::from(SPREAD)) as u8);
             out.push((part, Row::Described(Described(Arc::clone(&judged.state)))));
         }
     });
     let mut programs = Programs::default();
-    let answers = join(series, rulings, move |_, series, ruling| {
+    let answers = join(series, rulings, "matches", move |_, series, ruling| {
         let (Row::Described(Described(state)), Row::Ruling(ruling)) = (series, ruling) else { return None };
         let applied = programs.answer(ruling, Scan::from(state.as_ref()))?;
         Some((Key::Series(state.series_uid.as_str().into()), Row::Applied(Arc::new(applied))))
@@ -279,7 +279,7 @@ pub fn stage<'scope>(judged: Rows<'scope>, rulings: Rows<'scope>) -> (Rows<'scop
             out.extend(applied.fault.clone().map(|fault| (key, Output::Fault(fault).into())));
         }
     });
-    (answers, unreadable.concat(faults))
+    (answers, all([unreadable, faults]))
 }
 
 /// The same from the whole log.

@@ -1,4 +1,4 @@
-//! The graph: what should exist, minus what does, kept by differential dataflow at the cost of each change alone.
+//! The graph: what should exist, minus what does, kept by timely dataflow at the cost of each change alone.
 //!
 //! One stage a file, each a function of collections. Beside each stage stands its batch function, which computes
 //! the same from the whole log; [`oracle`] puts them together, and the tests compare. No stage reads a clock, draws a
@@ -11,12 +11,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use differential_dataflow::consolidation::consolidate;
 use sulcus_operators::rows::PatientKey;
 use timely::{
     WorkerConfig,
     communication::Allocator,
-    dataflow::{Scope, operators::probe::Handle},
+    dataflow::{
+        Scope,
+        operators::{core::inspect::Inspect as _, Probe as _, probe::Handle},
+    },
     worker::Worker,
 };
 
@@ -31,6 +33,7 @@ pub mod findings;
 pub mod group;
 pub mod inputs;
 pub mod instances;
+mod keyed;
 mod listings;
 pub mod matches;
 mod newest;
@@ -54,8 +57,9 @@ pub use rows::{
 
 use self::{
     collections::Collections,
-    group::{Epoch, Key, Row, Rows, distinct, each},
+    group::{Epoch, Key, Row, Rows},
     inputs::Inputs,
+    keyed::{all, distinct, each},
 };
 use crate::ledger::event::Entry;
 
@@ -69,10 +73,11 @@ pub fn build(scope: Scope<'_, Epoch>, sink: Sink) -> (Inputs, Handle<Epoch>) {
     let probe = Handle::new();
     let outputs = stages(collections);
     outputs
-        .inspect_batch(move |_, updates| {
+        .inspect_core(move |news| {
+            let Ok((_, updates)) = news else { return };
             let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
             let output = |row: &Row| if let Row::Output(output) = row { Some(output.as_ref().clone()) } else { None };
-            sink.extend(updates.iter().filter_map(|((_, row), _, diff)| Some((output(row)?, *diff))));
+            sink.extend(updates.iter().filter_map(|(_, row, diff)| Some((output(row)?, *diff))));
         })
         .probe_with(&probe);
     (inputs, probe)
@@ -82,25 +87,26 @@ pub fn build(scope: Scope<'_, Epoch>, sink: Sink) -> (Inputs, Handle<Epoch>) {
 fn stages<'scope>(from: Collections<'scope>) -> Rows<'scope> {
     let refused = instances::stage(from.refused);
     let (series, mixed) = series::stage(from.arrived);
-    let evidence = from.released.concatenate([from.fired, from.directed, from.listed]);
+    let evidence = all([from.released, from.fired, from.directed, from.listed]);
     let (judged, verdicts) = completeness::stage(series.clone(), evidence, from.rules.clone());
     let (applied, broken) = matches::stage(judged.clone(), from.rulings);
     let (choices, unusable) = choice::stage(judged, applied);
     let misled = departed::stage(choices.clone(), from.departed, from.alone.clone());
-    let (ended, runs) = runs::stage(choices.clone(), from.runs.concat(misled));
+    let (ended, runs) = runs::stage(choices.clone(), all([from.runs, misled]));
     let (findings, judged) = findings::stage(choices.clone(), runs.clone(), from.verdicts);
     let visits = timeline::stage(choices.clone(), ended.clone(), judged.clone(), from.alone);
     let (reports, revisions) = reports::stage(
         choices,
         ended,
-        findings.concatenate([visits, taken_back::stage(from.issued.clone(), from.taken_back)]),
+        all([findings, visits, taken_back::stage(from.issued.clone(), from.taken_back)]),
         from.issued.clone(),
         from.objects.clone(),
         from.rules.clone(),
     );
     let (ready, objects) = objects::stage(reports, from.issued, from.objects, from.rules.clone());
     let deliveries = deliveries::stage(ready, from.rules, from.tried, from.settled);
-    let told = series.concatenate([
+    let told = all([
+        series,
         from.circles,
         refused,
         mixed,
@@ -126,7 +132,7 @@ fn stages<'scope>(from: Collections<'scope>) -> Rows<'scope> {
         Row::State(state) => out.push((key, Output::Series(state).into())),
         _ => {}
     });
-    distinct(faults, "faults").concat(others)
+    all([distinct(faults, "faults"), others])
 }
 
 /// The graph on the current thread. It stays on the thread that made it.
@@ -195,6 +201,12 @@ impl Default for Graph {
 /// Takes the net changes out of a sink, sorted by row.
 pub fn drain(sink: &Sink) -> Vec<(Output, isize)> {
     let mut updates = std::mem::take(&mut *sink.lock().unwrap_or_else(PoisonError::into_inner));
-    consolidate(&mut updates);
+    updates.sort_unstable();
+    updates.dedup_by(|next, kept| {
+        let is_same = next.0 == kept.0;
+        kept.1 += if is_same { next.1 } else { 0 };
+        is_same
+    });
+    updates.retain(|(_, diff)| *diff != 0);
     updates
 }

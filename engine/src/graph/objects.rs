@@ -17,8 +17,9 @@ use sulcus_operators::{
 
 use super::{
     deliveries::roles_of,
-    group::{Key, Row, Rows, each, gather, join},
+    group::{Key, Row, Rows},
     inputs::{Issued, ObjectFact, ReportKey},
+    keyed::{each, gather, join},
     rows::{MOST_ATTEMPTS, ObjectToEncode, Output},
 };
 use crate::ledger::event::{RevisionKey, Rules};
@@ -162,11 +163,11 @@ pub fn stage<'scope>(
             out.extend(roles_of(&rules).into_iter().map(|(name, roles)| (Key::Pipeline(name), Row::Roles(roles))));
         }
     });
-    let asked = join(by_pipeline, asked, |_, report, roles| match report {
+    let asked = join(by_pipeline, asked, "roles asked", |_, report, roles| match report {
         Row::Of(report) => Some((Key::Report(report.clone()), roles.clone())),
         _ => None,
     });
-    let standing = gather(reports.concatenate([issued, facts, asked]), "objects", |key, rows, out| {
+    let standing = gather([reports, issued, facts, asked], "objects", |key, rows, out| {
         let Key::Report(key) = key else { return };
         let mut standing = Vec::new();
         standings(key, rows, &mut standing);

@@ -16,8 +16,9 @@ use sulcus_operators::{
 
 use super::{
     choice::Choice,
-    group::{Key, Row, Rows, each, gather, join},
+    group::{Key, Row, Rows},
     inputs::{Issued, ObjectFact, ReportKey},
+    keyed::{all, each, gather, join},
     objects::given_up,
     rows::{Output, RevisionToIssue},
     runs,
@@ -201,7 +202,7 @@ pub fn stage<'scope>(
     objects: Rows<'scope>,
     rules: Rows<'scope>,
 ) -> (Rows<'scope>, Rows<'scope>) {
-    let reports = gather(choices.concatenate([ended, said, issued, objects]), "reports", |key, rows, out| {
+    let reports = gather([choices, ended, said, issued, objects], "reports", |key, rows, out| {
         if let Key::Report(key) = key {
             out.extend(wanted(key, rows).map(|wanted| Row::Wanted(Arc::new(wanted))));
         }
@@ -219,7 +220,7 @@ pub fn stage<'scope>(
             out.extend(names(&rules).into_iter().map(|name| (Key::Pipeline(name), Row::Named)));
         }
     });
-    let taken_back = join(absent, named, |_, row, _| match row {
+    let taken_back = join(absent, named, "taken back", |_, row, _| match row {
         Row::Wanted(wanted) => Some((Key::Report(wanted.key()), row.clone())),
         _ => None,
     });
@@ -228,7 +229,7 @@ pub fn stage<'scope>(
             out.push((key, row));
         }
     });
-    let standing = standing.concat(taken_back);
+    let standing = all([standing, taken_back]);
     let rows = each(standing.clone(), |key, row, out| {
         if let Row::Wanted(wanted) = row {
             out.push((key, Row::Report(Arc::clone(&wanted.row))));

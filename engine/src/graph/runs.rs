@@ -14,8 +14,9 @@ use sulcus_operators::{
 
 use super::{
     choice::Choice,
-    group::{Key, Row, Rows, each, gather},
+    group::{Key, Row, Rows},
     inputs::{ReportKey, RunFact},
+    keyed::{each, gather},
     rows::{Lesion, MOST_ATTEMPTS, Output, RunToDo},
 };
 use crate::ledger::merges::During;
@@ -147,7 +148,7 @@ pub fn stage<'scope>(choices: Rows<'scope>, facts: Rows<'scope>) -> (Rows<'scope
             out.push((Key::Run(order.run_key), Row::Run(key, Arc::clone(order))));
         }
     });
-    let standing = gather(wanted.concat(facts), "runs", |key, rows, out| {
+    let standing = gather([wanted, facts], "runs", |key, rows, out| {
         let Key::Run(run_key) = key else { return };
         let mut standing = Vec::new();
         standings(run_key, rows, &mut standing);

@@ -11,14 +11,15 @@ use sulcus_operators::{
 };
 
 use super::{
-    group::{Key, Row, Rows, each, gather},
+    group::{Key, Row, Rows},
     instances::{Arrived, Brought},
+    keyed::{each, gather},
     rows::Output,
 };
 
 /// Each series that has members, by its UID, and the studies that name several patients.
 pub fn stage<'scope>(members: Rows<'scope>) -> (Rows<'scope>, Rows<'scope>) {
-    let chunks = gather(members, "lists of a series", |_, rows, out| {
+    let chunks = gather([members], "lists of a series", |_, rows, out| {
         let members = rows.iter().filter_map(|row| if let Row::Arrived(member) = row { Some(member) } else { None });
         out.push(Row::Chunk(Arc::new(members.cloned().collect())));
     });
@@ -27,7 +28,7 @@ pub fn stage<'scope>(members: Rows<'scope>) -> (Rows<'scope>, Rows<'scope>) {
             out.push((Key::Series(series_uid), row));
         }
     });
-    let series = gather(chunks, "series", |_, rows, out| {
+    let series = gather([chunks], "series", |_, rows, out| {
         let chunks = rows.iter().filter_map(|row| if let Row::Chunk(chunk) = row { Some(chunk) } else { None });
         out.extend(state(chunks.flat_map(|chunk| chunk.iter())).map(Row::State));
     });
@@ -36,7 +37,7 @@ pub fn stage<'scope>(members: Rows<'scope>) -> (Rows<'scope>, Rows<'scope>) {
             out.push((Key::Study(state.study_uid.clone()), Row::Patient(state.patient.clone())));
         }
     });
-    let faults = gather(patients, "patients of a study", |key, rows, out| {
+    let faults = gather([patients], "patients of a study", |key, rows, out| {
         let patients = rows.iter().filter_map(|row| if let Row::Patient(patient) = row { Some(patient) } else { None });
         if let Key::Study(study_uid) = key {
             out.extend(mixed(study_uid, &patients.collect::<Vec<_>>()).map(|fault| Output::Fault(fault).into()));

@@ -3,11 +3,13 @@
 
 use std::collections::HashMap;
 
-use differential_dataflow::input::{Input as _, InputSession};
 use sulcus_operators::digest::Digest;
-use timely::dataflow::Scope;
+use timely::dataflow::{
+    InputHandleVec, Scope,
+    operators::vec::{Input as _, Partition as _},
+};
 
-use super::group::{Epoch, Key, Row, Rows};
+use super::group::{Epoch, Key, Row, Rows, Update};
 
 /// One input collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,9 +72,9 @@ pub enum Owner {
 /// A row with the collection that it is in.
 pub(super) type Placed = (Input, Key, Row);
 
-/// The writing ends.
+/// The writing end of all input collections: one for all, since each end would be told of each epoch.
 pub(super) struct Sessions {
-    sessions: Vec<InputSession<Epoch, (Key, Row), isize>>,
+    all: InputHandleVec<Epoch, (Input, Update)>,
     owner: Option<Owner>,
     owned: HashMap<Owner, Vec<Placed>>,
 }
@@ -80,8 +82,9 @@ pub(super) struct Sessions {
 impl Sessions {
     /// Makes the input collections, in the order of [`Input::ALL`].
     pub fn new<'scope>(scope: Scope<'scope, Epoch>) -> (Self, Vec<Rows<'scope>>) {
-        let (sessions, rows) = Input::ALL.iter().map(|_| scope.new_collection()).unzip();
-        (Sessions { sessions, owner: None, owned: HashMap::new() }, rows)
+        let (all, changes) = scope.new_input();
+        let rows = changes.partition(Input::ALL.len() as u64, |(input, change)| (input as u64, change));
+        (Sessions { all, owner: None, owned: HashMap::new() }, rows)
     }
 
     /// What is put from here on belongs to `owner`; to nobody where there is none.
@@ -109,9 +112,7 @@ impl Sessions {
                 }
             }
         }
-        if let Some(session) = self.sessions.get_mut(input as usize) {
-            session.insert((key, row));
-        }
+        self.all.send((input, (key, row, 1)));
     }
 
     /// Takes a row of the same owner out again.
@@ -122,27 +123,20 @@ impl Sessions {
                 owned.swap_remove(at);
             }
         }
-        if let Some(session) = self.sessions.get_mut(input as usize) {
-            session.remove((key, row));
-        }
+        self.all.send((input, (key, row, -1)));
     }
 
     /// Takes out everything that belongs to `owner`, and gives it.
     pub fn forget(&mut self, owner: &Owner) -> Vec<Placed> {
         let owned = self.owned.remove(owner).unwrap_or_default();
         for (input, key, row) in &owned {
-            if let Some(session) = self.sessions.get_mut(*input as usize) {
-                session.remove((key.clone(), row.clone()));
-            }
+            self.all.send((*input, (key.clone(), row.clone(), -1)));
         }
         owned
     }
 
     /// Closes the open epoch.
     pub fn advance_to(&mut self, epoch: Epoch) {
-        for session in &mut self.sessions {
-            session.advance_to(epoch);
-            session.flush();
-        }
+        self.all.advance_to(epoch);
     }
 }

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use sulcus_operators::rows::Seq;
 
 use super::{
-    group::{Key, Row, Rows, each, join},
+    group::{Key, Row, Rows},
     inputs::{Issued, ReportKey},
     instances::Arrived,
+    keyed::{each, join},
 };
 use crate::ledger::event::{Because, Scope};
 
@@ -79,7 +80,7 @@ pub fn stage<'scope>(issued: Rows<'scope>, taken_back: Rows<'scope>) -> Rows<'sc
             out.push((Key::Study(report.0.clone()), Row::Of(report)));
         }
     });
-    join(of_study, taken_back, |_, of, said| match of {
+    join(of_study, taken_back, "kinds of withdrawals", |_, of, said| match of {
         Row::Of(report) => Some((Key::Report(report.clone()), said.clone())),
         _ => None,
     })

@@ -16,8 +16,9 @@ use sulcus_operators::{
 
 use super::{
     choice::Choice,
-    group::{Key, Row, Rows, each, gather},
+    group::{Key, Row, Rows},
     inputs::ReportKey,
+    keyed::{each, gather},
     rows::{Lesion, Output},
     runs,
 };
@@ -132,7 +133,7 @@ pub fn stage<'scope>(
             out.push((Key::Report(key), Row::Lesion(Arc::new(lesion.clone()))));
         }
     });
-    let visits = gather(dated.concatenate([ended, lesions]), "visits", |key, rows, out| {
+    let visits = gather([dated, ended, lesions], "visits", |key, rows, out| {
         if let Key::Report(report) = key {
             out.extend(visit(report, rows).map(|(patient, visit)| Row::Visit(patient, Arc::new(visit))));
         }
@@ -142,7 +143,7 @@ pub fn stage<'scope>(
             out.push((Key::Patient(patient.clone()), row));
         }
     });
-    let timelines = gather(by_patient.concat(alone), "timeline", |_, rows, out| {
+    let timelines = gather([by_patient, alone], "timeline", |_, rows, out| {
         let is_alone =
             |visit: &Visit| rows.iter().any(|row| matches!(row, Row::Alone(study_uid) if *study_uid == visit.report.0));
         let visits =
