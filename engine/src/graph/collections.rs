@@ -5,7 +5,7 @@ use super::{group::Rows, sessions::Input};
 /// The input collections.
 #[derive(Clone)]
 pub struct Collections<'scope> {
-    /// Instances that stand, by list of series.
+    /// Instances that stand, by series.
     pub arrived: Rows<'scope>,
     /// What is kept and not used: bytes in quarantine, and those that came again and differ.
     pub refused: Rows<'scope>,

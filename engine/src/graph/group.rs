@@ -36,8 +36,6 @@ pub type Epoch = u64;
 pub enum Key {
     /// Everything, for the few rows that all must meet.
     All,
-    /// One of the lists of a series.
-    Chunk(Arc<str>, u8),
     /// SeriesInstanceUID.
     Series(Arc<str>),
     /// StudyInstanceUID.
@@ -67,7 +65,6 @@ pub enum Key {
 #[allow(missing_docs)] // A variant is named after what it holds, which says what it is.
 pub enum Row {
     Arrived(Arc<Arrived>),
-    Chunk(Arc<Vec<Arc<Arrived>>>),
     State(Arc<SeriesState>),
     Patient(PatientKey),
     Released(Seq),

@@ -24,9 +24,6 @@ use crate::ledger::{
     merges::Merges,
 };
 
-/// How many lists the members of a series are spread over.
-const CHUNKS: u64 = 32;
-
 /// What an arrival brought.
 #[allow(clippy::large_enum_variant)] // Almost all are members, and each is shared by reference.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -150,9 +147,9 @@ impl Arrived {
         .flatten()
     }
 
-    /// Where it enters the graph: among the few rows of one list of its series.
+    /// Where it enters the graph.
     pub(super) fn key(&self) -> Key {
-        Key::Chunk(Arc::clone(&self.series_uid), (self.seq % CHUNKS) as u8)
+        Key::Series(Arc::clone(&self.series_uid))
     }
 
     /// True where the bytes are kept and not used.

@@ -67,36 +67,30 @@ pub fn gather<'scope, const N: usize>(
 ) -> Rows<'scope> {
     fn made<'scope>(from: Vec<Rows<'scope>>, name: &str, mut judge: GatherLogic) -> Rows<'scope> {
         let mut groups: HashMap<Key, Group> = HashMap::new();
-        let (mut touched, mut judged) = (Vec::new(), Vec::new());
-        at_each_epoch(
-            from,
-            name,
-            Box::new(move |updates, out| {
-                for (key, row, diff) in updates.into_iter().flatten() {
-                    let group = groups.entry(key.clone()).or_default();
+        let mut judged = Vec::new();
+        let logic = move |updates: Vec<Vec<Update>>, out: &mut Vec<Update>| {
+            let mut updates = net(updates.into_iter().flatten().collect()).into_iter().peekable();
+            while let Some((key, row, diff)) = updates.next() {
+                let group = groups.entry(key.clone()).or_default();
+                count(&mut group.rows, row, diff);
+                while let Some((_, row, diff)) = updates.next_if(|(next, ..)| *next == key) {
                     count(&mut group.rows, row, diff);
-                    if !std::mem::replace(&mut group.is_touched, true) {
-                        touched.push(key);
-                    }
                 }
-                for key in touched.drain(..) {
-                    let Some(group) = groups.get_mut(&key) else { continue };
-                    group.is_touched = false;
-                    let present = group.rows.iter().filter(|(_, count)| *count > 0).map(|(row, _)| row);
-                    let present: Vec<&Row> = present.collect();
-                    if !present.is_empty() {
-                        judge(&key, &present, &mut judged);
-                        judged.sort_unstable();
-                    }
-                    let given: Box<[Row]> = judged.drain(..).collect();
-                    changes(&key, &group.given, &given, out);
-                    group.given = given;
-                    if group.rows.is_empty() {
-                        groups.remove(&key);
-                    }
+                let present = group.rows.iter().filter(|(_, count)| *count > 0).map(|(row, _)| row);
+                let present: Vec<&Row> = present.collect();
+                if !present.is_empty() {
+                    judge(&key, &present, &mut judged);
+                    judged.sort_unstable();
                 }
-            }),
-        )
+                let given: Box<[Row]> = judged.drain(..).collect();
+                changes(&key, &group.given, &given, out);
+                group.given = given;
+                if group.rows.is_empty() {
+                    groups.remove(&key);
+                }
+            }
+        };
+        at_each_epoch(from, name, Box::new(logic))
     }
     made(from.into(), name, Box::new(judge))
 }
@@ -115,26 +109,23 @@ pub fn join<'scope>(
 ) -> Rows<'scope> {
     fn made<'scope>(from: Vec<Rows<'scope>>, name: &str, mut logic: JoinLogic) -> Rows<'scope> {
         let mut pairs: HashMap<Key, [Counted; 2]> = HashMap::new();
-        at_each_epoch(
-            from,
-            name,
-            Box::new(move |updates, out| {
-                for (is_right, updates) in [false, true].into_iter().zip(updates) {
-                    for (key, row, diff) in updates {
-                        let [left, right] = pairs.entry(key.clone()).or_default();
-                        let (own, other) = if is_right { (right, left) } else { (left, right) };
-                        for (other, count) in other.iter() {
-                            let (left, right) = if is_right { (other, &row) } else { (&row, other) };
-                            out.extend(logic(&key, left, right).map(|(key, row)| (key, row, diff * count)));
-                        }
-                        count(own, row, diff);
-                        if own.is_empty() && other.is_empty() {
-                            pairs.remove(&key);
-                        }
+        let logic = move |updates: Vec<Vec<Update>>, out: &mut Vec<Update>| {
+            for (is_right, updates) in [false, true].into_iter().zip(updates) {
+                for (key, row, diff) in net(updates) {
+                    let [left, right] = pairs.entry(key.clone()).or_default();
+                    let (own, other) = if is_right { (right, left) } else { (left, right) };
+                    for (other, count) in other.iter() {
+                        let (left, right) = if is_right { (other, &row) } else { (&row, other) };
+                        out.extend(logic(&key, left, right).map(|(key, row)| (key, row, diff * count)));
+                    }
+                    count(own, row, diff);
+                    if own.is_empty() && other.is_empty() {
+                        pairs.remove(&key);
                     }
                 }
-            }),
-        )
+            }
+        };
+        at_each_epoch(from, name, Box::new(logic))
     }
     made(vec![left, right], name, Box::new(logic))
 }
@@ -147,7 +138,18 @@ type Counted = Vec<(Row, isize)>;
 struct Group {
     rows: Counted,
     given: Box<[Row]>,
-    is_touched: bool,
+}
+
+/// The changes without those that take one another back, sorted.
+fn net(mut updates: Vec<Update>) -> Vec<Update> {
+    updates.sort_unstable_by(|(key, row, _), (other_key, other_row, _)| (key, row).cmp(&(other_key, other_row)));
+    updates.dedup_by(|(key, row, diff), (kept_key, kept_row, kept)| {
+        let is_same = key == kept_key && row == kept_row;
+        *kept += if is_same { *diff } else { 0 };
+        is_same
+    });
+    updates.retain(|(.., diff)| *diff != 0);
+    updates
 }
 
 /// Most groups hold few rows: room is made for few.

@@ -11,10 +11,10 @@ mod plan;
 use std::{
     collections::{BTreeMap, HashMap},
     hash::{Hash, Hasher},
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
-use cel::{Context, ExecutionError, Program, Value};
+use cel::{Context, Env, ExecutionError, Program, Value};
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{
     digest::Digest,
@@ -133,8 +133,11 @@ fn compile(expression: &str) -> Result<Program, String> {
     Ok(program)
 }
 
+/// The functions that expressions may use. To list them takes longer than to evaluate an expression.
+static FUNCTIONS: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+
 fn evaluate(program: &Program, values: Vec<(String, Value)>) -> Result<Value, ExecutionError> {
-    let mut context = Context::default();
+    let mut context = Context::with_env(Arc::clone(&FUNCTIONS));
     for (name, value) in values {
         context.add_variable_from_value(name, value);
     }

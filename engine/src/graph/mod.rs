@@ -17,7 +17,7 @@ use timely::{
     communication::Allocator,
     dataflow::{
         Scope,
-        operators::{core::inspect::Inspect as _, Probe as _, probe::Handle},
+        operators::{Probe as _, core::inspect::Inspect as _, probe::Handle},
     },
     worker::Worker,
 };

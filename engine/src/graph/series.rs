@@ -1,7 +1,4 @@
-//! Stage `series`: what the standing instances of a series tell together.
-//!
-//! A series grows by a slice at a time, so it is reduced in two levels: a slice changes one of the lists of
-//! its series, and only the lists are gathered again, by reference. Also here: a study that names two patients.
+//! Stage `series`: what the standing instances of a series tell together. Also here: a study that names two patients.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -19,18 +16,9 @@ use super::{
 
 /// Each series that has members, by its UID, and the studies that name several patients.
 pub fn stage<'scope>(members: Rows<'scope>) -> (Rows<'scope>, Rows<'scope>) {
-    let chunks = gather([members], "lists of a series", |_, rows, out| {
+    let series = gather([members], "series", |_, rows, out| {
         let members = rows.iter().filter_map(|row| if let Row::Arrived(member) = row { Some(member) } else { None });
-        out.push(Row::Chunk(Arc::new(members.cloned().collect())));
-    });
-    let chunks = each(chunks, |key, row, out| {
-        if let Key::Chunk(series_uid, _) = key {
-            out.push((Key::Series(series_uid), row));
-        }
-    });
-    let series = gather([chunks], "series", |_, rows, out| {
-        let chunks = rows.iter().filter_map(|row| if let Row::Chunk(chunk) = row { Some(chunk) } else { None });
-        out.extend(state(chunks.flat_map(|chunk| chunk.iter())).map(Row::State));
+        out.extend(state(members).map(Row::State));
     });
     let patients = each(series.clone(), |_, row, out| {
         if let Row::State(state) = row {
