@@ -19,7 +19,7 @@ use super::{
     completeness::Judged,
     group::{Key, Row, Rows},
     inputs::ReportKey,
-    keyed::{all, distinct, each, gather, join},
+    keyed::{all, distinct, gather},
     matches::{Alone, Applied, Plan},
     rows::{InputsAwaited, Output},
 };
@@ -88,6 +88,16 @@ pub struct Offer {
 }
 
 impl Offer {
+    /// What a judged series is to a pipeline that applies.
+    pub(super) fn of(judged: &Arc<Judged>, applied: &Arc<Applied>) -> Self {
+        Offer { candidate: Candidate::of(judged), applied: Arc::clone(applied) }
+    }
+
+    /// The report that it is offered for.
+    pub(super) fn report(&self) -> ReportKey {
+        (self.candidate.study_uid().to_owned(), self.applied.pipeline.clone())
+    }
+
     fn closed(&self) -> Option<&Judged> {
         match &self.candidate {
             Candidate::Waiting { .. } => None,
@@ -96,7 +106,7 @@ impl Offer {
     }
 
     /// A series that may be the first of a run and cannot be used is a fault.
-    fn fault(&self) -> Option<Fault> {
+    pub(super) fn fault(&self) -> Option<Fault> {
         self.applied.first.as_ref().and_then(|_| self.candidate.fault())
     }
 }
@@ -288,53 +298,24 @@ fn passed_over(other: &SeriesState, used: &SeriesState) -> String {
     format!("{what} {}, {why}", used.series_uid)
 }
 
-/// What each pipeline is to do with each study; what is told: matching series that cannot be used as faults, further inputs
-/// that are waited for.
-pub fn stage<'scope>(judged: Rows<'scope>, applied: Rows<'scope>) -> (Rows<'scope>, Rows<'scope>) {
-    let candidates = each(judged, |key, row, out| {
-        if let Row::Judged(judged) = row {
-            out.push((key, Row::Candidate(Candidate::of(&judged))));
-        }
-    });
-    let offers = join(candidates, applied, "offers", |_, candidate, applied| match (candidate, applied) {
-        (Row::Candidate(candidate), Row::Applied(applied)) => {
-            let key = (candidate.study_uid().to_owned(), applied.pipeline.clone());
-            Some((Key::Report(key), Row::Offer(Offer { candidate: candidate.clone(), applied: Arc::clone(applied) })))
-        }
-        _ => None,
-    });
-    let faults = each(offers.clone(), |key, row, out| {
-        if let Row::Offer(offer) = row {
-            out.extend(offer.fault().map(|fault| (key, Output::Fault(fault).into())));
-        }
-    });
-    let chosen = gather([offers], "choice", |key, rows, out| {
-        let Key::Report(key) = key else { return };
+/// What each pipeline is to do with each study; what is told: further inputs that are waited for, and those that cannot be used.
+pub fn stage(offers: Rows<'_>) -> (Rows<'_>, Rows<'_>) {
+    const CHOICES: usize = 0;
+    const TIMERS: usize = 1;
+    const TOLD: usize = 2;
+    let [choices, timers, others] = gather([offers], "choice", |key, rows, out| {
+        let Key::Report(report) = key else { return };
         let offers = rows.iter().filter_map(|row| if let Row::Offer(offer) = row { Some(offer) } else { None });
         let mut told = Vec::new();
-        let choice = choose(key, &offers.collect::<Vec<_>>(), &mut told);
-        out.extend(choice.map(|choice| Row::Choice(Arc::new(choice))));
-        out.extend(told.into_iter().map(Row::from));
-    });
-    let choices = each(chosen.clone(), |key, row, out| {
-        if matches!(row, Row::Choice(_)) {
-            out.push((key, row));
-        }
+        let choice = choose(report, &offers.collect::<Vec<_>>(), &mut told);
+        out.extend(choice.map(|choice| (CHOICES, key.clone(), Row::Choice(Arc::new(choice)))));
+        out.extend(told.into_iter().map(|output| match &output {
+            Output::Timer(timer) => (TIMERS, Key::Series(timer.series_uid.as_str().into()), output.into()),
+            _ => (TOLD, key.clone(), output.into()),
+        }));
     });
     // Two pipelines may wait for one timer.
-    let timers = each(chosen.clone(), |_, row, out| {
-        if let Row::Output(output) = &row
-            && let Output::Timer(timer) = output.as_ref()
-        {
-            out.push((Key::Series(timer.series_uid.as_str().into()), row));
-        }
-    });
-    let others = each(chosen, |key, row, out| {
-        if matches!(&row, Row::Output(output) if !matches!(output.as_ref(), Output::Timer(_))) {
-            out.push((key, row));
-        }
-    });
-    (choices, all([faults, others, distinct(timers, "timers of inputs")]))
+    (choices, all([others, distinct(timers, "timers of inputs")]))
 }
 
 /// The same from the whole log: choices, and what is told.
@@ -345,9 +326,8 @@ pub fn batch(
     let mut offers: BTreeMap<ReportKey, Vec<Offer>> = BTreeMap::new();
     for (series_uid, applied) in applied {
         if let Some(judged) = judged.get(series_uid) {
-            let offer =
-                Offer { candidate: Candidate::of(&Arc::new(judged.clone())), applied: Arc::new(applied.clone()) };
-            offers.entry((judged.state.study_uid.clone(), applied.pipeline.clone())).or_default().push(offer);
+            let offer = Offer::of(&Arc::new(judged.clone()), &Arc::new(applied.clone()));
+            offers.entry(offer.report()).or_default().push(offer);
         }
     }
     let mut told: Vec<Output> = offers.values().flatten().filter_map(Offer::fault).map(Output::Fault).collect();

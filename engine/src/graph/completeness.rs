@@ -19,9 +19,10 @@ use sulcus_operators::{
 };
 
 use super::{
+    choice::Offer,
     evidence::{Weighed, weigh},
-    group::{Key, Row, Rows},
-    keyed::{all, each, gather, join},
+    group::{Key, Row, Rows, in_force},
+    keyed::gather_by,
     listings::Listed,
     rows::Output,
 };
@@ -215,54 +216,45 @@ fn skipped(state: &SeriesState, step_um: i64) -> Option<(String, String)> {
     })
 }
 
-/// Verdicts on all series that a pipeline may take, by `evidence` (releases, timers that fired, operators); the timers they wait for and evidence that contradicts.
+/// Verdicts on all series that a pipeline may take, by `evidence` (releases, timers that fired, operators, lists): what each
+/// is to the pipelines that apply; the verdicts, the timers that they wait for, and evidence that contradicts.
 pub fn stage<'scope>(
-    series: Rows<'scope>,
-    evidence: Rows<'scope>,
+    states: Rows<'scope>,
+    [released, fired, directed, listed]: [Rows<'scope>; 4],
+    applied: Rows<'scope>,
     rules: Rows<'scope>,
 ) -> (Rows<'scope>, Rows<'scope>) {
-    let candidates = each(series, |key, row, out| {
-        if matches!(&row, Row::State(state) if is_candidate(&state.keywords)) {
-            out.push((key, row));
-        }
-    });
-    let judged = gather([candidates, evidence], "completeness", |_, rows, out| {
+    const OFFERS: usize = 0;
+    const TOLD: usize = 1;
+    let from = [states, released, fired, directed, listed, applied];
+    let [offers, told] = gather_by(rules, from, "completeness", |by, key, rows, out| {
         let state = rows.iter().find_map(|row| if let Row::State(state) = row { Some(state) } else { None });
+        let Some(state) = state else { return };
         let released = rows.iter().filter_map(|row| if let Row::Released(seq) = row { Some(*seq) } else { None }).max();
         let directed =
             rows.iter().find_map(|row| if let Row::Directed(directed) = row { Some(directed) } else { None });
-        if let Some(state) = state {
-            let as_of = state.last_member();
-            let fired = |kind| rows.contains(&&Row::Fired(kind, as_of));
-            let listed = rows.iter().find_map(|row| if let Row::Listed(listed) = row { Some(*listed) } else { None });
-            let listed = listed.unwrap_or_default();
-            let mut judged = judge(state, released, fired, directed.map(AsRef::as_ref), listed);
-            let all =
-                rows.iter().filter_map(|row| if let Row::Fired(kind, seq) = row { Some((*kind, *seq)) } else { None });
-            judged.waited = waited(state, all);
-            out.push(Row::Judged(Arc::new(judged)));
+        let as_of = state.last_member();
+        let fired = |kind| rows.contains(&&Row::Fired(kind, as_of));
+        let listed = rows.iter().find_map(|row| if let Row::Listed(listed) = row { Some(*listed) } else { None });
+        let mut judged = judge(state, released, fired, directed.map(AsRef::as_ref), listed.unwrap_or_default());
+        let all =
+            rows.iter().filter_map(|row| if let Row::Fired(kind, seq) = row { Some((*kind, *seq)) } else { None });
+        judged.waited = waited(state, all);
+        let mut tell = |output: Output| out.push((TOLD, key.clone(), output.into()));
+        tell(Output::Completeness(judged.completeness.clone()));
+        judged.faults.iter().for_each(|fault| tell(Output::Fault(fault.clone())));
+        let timers = judged.waits.iter().filter_map(|kind| timer(state, *kind, in_force(by)?));
+        timers.for_each(|timer| tell(Output::Timer(timer)));
+        let judged = Arc::new(judged);
+        for row in rows {
+            if let Row::Applied(applied) = row {
+                let offer = Offer::of(&judged, applied);
+                out.extend(offer.fault().map(|fault| (TOLD, key.clone(), Output::Fault(fault).into())));
+                out.push((OFFERS, Key::Report(offer.report()), Row::Offer(offer)));
+            }
         }
     });
-    let told = each(judged.clone(), |key, row, out| {
-        if let Row::Judged(judged) = row {
-            out.push((key.clone(), Output::Completeness(judged.completeness.clone()).into()));
-            out.extend(judged.faults.iter().map(|fault| (key.clone(), Output::Fault(fault.clone()).into())));
-        }
-    });
-    // Only waiting series are in this join, so that one key for all of them is small.
-    let waiting = each(judged.clone(), |_, row, out| {
-        if let Row::Judged(judged) = row {
-            out.extend(judged.waits.iter().map(|kind| (Key::All, Row::Waits(Arc::clone(&judged.state), *kind))));
-        }
-    });
-    let timers = join(waiting, rules, "timers", |_, waits, rules| match (waits, rules) {
-        (Row::Waits(state, kind), Row::Rules(rules)) => {
-            let timer = timer(state, *kind, rules)?;
-            Some((Key::Series(timer.series_uid.as_str().into()), Output::Timer(timer).into()))
-        }
-        _ => None,
-    });
-    (judged, all([told, timers]))
+    (offers, told)
 }
 
 /// The same from the whole log. `released` holds the last orderly release by series.

@@ -12,17 +12,17 @@ use serde::{Deserialize, Serialize};
 use sulcus_operators::rows::{DeliveryRow, Fault, Role};
 
 use super::{
-    group::{Key, Row, Rows},
+    group::{Row, Rows},
     inputs::{DeliveryKey, ReportKey, Tried},
-    keyed::{each, gather, join},
+    keyed::gather,
     objects::{Batch, Ready},
     rows::{DeliveryToDo, Output},
 };
 use crate::ledger::event::{DestinationRule, PipelineRule, Rules};
 
 /// A destination as a route names it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Target {
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Target {
     name: String,
     /// Attempts before a delivery is given up.
     attempts: u32,
@@ -94,9 +94,22 @@ fn row((study_uid, pipeline): &ReportKey, ready: &Ready, destination: &str) -> (
     ((ready.object, destination.to_owned()), row)
 }
 
-fn due(key: &ReportKey, ready: &Ready, target: &Target) -> (DeliveryKey, Row) {
-    let (delivery, row) = row(key, ready, &target.name);
-    (delivery, Row::Delivery(Arc::new(Due { row, attempts: target.attempts })))
+/// Where an object that is ready goes.
+pub fn due(rules: &Rules, key: &ReportKey, ready: &Ready) -> impl Iterator<Item = (DeliveryKey, Row)> {
+    let of_object = routes(rules).into_iter().filter(|(from, _)| (&from.0, from.1) == (&key.1, ready.role));
+    of_object.map(|(_, Target { name, attempts })| {
+        let (delivery, row) = row(key, ready, &name);
+        (delivery, Row::Delivery(Arc::new(Due { row, attempts })))
+    })
+}
+
+/// Which destinations may hold an object of a report that is withdrawn, and are not told.
+pub fn left_at(rules: &Rules, key: &ReportKey, left: &Ready) -> impl Iterator<Item = (DeliveryKey, Row)> {
+    let of_object = deaf(rules).into_iter().filter(|(from, _)| (&from.0, from.1) == (&key.1, left.role));
+    of_object.map(|(_, destination)| {
+        let (delivery, row) = row(key, left, &destination);
+        (delivery, Row::LeftAt(Arc::new(row)))
+    })
 }
 
 fn standing(rows: &[&Row], out: &mut Vec<Output>) {
@@ -137,37 +150,14 @@ fn still_there(left: &DeliveryRow) -> Output {
     })
 }
 
-/// Deliveries to do, and faults of those that fail so far.
-pub fn stage<'scope>(
-    ready: Rows<'scope>,
-    rules: Rows<'scope>,
-    tried: Rows<'scope>,
-    settled: Rows<'scope>,
-) -> Rows<'scope> {
-    let routes = each(rules, |_, row, out| {
-        if let Row::Rules(rules) = row {
-            let route = |((pipeline, role), to): Route| (Key::Route(pipeline, role), Row::Destination(to));
-            out.extend(routes(&rules).into_iter().map(route));
-            let deaf = deaf(&rules).into_iter();
-            out.extend(deaf.map(|((pipeline, role), to)| (Key::Route(pipeline, role), Row::Deaf(to))));
-        }
-    });
-    let wanted = join(ready, routes, "deliveries wanted", |_, ready, destination| match (ready, destination) {
-        (Row::Ready(key, ready), Row::Destination(destination)) => {
-            let ((object, destination), due) = due(key, ready, destination);
-            Some((Key::Delivery(object, destination), due))
-        }
-        (Row::Left(key, left), Row::Deaf(destination)) => {
-            let ((object, destination), row) = row(key, left, destination);
-            Some((Key::Delivery(object, destination), Row::LeftAt(Arc::new(row))))
-        }
-        _ => None,
-    });
-    gather([wanted, tried, settled], "deliveries", |_, rows, out| {
+/// Deliveries to do, and faults of those that fail so far. `wanted` is what is due, and what is left of withdrawn reports.
+pub fn stage<'scope>(wanted: Rows<'scope>, tried: Rows<'scope>, settled: Rows<'scope>) -> Rows<'scope> {
+    let [deliveries] = gather([wanted, tried, settled], "deliveries", |key, rows, out| {
         let mut told = Vec::new();
         standing(rows, &mut told);
-        out.extend(told.into_iter().map(Row::from));
-    })
+        out.extend(told.into_iter().map(|output| (0, key.clone(), output.into())));
+    });
+    deliveries
 }
 
 /// The same from the whole log.
@@ -177,19 +167,12 @@ pub fn batch(
     tried: &BTreeMap<DeliveryKey, Tried>,
     settled: &BTreeSet<DeliveryKey>,
 ) -> Vec<Output> {
-    let routes = rules.map(routes).unwrap_or_default();
     let mut wanted: BTreeMap<DeliveryKey, BTreeSet<Row>> = BTreeMap::new();
-    for (key, ready) in &objects.ready {
-        for (_, target) in routes.iter().filter(|(from, _)| (&from.0, from.1) == (&key.1, ready.role)) {
-            let (delivery, due) = due(key, ready, target);
-            wanted.entry(delivery).or_default().insert(due);
-        }
-    }
-    let deaf = rules.map(deaf).unwrap_or_default();
-    for (key, left) in &objects.left {
-        for (_, destination) in deaf.iter().filter(|(from, _)| (&from.0, from.1) == (&key.1, left.role)) {
-            let (delivery, row) = row(key, left, destination);
-            wanted.entry(delivery).or_default().insert(Row::LeftAt(Arc::new(row)));
+    if let Some(rules) = rules {
+        let due = objects.ready.iter().flat_map(|(key, ready)| due(rules, key, ready));
+        let left = objects.left.iter().flat_map(|(key, left)| left_at(rules, key, left));
+        for (delivery, row) in due.chain(left) {
+            wanted.entry(delivery).or_default().insert(row);
         }
     }
     let mut told = Vec::new();

@@ -50,14 +50,11 @@ pub fn stage<'scope>(choices: Rows<'scope>, departed: Rows<'scope>, alone: Rows<
             out.push((Key::Patient(patient.clone()), Row::Ran(report, run_key)));
         }
     });
-    let misled = gather([wanted, departed, alone], "departed", |_, rows, out| {
-        out.extend(misled(rows).into_iter().map(|(run_key, during)| Row::RunMisled(run_key, during)));
+    let [misled] = gather([wanted, departed, alone], "departed", |_, rows, out| {
+        let misled = misled(rows).into_iter();
+        out.extend(misled.map(|(run_key, during)| (0, Key::Run(run_key), Row::Misled(during))));
     });
-    each(misled, |_, row, out| {
-        if let Row::RunMisled(run_key, during) = row {
-            out.push((Key::Run(run_key), Row::Misled(during)));
-        }
-    })
+    misled
 }
 
 /// The same from the whole log.

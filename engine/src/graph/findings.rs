@@ -46,31 +46,41 @@ fn is_unsettled(choice: &Choice) -> bool {
     matches!(choice, Choice::Hold)
 }
 
-/// The lesions of `runs` with what readers said of them: what each report says of its lesions, and what is told.
+/// What the stage gives.
+pub struct Findings<'scope> {
+    /// What readers said of lesions, by report.
+    pub findings: Rows<'scope>,
+    /// The lesions with what readers said of them, by report.
+    pub lesions: Rows<'scope>,
+    /// The same lesions, and faults.
+    pub told: Rows<'scope>,
+}
+
+/// The `lesions` of the runs that are done, with what readers said of them. `unsettled` are reports whose runs are to do.
 pub fn stage<'scope>(
     choices: Rows<'scope>,
-    runs: Rows<'scope>,
+    lesions: Rows<'scope>,
+    unsettled: Rows<'scope>,
     verdicts: Rows<'scope>,
-) -> (Rows<'scope>, Rows<'scope>) {
-    let lesions = each(runs.clone(), |_, row, out| {
-        if let Row::Lesion(lesion) = &row {
-            out.push((Key::Lesion(lesion.study_uid.clone(), lesion.lesion.tracking_uid.clone()), row));
-        }
-    });
-    let judged = gather([lesions, verdicts], "findings", |_, rows, out| {
+) -> Findings<'scope> {
+    const FINDINGS: usize = 0;
+    const LESIONS: usize = 1;
+    const LOST: usize = 2;
+    const TOLD: usize = 3;
+    let [findings, lesions, lost_ones, told] = gather([lesions, verdicts], "findings", |key, rows, out| {
+        let Key::Lesion(study_uid, _) = key else { return };
         let (lesions, finding) = judge(rows);
         if let Some(finding) = finding {
+            let finding = || Row::Finding(Arc::clone(&finding));
             let reports: BTreeSet<ReportKey> = lesions.iter().map(report).collect();
             if reports.is_empty() {
-                out.push(Row::Finding(Arc::clone(&finding)));
+                out.push((LOST, Key::Study(study_uid.clone()), finding()));
             }
-            out.extend(reports.into_iter().map(|report| Row::Said(report, Arc::clone(&finding))));
+            out.extend(reports.into_iter().map(|report| (FINDINGS, Key::Report(report), finding())));
         }
-        out.extend(lesions.into_iter().map(|lesion| Output::Lesion(lesion).into()));
-    });
-    let findings = each(judged.clone(), |_, row, out| {
-        if let Row::Said(report, finding) = row {
-            out.push((Key::Report(report), Row::Finding(finding)));
+        for lesion in lesions {
+            out.push((LESIONS, Key::Report(report(&lesion)), Row::Lesion(Arc::new(lesion.clone()))));
+            out.push((TOLD, key.clone(), Output::Lesion(lesion).into()));
         }
     });
     let held = each(choices, |key, row, out| {
@@ -80,27 +90,17 @@ pub fn stage<'scope>(
             out.push((Key::Study(key.0.clone()), Row::Unsettled(key)));
         }
     });
-    let to_do = each(runs, |_, row, out| {
-        if let Row::Unsettled((study_uid, _)) = &row {
-            out.push((Key::Study(study_uid.clone()), row));
-        }
-    });
-    let lost_ones = each(judged.clone(), |key, row, out| {
-        if let (Key::Lesion(study_uid, _), Row::Finding(_)) = (key, &row) {
-            out.push((Key::Study(study_uid), row));
-        }
-    });
-    let faults = gather([lost_ones, held, to_do], "lost findings", |key, rows, out| {
+    let [faults] = gather([lost_ones, held, unsettled], "lost findings", |key, rows, out| {
         let Key::Study(study_uid) = key else { return };
         if rows.iter().any(|row| matches!(row, Row::Unsettled(_))) {
             return;
         }
         out.extend(rows.iter().filter_map(|row| match row {
-            Row::Finding(finding) => Some(Output::Fault(lost(study_uid, finding)).into()),
+            Row::Finding(finding) => Some((0, key.clone(), Output::Fault(lost(study_uid, finding)).into())),
             _ => None,
         }));
     });
-    (findings, all([judged, faults]))
+    Findings { findings, lesions, told: all([told, faults]) }
 }
 
 /// What the stage gives, from the whole log.

@@ -5,20 +5,18 @@ use std::{collections::BTreeSet, sync::Arc};
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{
     digest::Digest,
-    rows::{DeliveryRow, Finding, PatientKey, ReportRow, Role, RunOrder, Seq, SeriesState, VisitRow},
+    rows::{DeliveryRow, Finding, PatientKey, ReportRow, RunOrder, Seq, SeriesState, VisitRow},
 };
 use timely::dataflow::StreamVec;
 
 use super::{
-    choice::{Candidate, Choice, Offer},
-    completeness::{Directed, Judged},
-    deliveries::{Due, Target},
+    choice::{Choice, Offer},
+    completeness::Directed,
+    deliveries::Due,
     inputs::{Issued, ObjectFact, ReportKey, RunFact, Tried},
     instances::Arrived,
     listings::Listed,
     matches::{Applied, Described},
-    objects::Ready,
-    reports::Wanted,
     rows::{Lesion, Output},
     timeline::Visit,
     versions::Ruling,
@@ -40,8 +38,8 @@ pub enum Key {
     Series(Arc<str>),
     /// StudyInstanceUID.
     Study(String),
-    /// One of the parts that series are spread over.
-    Part(u8),
+    /// One worker, by its index, for the few rows that each of them holds.
+    Worker(u64),
     /// RunKey.
     Run(Digest),
     /// One report.
@@ -50,10 +48,6 @@ pub enum Key {
     Lesion(String, String),
     /// One patient.
     Patient(PatientKey),
-    /// Name of a pipeline.
-    Pipeline(String),
-    /// Objects of one role of one pipeline.
-    Route(String, Role),
     /// One object and one destination.
     Delivery(Digest, String),
     /// What a fault concerns.
@@ -71,13 +65,10 @@ pub enum Row {
     Fired(TimerKind, Seq),
     Directed(Arc<Directed>),
     Listed(Listed),
-    Judged(Arc<Judged>),
-    Waits(Arc<SeriesState>, TimerKind),
     Rules(Arc<Rules>),
     Described(Described),
     Ruling(Arc<Ruling>),
     Applied(Arc<Applied>),
-    Candidate(Candidate),
     Offer(Offer),
     Choice(Arc<Choice>),
     Run(ReportKey, Arc<RunOrder>),
@@ -85,35 +76,26 @@ pub enum Row {
     Done(ReportKey, Digest),
     GivenUp(ReportKey, Digest, String),
     Compared(ReportKey, BTreeSet<Digest>),
-    Visit(PatientKey, Arc<Visit>),
+    Visit(Arc<Visit>),
     Alone(String),
     Departed(String, During),
     Disowned(String, Seq),
     Amended(String, Seq),
     Ran(ReportKey, Digest),
-    RunMisled(Digest, During),
     Misled(During),
     Again(ReportKey, Digest),
     Visits(ReportKey, Arc<Vec<VisitRow>>),
     Unsettled(ReportKey),
     Lesion(Arc<Lesion>),
     Finding(Arc<Finding>),
-    Said(ReportKey, Arc<Finding>),
     Issued(Issued),
-    Wanted(Arc<Wanted>),
     Report(Arc<ReportRow>),
     Object(Arc<ObjectFact>),
     Of(ReportKey),
-    Roles(BTreeSet<Role>),
-    Ready(ReportKey, Arc<Ready>),
-    Destination(Target),
-    Deaf(String),
-    Left(ReportKey, Arc<Ready>),
     Delivery(Arc<Due>),
     LeftAt(Arc<DeliveryRow>),
     Tried(Arc<Tried>),
     Settled,
-    Named,
     Output(Arc<Output>),
 }
 
@@ -121,6 +103,11 @@ impl From<Output> for Row {
     fn from(output: Output) -> Self {
         Row::Output(Arc::new(output))
     }
+}
+
+/// The rules in force among rows that are shared; none before the first.
+pub fn in_force<'a>(shared: &[&'a Row]) -> Option<&'a Rules> {
+    shared.iter().find_map(|row| if let Row::Rules(rules) = row { Some(rules.as_ref()) } else { None })
 }
 
 /// A change of a collection: how many more of a row there are. Of which epoch it is, the message says that brings it.

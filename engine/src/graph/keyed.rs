@@ -8,11 +8,16 @@ use std::{
 };
 
 use timely::{
+    communication::Pull,
+    container::CapacityContainerBuilder,
     dataflow::{
-        channels::pact::{Exchange, Pipeline},
+        channels::{
+            Message,
+            pact::{Exchange, Pipeline},
+        },
         operators::{
             Capability, Concatenate as _,
-            generic::{OutputBuilder, builder_rc::OperatorBuilder, operator::Operator as _},
+            generic::{InputHandleCore, OutputBuilder, builder_rc::OperatorBuilder, operator::Operator as _},
         },
     },
     progress::operate::FrontierInterest,
@@ -21,13 +26,12 @@ use timely::{
 use super::group::{Epoch, Key, Row, Rows, Update};
 
 type EachLogic = Box<dyn FnMut(Key, Row, &mut Vec<(Key, Row)>)>;
-type GatherLogic = Box<dyn FnMut(&Key, &[&Row], &mut Vec<Row>)>;
-type JoinLogic = Box<dyn FnMut(&Key, &Row, &Row) -> Option<(Key, Row)>>;
-/// Makes of the changes of an epoch, those of each input by themselves, what it gives.
-type EpochLogic = Box<dyn FnMut(Vec<Vec<Update>>, &mut Vec<Update>)>;
+type GatherLogic = Box<dyn FnMut(&[&Row], &Key, &[&Row], &mut Given)>;
+/// Makes of the changes of an epoch, those of each input by themselves, what it gives to each output.
+type EpochLogic = Box<dyn FnMut(Vec<Vec<Update>>, &mut [Vec<Update>])>;
 
 /// A number that is the same for equal values at each worker of each process.
-pub fn spread(value: &(impl Hash + ?Sized)) -> u64 {
+fn spread(value: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()
@@ -58,76 +62,43 @@ pub fn all<'scope, const N: usize>(rows: [Rows<'scope>; N]) -> Rows<'scope> {
     scope[0].concatenate(rows)
 }
 
+/// The rows at each worker, as [`gather_by`] takes them.
+pub fn shared(rows: Rows<'_>) -> Rows<'_> {
+    let workers = rows.scope().peers() as u64;
+    each(rows, move |_, row, out| out.extend((0..workers).map(|worker| (Key::Worker(worker), row.clone()))))
+}
+
+/// Rows that a judgement gives, each with the output that it is for, by its place, and with its key. No row twice.
+pub type Given = Vec<(usize, Key, Row)>;
+
 /// Gathers the rows of one key and gives what `judge` makes of them. `judge` sees each distinct row once, in order,
-/// and is called only for keys that have rows; what it pushes must be free of repeats.
-pub fn gather<'scope, const N: usize>(
+/// and is called only for keys that have rows.
+pub fn gather<'scope, const N: usize, const M: usize>(
     from: [Rows<'scope>; N],
     name: &str,
-    judge: impl FnMut(&Key, &[&Row], &mut Vec<Row>) + 'static,
-) -> Rows<'scope> {
-    fn made<'scope>(from: Vec<Rows<'scope>>, name: &str, mut judge: GatherLogic) -> Rows<'scope> {
-        let mut groups: HashMap<Key, Group> = HashMap::new();
-        let mut judged = Vec::new();
-        let logic = move |updates: Vec<Vec<Update>>, out: &mut Vec<Update>| {
-            let mut updates = net(updates.into_iter().flatten().collect()).into_iter().peekable();
-            while let Some((key, row, diff)) = updates.next() {
-                let group = groups.entry(key.clone()).or_default();
-                count(&mut group.rows, row, diff);
-                while let Some((_, row, diff)) = updates.next_if(|(next, ..)| *next == key) {
-                    count(&mut group.rows, row, diff);
-                }
-                let present = group.rows.iter().filter(|(_, count)| *count > 0).map(|(row, _)| row);
-                let present: Vec<&Row> = present.collect();
-                if !present.is_empty() {
-                    judge(&key, &present, &mut judged);
-                    judged.sort_unstable();
-                }
-                let given: Box<[Row]> = judged.drain(..).collect();
-                changes(&key, &group.given, &given, out);
-                group.given = given;
-                if group.rows.is_empty() {
-                    groups.remove(&key);
-                }
-            }
-        };
-        at_each_epoch(from, name, Box::new(logic))
-    }
-    made(from.into(), name, Box::new(judge))
+    mut judge: impl FnMut(&Key, &[&Row], &mut Given) + 'static,
+) -> [Rows<'scope>; M] {
+    at_each_epoch(from.into(), name, gathered(false, Box::new(move |_, key, rows, out| judge(key, rows, out))))
+}
+
+/// The same where each judgement sees a few rows that are [`shared`] by all: where they change, all is judged anew.
+pub fn gather_by<'scope, const N: usize, const M: usize>(
+    by: Rows<'scope>,
+    from: [Rows<'scope>; N],
+    name: &str,
+    judge: impl FnMut(&[&Row], &Key, &[&Row], &mut Given) + 'static,
+) -> [Rows<'scope>; M] {
+    let from = std::iter::once(by).chain(from).collect();
+    at_each_epoch(from, name, gathered(true, Box::new(judge)))
 }
 
 /// Each row once, however often it is there.
 pub fn distinct<'scope>(rows: Rows<'scope>, name: &str) -> Rows<'scope> {
-    gather([rows], name, |_, rows, out| out.extend(rows.iter().map(|row| (*row).clone())))
-}
-
-/// Gives for each pair of rows with equal keys what `logic` makes of it.
-pub fn join<'scope>(
-    left: Rows<'scope>,
-    right: Rows<'scope>,
-    name: &str,
-    logic: impl FnMut(&Key, &Row, &Row) -> Option<(Key, Row)> + 'static,
-) -> Rows<'scope> {
-    fn made<'scope>(from: Vec<Rows<'scope>>, name: &str, mut logic: JoinLogic) -> Rows<'scope> {
-        let mut pairs: HashMap<Key, [Counted; 2]> = HashMap::new();
-        let logic = move |updates: Vec<Vec<Update>>, out: &mut Vec<Update>| {
-            for (is_right, updates) in [false, true].into_iter().zip(updates) {
-                for (key, row, diff) in net(updates) {
-                    let [left, right] = pairs.entry(key.clone()).or_default();
-                    let (own, other) = if is_right { (right, left) } else { (left, right) };
-                    for (other, count) in other.iter() {
-                        let (left, right) = if is_right { (other, &row) } else { (&row, other) };
-                        out.extend(logic(&key, left, right).map(|(key, row)| (key, row, diff * count)));
-                    }
-                    count(own, row, diff);
-                    if own.is_empty() && other.is_empty() {
-                        pairs.remove(&key);
-                    }
-                }
-            }
-        };
-        at_each_epoch(from, name, Box::new(logic))
-    }
-    made(vec![left, right], name, Box::new(logic))
+    let once = |key: &Key, rows: &[&Row], out: &mut Given| {
+        out.extend(rows.iter().map(|row| (0, key.clone(), (*row).clone())));
+    };
+    let [rows] = gather([rows], name, once);
+    rows
 }
 
 /// Rows with how many there are of each, sorted; none of which there are none.
@@ -137,7 +108,43 @@ type Counted = Vec<(Row, isize)>;
 #[derive(Default)]
 struct Group {
     rows: Counted,
-    given: Box<[Row]>,
+    given: Box<[(usize, Key, Row)]>,
+}
+
+fn gathered(is_shared: bool, mut judge: GatherLogic) -> EpochLogic {
+    let mut groups: HashMap<Key, Group> = HashMap::new();
+    let (mut by, mut judged) = (Counted::new(), Given::new());
+    Box::new(move |updates, out| {
+        let mut updates = updates.into_iter();
+        let of_all = if is_shared { net(updates.next().unwrap_or_default()) } else { Vec::new() };
+        let is_anew = !of_all.is_empty();
+        of_all.into_iter().for_each(|(_, row, diff)| count(&mut by, row, diff));
+        let mut touched: Vec<Key> = Vec::new();
+        for (key, row, diff) in net(updates.flatten().collect()) {
+            count(&mut groups.entry(key.clone()).or_default().rows, row, diff);
+            if touched.last() != Some(&key) {
+                touched.push(key);
+            }
+        }
+        if is_anew {
+            touched = groups.keys().cloned().collect();
+        }
+        let by = present(&by);
+        for key in touched {
+            let Some(group) = groups.get_mut(&key) else { continue };
+            let rows = present(&group.rows);
+            if !rows.is_empty() {
+                judge(&by, &key, &rows, &mut judged);
+                judged.sort_unstable();
+            }
+            let given: Box<[_]> = judged.drain(..).collect();
+            changes(&group.given, &given, out);
+            group.given = given;
+            if group.rows.is_empty() {
+                groups.remove(&key);
+            }
+        }
+    })
 }
 
 /// The changes without those that take one another back, sorted.
@@ -150,6 +157,10 @@ fn net(mut updates: Vec<Update>) -> Vec<Update> {
     });
     updates.retain(|(.., diff)| *diff != 0);
     updates
+}
+
+fn present(rows: &Counted) -> Vec<&Row> {
+    rows.iter().filter(|(_, count)| *count > 0).map(|(row, _)| row).collect()
 }
 
 /// Most groups hold few rows: room is made for few.
@@ -175,7 +186,7 @@ fn count(rows: &mut Counted, row: Row, diff: isize) {
 }
 
 /// What is no longer given, and what is now. Both are sorted.
-fn changes(key: &Key, before: &[Row], now: &[Row], out: &mut Vec<Update>) {
+fn changes(before: &[(usize, Key, Row)], now: &[(usize, Key, Row)], out: &mut [Vec<Update>]) {
     let (mut before, mut now) = (before.iter().peekable(), now.iter().peekable());
     loop {
         let order = match (before.peek(), now.peek()) {
@@ -187,45 +198,65 @@ fn changes(key: &Key, before: &[Row], now: &[Row], out: &mut Vec<Update>) {
         let gone = if order.is_le() { before.next() } else { None };
         let new = if order.is_ge() { now.next() } else { None };
         if order.is_ne() {
-            out.extend(gone.map(|row| (key.clone(), row.clone(), -1)));
-            out.extend(new.map(|row| (key.clone(), row.clone(), 1)));
+            for ((port, key, row), diff) in gone.map(|row| (row, -1)).into_iter().chain(new.map(|row| (row, 1))) {
+                out.iter_mut().skip(*port).take(1).for_each(|out| out.push((key.clone(), row.clone(), diff)));
+            }
         }
     }
 }
 
 /// An operator that brings rows of one key together at one worker, and works once an epoch is over. It is not woken by
 /// epochs in which nothing came to it.
-fn at_each_epoch<'scope>(from: Vec<Rows<'scope>>, name: &str, mut logic: EpochLogic) -> Rows<'scope> {
+fn at_each_epoch<'scope, const M: usize>(from: Vec<Rows<'scope>>, name: &str, logic: EpochLogic) -> [Rows<'scope>; M] {
     let mut builder = OperatorBuilder::new(name.to_owned(), from[0].scope());
-    let by_key = || Exchange::new(|(key, ..): &Update| spread(key));
-    let mut inputs: Vec<_> = from.into_iter().map(|rows| builder.new_input(rows, by_key())).collect();
+    let by_key = |(key, ..): &Update| if let Key::Worker(worker) = key { *worker } else { spread(key) };
+    let inputs: Vec<_> = from.into_iter().map(|rows| builder.new_input(rows, Exchange::new(by_key))).collect();
     (0..inputs.len()).for_each(|input| builder.set_notify_for(input, FrontierInterest::IfCapability));
-    let (output, rows) = builder.new_output();
+    let mut outputs = Vec::new();
+    let given = std::array::from_fn(|_| {
+        let (output, given) = builder.new_output();
+        outputs.push(OutputBuilder::from(output));
+        given
+    });
+    work(builder, inputs, outputs, logic);
+    given
+}
+
+/// What came of an epoch that is not over, by input, with the right to send at each output.
+type Waiting = (Vec<Capability<Epoch>>, Vec<Vec<Update>>);
+
+fn work<P: Pull<Message<Epoch, Vec<Update>>> + 'static>(
+    builder: OperatorBuilder<'_, Epoch>,
+    mut inputs: Vec<InputHandleCore<Epoch, Vec<Update>, P>>,
+    mut outputs: Vec<OutputBuilder<Epoch, CapacityContainerBuilder<Vec<Update>>>>,
+    mut logic: EpochLogic,
+) {
     builder.build(move |_| {
-        let mut output = OutputBuilder::from(output);
-        let mut waiting: BTreeMap<Epoch, (Capability<Epoch>, Vec<Vec<Update>>)> = BTreeMap::new();
-        let mut out = Vec::new();
+        let mut waiting: BTreeMap<Epoch, Waiting> = BTreeMap::new();
+        let (lanes, ports) = (inputs.len(), outputs.len());
+        let mut out: Vec<Vec<Update>> = vec![Vec::new(); ports];
         move |frontiers| {
-            let lanes = inputs.len();
             for (lane, input) in inputs.iter_mut().enumerate() {
                 input.for_each(|capability, updates| {
-                    let Some(capability) = capability.retain_least(0) else { return };
-                    let waits = waiting.entry(*capability.time());
-                    let (_, by_lane) = waits.or_insert_with(|| (capability, vec![Vec::new(); lanes]));
-                    if let Some(of_lane) = by_lane.get_mut(lane) {
-                        of_lane.append(updates);
-                    }
+                    let Some(epoch) = capability.least() else { return };
+                    let (_, by_lane) = waiting.entry(*epoch).or_insert_with(|| {
+                        let retained = (0..ports).filter_map(|port| capability.retain_least(port));
+                        (retained.collect(), vec![Vec::new(); lanes])
+                    });
+                    by_lane.iter_mut().skip(lane).take(1).for_each(|of_lane| of_lane.append(updates));
                 });
             }
-            let mut output = output.activate();
             while let Some(first) = waiting.first_entry()
                 && !frontiers.iter().any(|frontier| frontier.less_equal(first.key()))
             {
-                let (capability, updates) = first.remove();
+                let (capabilities, updates) = first.remove();
                 logic(updates, &mut out);
-                output.session(&capability).give_iterator(out.drain(..));
+                for ((output, capability), out) in outputs.iter_mut().zip(&capabilities).zip(&mut out) {
+                    if !out.is_empty() {
+                        output.activate().session(capability).give_iterator(out.drain(..));
+                    }
+                }
             }
         }
     });
-    rows
 }

@@ -26,8 +26,8 @@ use sulcus_config::nearest;
 
 pub use self::plan::{Alone, Applied, Condition, Place, Plan};
 use super::{
-    group::{Key, Row, Rows},
-    keyed::{all, each, join, spread},
+    group::{Row, Rows},
+    keyed::{all, each, gather_by, shared},
     rows::Output,
     versions::{Ruling, Rulings, Scan},
 };
@@ -49,15 +49,17 @@ pub const NUMBERS: [&str; 13] = [
     "SpacingBetweenSlices",
 ];
 
-/// Over how many keys the pairs of series and pipelines are spread, so that workers share them.
-const SPREAD: u8 = 16;
-
 /// A series by its keywords and first member alone: two states that share them are one row, so that a slice changes
 /// nothing here.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Described(Arc<SeriesState>);
 
 impl Described {
+    /// What rules read of a series.
+    pub(super) fn of(state: &Arc<SeriesState>) -> Self {
+        Described(Arc::clone(state))
+    }
+
     fn key(&self) -> (&str, Seq, Millis, &BTreeMap<String, String>) {
         (&self.0.series_uid, self.0.first_member(), self.0.received, &self.0.keywords)
     }
@@ -255,34 +257,30 @@ impl Taking {
 }
 
 /// The pipelines that apply, by series; rules that cannot be read or evaluated are faults.
-pub fn stage<'scope>(judged: Rows<'scope>, rulings: Rows<'scope>) -> (Rows<'scope>, Rows<'scope>) {
-    let unreadable = each(rulings.clone(), |_, row, out| {
+pub fn stage<'scope>(described: Rows<'scope>, rulings: Rows<'scope>) -> (Rows<'scope>, Rows<'scope>) {
+    const APPLIED: usize = 0;
+    const TOLD: usize = 1;
+    let unreadable = each(rulings.clone(), |key, row, out| {
         if let Row::Ruling(ruling) = row {
             let faults = ruling.conditions().into_iter().flat_map(|condition| broken(condition));
-            out.extend(faults.map(|fault| (Key::All, Output::Fault(fault).into())));
-        }
-    });
-    let rulings = each(rulings, |_, row, out| {
-        out.extend((0..SPREAD).map(|part| (Key::Part(part), row.clone())));
-    });
-    let series = each(judged, |_, row, out| {
-        if let Row::Judged(judged) = row {
-            let part = Key::Part((spread(&judged.state.series_uid) % u64::from(SPREAD)) as u8);
-            out.push((part, Row::Described(Described(Arc::clone(&judged.state)))));
+            out.extend(faults.map(|fault| (key.clone(), Output::Fault(fault).into())));
         }
     });
     let mut programs = Programs::default();
-    let answers = join(series, rulings, "matches", move |_, series, ruling| {
-        let (Row::Described(Described(state)), Row::Ruling(ruling)) = (series, ruling) else { return None };
-        let applied = programs.answer(ruling, Scan::from(state.as_ref()))?;
-        Some((Key::Series(state.series_uid.as_str().into()), Row::Applied(Arc::new(applied))))
-    });
-    let faults = each(answers.clone(), |key, row, out| {
-        if let Row::Applied(applied) = row {
-            out.extend(applied.fault.clone().map(|fault| (key, Output::Fault(fault).into())));
+    let [applied, told] = gather_by(shared(rulings), [described], "matches", move |rulings, key, rows, out| {
+        let described =
+            rows.iter().filter_map(|row| if let Row::Described(Described(of)) = row { Some(of) } else { None });
+        for state in described {
+            let rulings =
+                rulings.iter().filter_map(|row| if let Row::Ruling(ruling) = row { Some(ruling) } else { None });
+            for applied in rulings.filter_map(|ruling| programs.answer(ruling, Scan::from(state.as_ref()))) {
+                let fault = applied.fault.clone();
+                out.extend(fault.map(|fault| (TOLD, key.clone(), Output::Fault(fault).into())));
+                out.push((APPLIED, key.clone(), Row::Applied(Arc::new(applied))));
+            }
         }
     });
-    (answers, all([unreadable, faults]))
+    (applied, all([unreadable, told]))
 }
 
 /// The same from the whole log.

@@ -59,7 +59,7 @@ use self::{
     collections::Collections,
     group::{Epoch, Key, Row, Rows},
     inputs::Inputs,
-    keyed::{all, distinct, each},
+    keyed::{all, distinct, each, shared},
 };
 use crate::ledger::event::Entry;
 
@@ -85,39 +85,34 @@ pub fn build(scope: Scope<'_, Epoch>, sink: Sink) -> (Inputs, Handle<Epoch>) {
 
 /// The stages, from the input collections to the outputs.
 fn stages<'scope>(from: Collections<'scope>) -> Rows<'scope> {
-    let refused = instances::stage(from.refused);
-    let (series, mixed) = series::stage(from.arrived);
-    let evidence = all([from.released, from.fired, from.directed, from.listed]);
-    let (judged, verdicts) = completeness::stage(series.clone(), evidence, from.rules.clone());
-    let (applied, broken) = matches::stage(judged.clone(), from.rulings);
-    let (choices, unusable) = choice::stage(judged, applied);
+    let rules = shared(from.rules);
+    let series = series::stage(from.arrived);
+    let (applied, broken) = matches::stage(series.described, from.rulings);
+    let evidence = [from.released, from.fired, from.directed, from.listed];
+    let (offers, verdicts) = completeness::stage(series.states, evidence, applied, rules.clone());
+    let (choices, unusable) = choice::stage(offers);
     let misled = departed::stage(choices.clone(), from.departed, from.alone.clone());
-    let (ended, runs) = runs::stage(choices.clone(), all([from.runs, misled]));
-    let (findings, judged) = findings::stage(choices.clone(), runs.clone(), from.verdicts);
-    let visits = timeline::stage(choices.clone(), ended.clone(), judged.clone(), from.alone);
-    let (reports, revisions) = reports::stage(
-        choices,
-        ended,
-        all([findings, visits, taken_back::stage(from.issued.clone(), from.taken_back)]),
-        from.issued.clone(),
-        from.objects.clone(),
-        from.rules.clone(),
-    );
-    let (ready, objects) = objects::stage(reports, from.issued, from.objects, from.rules.clone());
-    let deliveries = deliveries::stage(ready, from.rules, from.tried, from.settled);
+    let runs = runs::stage(choices.clone(), from.runs, misled);
+    let findings = findings::stage(choices.clone(), runs.lesions, runs.unsettled, from.verdicts);
+    let visits = timeline::stage(choices.clone(), runs.ended.clone(), findings.lesions, from.alone);
+    let taken_back = taken_back::stage(from.issued.clone(), from.taken_back);
+    let said = [findings.findings, visits, taken_back];
+    let (issued, objects) = (from.issued, from.objects);
+    let (reports, revisions) =
+        reports::stage(choices, runs.ended, said, issued.clone(), objects.clone(), rules.clone());
+    let (due, objects) = objects::stage(reports, issued, objects, rules);
     let told = all([
-        series,
+        series.told,
         from.circles,
-        refused,
-        mixed,
+        instances::stage(from.refused),
         verdicts,
         broken,
         unusable,
-        runs,
-        judged,
+        runs.told,
+        findings.told,
         revisions,
         objects,
-        deliveries,
+        deliveries::stage(due, from.tried, from.settled),
     ]);
     // Two stages, or two arrivals, may find the same fault: it is one row.
     let faults = each(told.clone(), |_, row, out| {
@@ -129,7 +124,6 @@ fn stages<'scope>(from: Collections<'scope>) -> Rows<'scope> {
     });
     let others = each(told, |key, row, out| match row {
         Row::Output(output) if !matches!(output.as_ref(), Output::Fault(_)) => out.push((key, Row::Output(output))),
-        Row::State(state) => out.push((key, Output::Series(state).into())),
         _ => {}
     });
     all([distinct(faults, "faults"), others])

@@ -9,17 +9,16 @@ use std::{
     sync::Arc,
 };
 
-use serde::{Deserialize, Serialize};
 use sulcus_operators::{
     digest::Digest,
     rows::{Fault, ReportRow, ReportStatus, Role},
 };
 
 use super::{
-    deliveries::roles_of,
-    group::{Key, Row, Rows},
-    inputs::{Issued, ObjectFact, ReportKey},
-    keyed::{each, gather, join},
+    deliveries::{due, left_at, roles_of},
+    group::{Key, Row, Rows, in_force},
+    inputs::{DeliveryKey, Issued, ObjectFact, ReportKey},
+    keyed::gather_by,
     rows::{MOST_ATTEMPTS, ObjectToEncode, Output},
 };
 use crate::ledger::event::{RevisionKey, Rules};
@@ -28,7 +27,6 @@ use crate::ledger::event::{RevisionKey, Rules};
 const ALWAYS: [Role; 2] = [Role::Segmentation, Role::Report];
 
 /// An object of the newest revision that is in the results store.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Ready {
     /// Revision of the report.
     pub revision: u32,
@@ -63,7 +61,7 @@ pub fn given_up(fact: &ObjectFact, of_revision: u32, of_role: Role) -> Option<St
     }
 }
 
-fn standings(key: &ReportKey, rows: &[&Row], out: &mut Vec<Standing>) {
+fn standings(key: &ReportKey, rows: &[&Row], rules: Option<&Rules>, out: &mut Vec<Standing>) {
     let issued = rows.iter().filter_map(|row| if let Row::Issued(issued) = row { Some(issued) } else { None });
     let Some(newest) = issued.max_by_key(|issued| issued.revision) else { return };
     let facts = || rows.iter().filter_map(|row| if let Row::Object(fact) = row { Some(fact.as_ref()) } else { None });
@@ -83,8 +81,8 @@ fn standings(key: &ReportKey, rows: &[&Row], out: &mut Vec<Standing>) {
     let report = rows.iter().find_map(|row| if let Row::Report(report) = row { Some(report) } else { None });
     let Some(report) = report else { return };
     let withdrawn = matches!(report.status, ReportStatus::Withdrawn(_));
-    let asked = rows.iter().find_map(|row| if let Row::Roles(roles) = row { Some(roles) } else { None });
-    let roles: BTreeSet<Role> = asked.into_iter().flatten().copied().chain(ALWAYS).collect();
+    let asked = rules.and_then(|rules| roles_of(rules).remove(&key.1)).unwrap_or_default();
+    let roles: BTreeSet<Role> = asked.into_iter().chain(ALWAYS).collect();
     // A revision that could not be made is withdrawn by the next one, and stays a fault.
     let told = newest.revision.saturating_sub(u32::from(withdrawn))..=newest.revision;
     for fact in facts() {
@@ -145,45 +143,33 @@ fn standings(key: &ReportKey, rows: &[&Row], out: &mut Vec<Standing>) {
     }
 }
 
-/// The newest revisions against what happened to their objects: those that are ready, or left of a revision that was
-/// withdrawn, and what is told of all.
+/// The newest revisions against what happened to their objects: where those go that are ready, or were left of a revision
+/// that was withdrawn, and what is told of all.
 pub fn stage<'scope>(
     reports: Rows<'scope>,
     issued: Rows<'scope>,
     facts: Rows<'scope>,
     rules: Rows<'scope>,
 ) -> (Rows<'scope>, Rows<'scope>) {
-    let by_pipeline = each(reports.clone(), |key, _, out| {
-        if let Key::Report(key) = key {
-            out.push((Key::Pipeline(key.1.clone()), Row::Of(key)));
-        }
-    });
-    let asked = each(rules, |_, row, out| {
-        if let Row::Rules(rules) = row {
-            out.extend(roles_of(&rules).into_iter().map(|(name, roles)| (Key::Pipeline(name), Row::Roles(roles))));
-        }
-    });
-    let asked = join(by_pipeline, asked, "roles asked", |_, report, roles| match report {
-        Row::Of(report) => Some((Key::Report(report.clone()), roles.clone())),
-        _ => None,
-    });
-    let standing = gather([reports, issued, facts, asked], "objects", |key, rows, out| {
-        let Key::Report(key) = key else { return };
+    const DUE: usize = 0;
+    const TOLD: usize = 1;
+    let [due, told] = gather_by(rules, [reports, issued, facts], "objects", |by, key, rows, out| {
+        let Key::Report(report) = key else { return };
+        let rules = in_force(by);
         let mut standing = Vec::new();
-        standings(key, rows, &mut standing);
-        out.extend(standing.into_iter().map(|standing| match standing {
-            Standing::ToEncode(object) => Output::Object(*object).into(),
-            Standing::Ready(ready) => Row::Ready(key.clone(), Arc::new(ready)),
-            Standing::Left(left) => Row::Left(key.clone(), Arc::new(left)),
-            Standing::Failed(fault) => Output::Fault(fault).into(),
-        }));
-    });
-    let ready = each(standing.clone(), |_, row, out| {
-        if let Row::Ready((_, pipeline), ready) | Row::Left((_, pipeline), ready) = &row {
-            out.push((Key::Route(pipeline.clone(), ready.role), row));
+        standings(report, rows, rules, &mut standing);
+        for standing in standing {
+            let goes = |(delivery, row): (DeliveryKey, Row)| (DUE, Key::Delivery(delivery.0, delivery.1), row);
+            match (standing, rules) {
+                (Standing::ToEncode(object), _) => out.push((TOLD, key.clone(), Output::Object(*object).into())),
+                (Standing::Failed(fault), _) => out.push((TOLD, key.clone(), Output::Fault(fault).into())),
+                (Standing::Ready(ready), Some(rules)) => out.extend(due(rules, report, &ready).map(goes)),
+                (Standing::Left(left), Some(rules)) => out.extend(left_at(rules, report, &left).map(goes)),
+                (Standing::Ready(_) | Standing::Left(_), None) => {}
+            }
         }
     });
-    (ready, standing)
+    (due, told)
 }
 
 /// Objects as `deliveries` takes them.
@@ -202,14 +188,12 @@ pub fn batch(
     facts: &BTreeMap<ReportKey, BTreeSet<ObjectFact>>,
     rules: Option<&Rules>,
 ) -> (Vec<ObjectToEncode>, Batch, Vec<Fault>) {
-    let asked = rules.map(roles_of).unwrap_or_default();
     let (mut to_encode, mut batch, mut faults, mut standing) = (Vec::new(), Batch::default(), Vec::new(), Vec::new());
     for (key, issued) in issued {
         let mut rows: BTreeSet<Row> = issued.iter().cloned().map(Row::Issued).collect();
         rows.extend(reports.get(key).cloned().map(Row::Report));
-        rows.extend(asked.get(&key.1).cloned().map(Row::Roles));
         rows.extend(facts.get(key).into_iter().flatten().cloned().map(|fact| Row::Object(Arc::new(fact))));
-        standings(key, &rows.iter().collect::<Vec<_>>(), &mut standing);
+        standings(key, &rows.iter().collect::<Vec<_>>(), rules, &mut standing);
         for standing in standing.drain(..) {
             match standing {
                 Standing::ToEncode(object) => to_encode.push(*object),

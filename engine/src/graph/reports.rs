@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sulcus_operators::{
     digest::Digest,
     rows::{Finding, ReportRow, ReportStatus, Role, RunOrder, Seq, VisitRow},
@@ -16,9 +16,9 @@ use sulcus_operators::{
 
 use super::{
     choice::Choice,
-    group::{Key, Row, Rows},
+    group::{Key, Row, Rows, in_force},
     inputs::{Issued, ObjectFact, ReportKey},
-    keyed::{all, each, gather, join},
+    keyed::gather_by,
     objects::given_up,
     rows::{Output, RevisionToIssue},
     runs,
@@ -35,8 +35,7 @@ pub const DISOWNED: &str =
     "instances that it was made from are of another patient; what is left of the series will be reported again";
 
 /// A report as it should stand.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Wanted {
+struct Wanted {
     row: Arc<ReportRow>,
     /// The revision that it makes; none where the newest says the same.
     issue: Option<u32>,
@@ -176,10 +175,6 @@ fn wanted(key: &ReportKey, rows: &[&Row]) -> Option<Wanted> {
 }
 
 impl Wanted {
-    fn key(&self) -> ReportKey {
-        (self.row.study_uid.clone(), self.row.pipeline.clone())
-    }
-
     fn to_issue(&self) -> Option<RevisionToIssue> {
         let ReportRow { study_uid, pipeline, .. } = self.row.as_ref();
         let key = RevisionKey { study_uid: study_uid.clone(), pipeline: pipeline.clone(), revision: self.issue? };
@@ -187,9 +182,10 @@ impl Wanted {
     }
 }
 
-/// Names of the pipelines in force.
-fn names(rules: &Rules) -> BTreeSet<String> {
-    rules.pipelines.iter().map(|rule| rule.name.clone()).collect()
+/// True where a report counts: a pipeline that the rules no longer name takes nothing back, what it reported stays.
+fn counts(wanted: &Wanted, rules: Option<&Rules>) -> bool {
+    let named = |rules: &Rules| rules.pipelines.iter().any(|rule| rule.name == wanted.row.pipeline);
+    !wanted.absent || rules.is_some_and(named)
 }
 
 /// Reports as they should stand, and the revisions to issue. `said` is what readers, the patient's other visits and
@@ -197,52 +193,22 @@ fn names(rules: &Rules) -> BTreeSet<String> {
 pub fn stage<'scope>(
     choices: Rows<'scope>,
     ended: Rows<'scope>,
-    said: Rows<'scope>,
+    [findings, visits, taken_back]: [Rows<'scope>; 3],
     issued: Rows<'scope>,
     objects: Rows<'scope>,
     rules: Rows<'scope>,
 ) -> (Rows<'scope>, Rows<'scope>) {
-    let reports = gather([choices, ended, said, issued, objects], "reports", |key, rows, out| {
-        if let Key::Report(key) = key {
-            out.extend(wanted(key, rows).map(|wanted| Row::Wanted(Arc::new(wanted))));
-        }
+    const REPORTS: usize = 0;
+    const TOLD: usize = 1;
+    let from = [choices, ended, findings, visits, taken_back, issued, objects];
+    let [reports, told] = gather_by(rules, from, "reports", |by, key, rows, out| {
+        let Key::Report(report) = key else { return };
+        let Some(wanted) = wanted(report, rows).filter(|wanted| counts(wanted, in_force(by))) else { return };
+        out.extend(wanted.to_issue().map(|revision| (TOLD, key.clone(), Output::Revision(revision).into())));
+        out.push((TOLD, key.clone(), Output::Report(wanted.row.as_ref().clone()).into()));
+        out.push((REPORTS, key.clone(), Row::Report(wanted.row)));
     });
-    // A pipeline that the rules no longer name takes nothing back: what it reported stays.
-    let absent = each(reports.clone(), |key, row, out| {
-        if let (Key::Report((_, pipeline)), Row::Wanted(wanted)) = (key, &row)
-            && wanted.absent
-        {
-            out.push((Key::Pipeline(pipeline), row));
-        }
-    });
-    let named = each(rules, |_, row, out| {
-        if let Row::Rules(rules) = row {
-            out.extend(names(&rules).into_iter().map(|name| (Key::Pipeline(name), Row::Named)));
-        }
-    });
-    let taken_back = join(absent, named, "taken back", |_, row, _| match row {
-        Row::Wanted(wanted) => Some((Key::Report(wanted.key()), row.clone())),
-        _ => None,
-    });
-    let standing = each(reports, |key, row, out| {
-        if matches!(&row, Row::Wanted(wanted) if !wanted.absent) {
-            out.push((key, row));
-        }
-    });
-    let standing = all([standing, taken_back]);
-    let rows = each(standing.clone(), |key, row, out| {
-        if let Row::Wanted(wanted) = row {
-            out.push((key, Row::Report(Arc::clone(&wanted.row))));
-        }
-    });
-    let told = each(standing, |key, row, out| {
-        if let Row::Wanted(wanted) = row {
-            let to_issue = wanted.to_issue().map(|revision| (key.clone(), Output::Revision(revision).into()));
-            out.extend(to_issue);
-            out.push((key, Output::Report(wanted.row.as_ref().clone()).into()));
-        }
-    });
-    (rows, told)
+    (reports, told)
 }
 
 /// What is said of reports, beyond what their runs give.
@@ -265,7 +231,6 @@ pub fn batch(
     objects: &BTreeMap<ReportKey, BTreeSet<ObjectFact>>,
     rules: Option<&Rules>,
 ) -> (BTreeMap<ReportKey, Arc<ReportRow>>, Vec<RevisionToIssue>) {
-    let names = rules.map(names).unwrap_or_default();
     let keys: BTreeSet<&ReportKey> = choices.keys().chain(issued.keys()).collect();
     let (mut reports, mut to_issue) = (BTreeMap::new(), Vec::new());
     for key in keys {
@@ -282,7 +247,7 @@ pub fn batch(
         rows.extend(objects.get(key).into_iter().flatten().cloned().map(|fact| Row::Object(Arc::new(fact))));
         rows.extend(issued.get(key).into_iter().flatten().cloned().map(Row::Issued));
         if let Some(report) = wanted(key, &rows.iter().collect::<Vec<_>>())
-            && (!report.absent || names.contains(&key.1))
+            && counts(&report, rules)
         {
             to_issue.extend(report.to_issue());
             reports.insert(key.clone(), report.row);

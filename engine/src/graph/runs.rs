@@ -138,9 +138,24 @@ fn compared(outcome: &RunOutcome) -> BTreeSet<Digest> {
     outcome.alignments.iter().map(|alignment| alignment.run_key).collect()
 }
 
-/// The runs that `choices` want against `facts`, what happened to them and which of their outcomes do not count: those that are done or given up, and what is told of
-/// all.
-pub fn stage<'scope>(choices: Rows<'scope>, facts: Rows<'scope>) -> (Rows<'scope>, Rows<'scope>) {
+/// What the stage gives.
+pub struct Runs<'scope> {
+    /// The runs that are done or given up, by report.
+    pub ended: Rows<'scope>,
+    /// What the done ones found, by lesion.
+    pub lesions: Rows<'scope>,
+    /// Reports whose runs are to do, by study.
+    pub unsettled: Rows<'scope>,
+    /// What is to do, and faults.
+    pub told: Rows<'scope>,
+}
+
+/// The runs that `choices` want against `facts`, what happened to them, and `misled`, which of their outcomes do not count.
+pub fn stage<'scope>(choices: Rows<'scope>, facts: Rows<'scope>, misled: Rows<'scope>) -> Runs<'scope> {
+    const ENDED: usize = 0;
+    const LESIONS: usize = 1;
+    const UNSETTLED: usize = 2;
+    const TOLD: usize = 3;
     let wanted = each(choices, |key, row, out| {
         if let (Key::Report(key), Row::Choice(choice)) = (key, row)
             && let Choice::Use { order, .. } = choice.as_ref()
@@ -148,37 +163,42 @@ pub fn stage<'scope>(choices: Rows<'scope>, facts: Rows<'scope>) -> (Rows<'scope
             out.push((Key::Run(order.run_key), Row::Run(key, Arc::clone(order))));
         }
     });
-    let standing = gather([wanted, facts], "runs", |key, rows, out| {
-        let Key::Run(run_key) = key else { return };
-        let mut standing = Vec::new();
-        standings(run_key, rows, &mut standing);
-        for standing in standing {
-            match standing {
-                Standing::ToDo(run) => {
-                    out.extend(run.wanted_by.iter().cloned().map(Row::Unsettled));
-                    out.push(Output::Run(run).into());
-                }
-                Standing::Unended(run) => out.push(Output::Unended(run).into()),
-                Standing::Failed(wanted_by, run_key, fault) => {
-                    out.extend(wanted_by.into_iter().map(|key| Row::GivenUp(key, run_key, fault.reason.clone())));
-                    out.push(Output::Fault(fault).into());
-                }
-                Standing::Done(key, outcome, again) => {
-                    out.extend(again.map(|gave| Row::Again(key.clone(), gave)));
-                    let compared = compared(&outcome);
-                    out.extend((!compared.is_empty()).then(|| Row::Compared(key.clone(), compared)));
-                    out.extend(lesions(&key, &outcome).into_iter().map(|lesion| Row::Lesion(Arc::new(lesion))));
-                    out.push(Row::Done(key, outcome.run_key));
+    let [ended, lesions, unsettled, told] =
+        gather([wanted, facts, misled], "runs", |key, rows, out| {
+            let Key::Run(run_key) = key else { return };
+            let mut standing = Vec::new();
+            standings(run_key, rows, &mut standing);
+            for standing in standing {
+                match standing {
+                    Standing::ToDo(run) => {
+                        let wanted_by = run.wanted_by.iter().cloned();
+                        out.extend(wanted_by.map(|of| (UNSETTLED, Key::Study(of.0.clone()), Row::Unsettled(of))));
+                        out.push((TOLD, key.clone(), Output::Run(run).into()));
+                    }
+                    Standing::Unended(run) => out.push((TOLD, key.clone(), Output::Unended(run).into())),
+                    Standing::Failed(wanted_by, run_key, fault) => {
+                        out.extend(wanted_by.into_iter().map(|of| {
+                            (ENDED, Key::Report(of.clone()), Row::GivenUp(of, run_key, fault.reason.clone()))
+                        }));
+                        out.push((TOLD, key.clone(), Output::Fault(fault).into()));
+                    }
+                    Standing::Done(of, outcome, again) => {
+                        let mut end = |row| out.push((ENDED, Key::Report(of.clone()), row));
+                        again.into_iter().for_each(|gave| end(Row::Again(of.clone(), gave)));
+                        let compared = compared(&outcome);
+                        if !compared.is_empty() {
+                            end(Row::Compared(of.clone(), compared));
+                        }
+                        end(Row::Done(of.clone(), outcome.run_key));
+                        out.extend(lesions(&of, &outcome).into_iter().map(|lesion| {
+                            let key = Key::Lesion(lesion.study_uid.clone(), lesion.lesion.tracking_uid.clone());
+                            (LESIONS, key, Row::Lesion(Arc::new(lesion)))
+                        }));
+                    }
                 }
             }
-        }
-    });
-    let done = each(standing.clone(), |_, row, out| {
-        if let Row::Done(key, _) | Row::GivenUp(key, ..) | Row::Compared(key, _) | Row::Again(key, _) = &row {
-            out.push((Key::Report(key.clone()), row));
-        }
-    });
-    (done, standing)
+        });
+    Runs { ended, lesions, unsettled, told }
 }
 
 /// What the stage gives, from the whole log.

@@ -8,30 +8,48 @@ use sulcus_operators::{
 };
 
 use super::{
+    completeness::is_candidate,
     group::{Key, Row, Rows},
     instances::{Arrived, Brought},
-    keyed::{each, gather},
+    keyed::{all, gather},
+    matches::Described,
     rows::Output,
 };
 
-/// Each series that has members, by its UID, and the studies that name several patients.
-pub fn stage<'scope>(members: Rows<'scope>) -> (Rows<'scope>, Rows<'scope>) {
-    let series = gather([members], "series", |_, rows, out| {
+/// What the stage gives.
+pub struct Series<'scope> {
+    /// Those that a pipeline may take.
+    pub states: Rows<'scope>,
+    /// What rules read of them.
+    pub described: Rows<'scope>,
+    /// All series, and studies that name several patients.
+    pub told: Rows<'scope>,
+}
+
+/// The series that have members.
+pub fn stage(members: Rows<'_>) -> Series<'_> {
+    const STATES: usize = 0;
+    const DESCRIBED: usize = 1;
+    const PATIENTS: usize = 2;
+    const TOLD: usize = 3;
+    let [states, described, patients, told] = gather([members], "series", |key, rows, out| {
         let members = rows.iter().filter_map(|row| if let Row::Arrived(member) = row { Some(member) } else { None });
-        out.extend(state(members).map(Row::State));
-    });
-    let patients = each(series.clone(), |_, row, out| {
-        if let Row::State(state) = row {
-            out.push((Key::Study(state.study_uid.clone()), Row::Patient(state.patient.clone())));
+        let Some(state) = state(members) else { return };
+        if is_candidate(&state.keywords) {
+            out.push((STATES, key.clone(), Row::State(Arc::clone(&state))));
+            out.push((DESCRIBED, key.clone(), Row::Described(Described::of(&state))));
         }
+        out.push((PATIENTS, Key::Study(state.study_uid.clone()), Row::Patient(state.patient.clone())));
+        out.push((TOLD, key.clone(), Output::Series(state).into()));
     });
-    let faults = gather([patients], "patients of a study", |key, rows, out| {
+    let [faults] = gather([patients], "patients of a study", |key, rows, out| {
         let patients = rows.iter().filter_map(|row| if let Row::Patient(patient) = row { Some(patient) } else { None });
         if let Key::Study(study_uid) = key {
-            out.extend(mixed(study_uid, &patients.collect::<Vec<_>>()).map(|fault| Output::Fault(fault).into()));
+            let fault = mixed(study_uid, &patients.collect::<Vec<_>>());
+            out.extend(fault.map(|fault| (0, key.clone(), Output::Fault(fault).into())));
         }
     });
-    (series, faults)
+    Series { states, described, told: all([told, faults]) }
 }
 
 /// The same from the whole log.

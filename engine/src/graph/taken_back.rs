@@ -10,7 +10,7 @@ use super::{
     group::{Key, Row, Rows},
     inputs::{Issued, ReportKey},
     instances::Arrived,
-    keyed::{each, join},
+    keyed::{each, gather},
 };
 use crate::ledger::event::{Because, Scope};
 
@@ -80,10 +80,15 @@ pub fn stage<'scope>(issued: Rows<'scope>, taken_back: Rows<'scope>) -> Rows<'sc
             out.push((Key::Study(report.0.clone()), Row::Of(report)));
         }
     });
-    join(of_study, taken_back, "kinds of withdrawals", |_, of, said| match of {
-        Row::Of(report) => Some((Key::Report(report.clone()), said.clone())),
-        _ => None,
-    })
+    let [said] = gather([of_study, taken_back], "kinds of withdrawals", |_, rows, out| {
+        for row in rows {
+            if let Row::Of(report) = row {
+                let kinds = rows.iter().filter(|row| !matches!(row, Row::Of(_)));
+                out.extend(kinds.map(|kind| (0, Key::Report(report.clone()), (*kind).clone())));
+            }
+        }
+    });
+    said
 }
 
 /// The same from the whole log.

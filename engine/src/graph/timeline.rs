@@ -19,7 +19,7 @@ use super::{
     group::{Key, Row, Rows},
     inputs::ReportKey,
     keyed::{each, gather},
-    rows::{Lesion, Output},
+    rows::Lesion,
     runs,
 };
 
@@ -112,12 +112,12 @@ fn row(visit: &Visit, before: Option<&Visit>) -> VisitRow {
     }
 }
 
-/// What each report is to say of the patient's visits. `judged` holds the lesions with what readers said of them, `alone`
-/// the studies that are no visits.
+/// What each report is to say of the patient's visits. `lesions` are those of the report with what readers said of them,
+/// `alone` the studies that are no visits.
 pub fn stage<'scope>(
     choices: Rows<'scope>,
     ended: Rows<'scope>,
-    judged: Rows<'scope>,
+    lesions: Rows<'scope>,
     alone: Rows<'scope>,
 ) -> Rows<'scope> {
     let dated = each(choices, |key, row, out| {
@@ -125,42 +125,29 @@ pub fn stage<'scope>(
             out.push((key, row));
         }
     });
-    let lesions = each(judged, |_, row, out| {
-        if let Row::Output(output) = row
-            && let Output::Lesion(lesion) = output.as_ref()
-        {
-            let key = (lesion.study_uid.clone(), lesion.pipeline.clone());
-            out.push((Key::Report(key), Row::Lesion(Arc::new(lesion.clone()))));
-        }
-    });
-    let visits = gather([dated, ended, lesions], "visits", |key, rows, out| {
+    let [visits] = gather([dated, ended, lesions], "visits", |key, rows, out| {
         if let Key::Report(report) = key {
-            out.extend(visit(report, rows).map(|(patient, visit)| Row::Visit(patient, Arc::new(visit))));
+            let visit = visit(report, rows);
+            out.extend(visit.map(|(patient, visit)| (0, Key::Patient(patient), Row::Visit(Arc::new(visit)))));
         }
     });
-    let by_patient = each(visits, |_, row, out| {
-        if let Row::Visit(patient, _) = &row {
-            out.push((Key::Patient(patient.clone()), row));
-        }
-    });
-    let timelines = gather([by_patient, alone], "timeline", |_, rows, out| {
+    let [timelines] = gather([visits, alone], "timeline", |_, rows, out| {
         let is_alone =
             |visit: &Visit| rows.iter().any(|row| matches!(row, Row::Alone(study_uid) if *study_uid == visit.report.0));
         let visits =
-            rows.iter().filter_map(|row| if let Row::Visit(_, visit) = row { Some(visit.as_ref()) } else { None });
+            rows.iter().filter_map(|row| if let Row::Visit(visit) = row { Some(visit.as_ref()) } else { None });
         let mut by_pipeline: BTreeMap<&str, Vec<&Visit>> = BTreeMap::new();
         for visit in visits.filter(|visit| !is_alone(visit)) {
             by_pipeline.entry(&visit.report.1).or_default().push(visit);
         }
         let mut told = Vec::new();
         by_pipeline.values().for_each(|visits| timelines(visits, &mut told));
-        out.extend(told.into_iter().map(|(report, rows)| Row::Visits(report, Arc::new(rows))));
+        out.extend(told.into_iter().map(|(report, rows)| {
+            let visits = Row::Visits(report.clone(), Arc::new(rows));
+            (0, Key::Report(report), visits)
+        }));
     });
-    each(timelines, |_, row, out| {
-        if let Row::Visits(report, _) = &row {
-            out.push((Key::Report(report.clone()), row));
-        }
-    })
+    timelines
 }
 
 /// The same from the whole log.

@@ -13,7 +13,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
 use super::{LedgerError, cohort::note_all as note_cohort, patients::note_all as note_patients, studies::note_all};
 
@@ -103,6 +103,7 @@ DROP TABLE reopened;
 /// Opens for writing; makes the tables in a new file, migrates an older one.
 pub fn open_or_create(path: &Path) -> Result<Connection, LedgerError> {
     let mut connection = Connection::open(path)?;
+    keep_plans(&connection)?;
     prepare(&mut connection).map_err(|error| not_a_database(error, path))?;
     Ok(connection)
 }
@@ -114,12 +115,19 @@ pub fn open_read_only(path: &Path) -> Result<Connection, LedgerError> {
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
+    keep_plans(&connection)?;
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
     match version(&connection).map_err(|error| not_a_database(error, path))? {
         Some(VERSION) => Ok(connection),
         Some(found) => Err(LedgerError::Version { found, known: VERSION }),
         None => Err(LedgerError::NotALedger { path: path.to_owned() }),
     }
+}
+
+/// Without this, SQLite compiles a statement anew whenever a value is bound to it, since the value might ask for another plan.
+fn keep_plans(connection: &Connection) -> Result<(), LedgerError> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
