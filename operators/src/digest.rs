@@ -1,12 +1,26 @@
 //! Content digests (BLAKE3, 32 bytes) and the DICOM UIDs made of them.
 
-use std::fmt;
+use std::{cmp::Ordering, fmt};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A BLAKE3 digest; written as 64 lower-case hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Digest(pub [u8; 32]);
+
+/// As of the bytes. The first word almost always decides: series sort those of all their slices.
+impl Ord for Digest {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let (own, others) = (self.0.as_chunks::<8>().0, other.0.as_chunks::<8>().0);
+        own.iter().map(|word| u64::from_be_bytes(*word)).cmp(others.iter().map(|word| u64::from_be_bytes(*word)))
+    }
+}
+
+impl PartialOrd for Digest {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl Digest {
     /// The digest of some bytes.
@@ -94,6 +108,16 @@ mod tests {
         assert_eq!(Digest::of(b"sulcus").uid(), Digest::of(b"sulcus").uid());
         assert!(Digest::of(b"sulcus").uid().len() <= 44);
         assert_eq!(Digest([0xff; 32]).uid(), "2.25.340282366920937934553716840013076889599");
+    }
+
+    #[test]
+    fn digests_are_in_the_order_of_their_bytes() {
+        let mut digests: Vec<Digest> = (0..64u8).map(|byte| Digest::of(&[byte % 60])).collect();
+        digests.extend((0..32).map(|at| Digest(std::array::from_fn(|index| u8::from(index == at)))));
+        let mut bytes: Vec<[u8; 32]> = digests.iter().map(|digest| digest.0).collect();
+        digests.sort();
+        bytes.sort();
+        assert_eq!(digests.iter().map(|digest| digest.0).collect::<Vec<_>>(), bytes);
     }
 
     #[test]
