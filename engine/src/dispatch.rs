@@ -10,8 +10,8 @@ use std::{
 };
 
 use crossbeam::channel::{Receiver, Sender, bounded};
-use sulcus_config::Site;
-use sulcus_operators::rows::{Fault, Seq};
+use sulcus_config::{Destination, Site};
+use sulcus_operators::rows::{Fault, Millis, Seq};
 
 use crate::{
     cohort::counted,
@@ -60,6 +60,7 @@ pub struct Engine {
     devices: Devices,
     encode: Lane<ObjectToEncode>,
     deliver: BTreeMap<String, Lane<DeliveryToDo>>,
+    longest_pause: Millis,
     count: BTreeMap<String, Lane<Question>>,
     hosts: Hosts,
     stop: StopFlag,
@@ -147,6 +148,7 @@ impl Engine {
             devices,
             encode: encode_lane,
             deliver: deliver_lanes,
+            longest_pause: site.destinations.iter().map(longest_pause).max().unwrap_or(0),
             count: count_lanes,
             hosts: Hosts::of(site),
             stop,
@@ -284,7 +286,7 @@ impl Engine {
         let now_millis = now();
         let lane = |destination: &str| self.deliver.get(destination).filter(|lane| lane.has_room());
         let deliveries = acts.deliveries().filter(|row| lane(&row.row.destination).is_some());
-        let (due, later) = queue.deliveries(deliveries, now_millis);
+        let (due, later) = queue.deliveries(deliveries, now_millis, self.longest_pause);
         if let Some(later) = later {
             next = Some(Instant::now() + Duration::from_millis(later.abs_diff(now_millis)));
         }
@@ -316,6 +318,11 @@ impl Engine {
         }
         next
     }
+}
+
+/// The longest pause after a failed delivery, in milliseconds.
+fn longest_pause(destination: &Destination) -> Millis {
+    destination.retry().limit_seconds.duration().as_millis() as Millis
 }
 
 /// Whether somebody still wants what a lane holds. What only the clerk does is quick, and left to it.

@@ -143,13 +143,14 @@ impl Queue<'_> {
         objects.into_iter().map(|(_, object)| object).collect()
     }
 
-    /// The deliveries that may be tried at `now`, in order, and when the next of the others may.
+    /// The deliveries that may be tried at `now`, in order, and when the next of the others may; `longest` as in [`due`].
     pub fn deliveries<'r>(
         &self,
         deliveries: impl Iterator<Item = &'r DeliveryToDo>,
         now: Millis,
+        longest: Millis,
     ) -> (Vec<&'r DeliveryToDo>, Option<Millis>) {
-        due(deliveries, now, |delivery| self.place(&delivery.row.study_uid, &delivery.row.pipeline).rank())
+        due(deliveries, now, longest, |delivery| self.place(&delivery.row.study_uid, &delivery.row.pipeline).rank())
     }
 }
 

@@ -150,7 +150,7 @@ impl Status {
             reports: reports(&issued, &standing.reports, tail.reader()).map_err(CommandError::plain)?,
             inputs_awaited: standing.awaited.iter().collect(),
             runs_to_do: queue.runs(acts.runs()).into_iter().map(|(place, run)| Waiting { place, run }).collect(),
-            deliveries_to_do: queue.deliveries(acts.deliveries(), Millis::MAX).0,
+            deliveries_to_do: queue.deliveries(acts.deliveries(), Millis::MAX, Millis::MAX).0,
             faults: standing.faults.iter().chain(&homeless).chain(&refused).collect(),
             hosts: hosts.collect(),
         };

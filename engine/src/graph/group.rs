@@ -73,9 +73,9 @@ pub enum Row {
     Choice(Arc<Choice>),
     Run(ReportKey, Arc<RunOrder>),
     RunFact(Arc<RunFact>),
-    Done(ReportKey, Digest),
-    GivenUp(ReportKey, Digest, String),
-    Compared(ReportKey, BTreeSet<Digest>),
+    Done(Digest),
+    GivenUp(Digest, String),
+    Compared(BTreeSet<Digest>),
     Visit(Arc<Visit>),
     Alone(String),
     Departed(String, During),
@@ -83,8 +83,8 @@ pub enum Row {
     Amended(String, Seq),
     Ran(ReportKey, Digest),
     Misled(During),
-    Again(ReportKey, Digest),
-    Visits(ReportKey, Arc<Vec<VisitRow>>),
+    Again(Digest),
+    Visits(Arc<Vec<VisitRow>>),
     Unsettled(ReportKey),
     Lesion(Arc<Lesion>),
     Finding(Arc<Finding>),
@@ -111,7 +111,7 @@ pub fn in_force<'a>(shared: &[&'a Row]) -> Option<&'a Rules> {
 }
 
 /// A change of a collection: how many more of a row there are. Of which epoch it is, the message says that brings it.
-pub type Update = (Key, Row, isize);
+pub type Update = ((Key, Row), isize);
 
 /// A collection of the graph, as its changes.
 pub type Rows<'scope> = StreamVec<'scope, Epoch, Update>;

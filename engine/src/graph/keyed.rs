@@ -27,8 +27,8 @@ use super::group::{Epoch, Key, Row, Rows, Update};
 
 type EachLogic = Box<dyn FnMut(Key, Row, &mut Vec<(Key, Row)>)>;
 type GatherLogic = Box<dyn FnMut(&[&Row], &Key, &[&Row], &mut Given)>;
-/// Makes of the changes of an epoch, those of each input by themselves, what it gives to each output.
-type EpochLogic = Box<dyn FnMut(Vec<Vec<Update>>, &mut [Vec<Update>])>;
+/// Makes of the changes of an epoch what it gives to each output.
+type EpochLogic = Box<dyn FnMut(Vec<Update>, &mut [Vec<Update>])>;
 
 /// A number that is the same for equal values at each worker of each process.
 fn spread(value: &impl Hash) -> u64 {
@@ -45,9 +45,9 @@ pub fn each<'scope>(rows: Rows<'scope>, logic: impl FnMut(Key, Row, &mut Vec<(Ke
             move |input, output| {
                 input.for_each(|capability, updates| {
                     let mut session = output.session(&capability);
-                    for (key, row, diff) in updates.drain(..) {
+                    for ((key, row), diff) in updates.drain(..) {
                         logic(key, row, &mut out);
-                        session.give_iterator(out.drain(..).map(|(key, row)| (key, row, diff)));
+                        session.give_iterator(out.drain(..).map(|row| (row, diff)));
                     }
                 });
             }
@@ -58,8 +58,7 @@ pub fn each<'scope>(rows: Rows<'scope>, logic: impl FnMut(Key, Row, &mut Vec<(Ke
 
 /// The rows of all of them.
 pub fn all<'scope, const N: usize>(rows: [Rows<'scope>; N]) -> Rows<'scope> {
-    let scope = rows.each_ref().map(|rows| rows.scope());
-    scope[0].concatenate(rows)
+    rows[0].scope().concatenate(rows)
 }
 
 /// The rows at each worker, as [`gather_by`] takes them.
@@ -78,7 +77,7 @@ pub fn gather<'scope, const N: usize, const M: usize>(
     name: &str,
     mut judge: impl FnMut(&Key, &[&Row], &mut Given) + 'static,
 ) -> [Rows<'scope>; M] {
-    at_each_epoch(from.into(), name, gathered(false, Box::new(move |_, key, rows, out| judge(key, rows, out))))
+    at_each_epoch(from.into(), name, gathered(Box::new(move |_, key, rows, out| judge(key, rows, out))))
 }
 
 /// The same where each judgement sees a few rows that are [`shared`] by all: where they change, all is judged anew.
@@ -88,8 +87,7 @@ pub fn gather_by<'scope, const N: usize, const M: usize>(
     name: &str,
     judge: impl FnMut(&[&Row], &Key, &[&Row], &mut Given) + 'static,
 ) -> [Rows<'scope>; M] {
-    let from = std::iter::once(by).chain(from).collect();
-    at_each_epoch(from, name, gathered(true, Box::new(judge)))
+    at_each_epoch(from.into_iter().chain([by]).collect(), name, gathered(Box::new(judge)))
 }
 
 /// Each row once, however often it is there.
@@ -111,16 +109,18 @@ struct Group {
     given: Box<[(usize, Key, Row)]>,
 }
 
-fn gathered(is_shared: bool, mut judge: GatherLogic) -> EpochLogic {
+fn gathered(mut judge: GatherLogic) -> EpochLogic {
     let mut groups: HashMap<Key, Group> = HashMap::new();
     let (mut by, mut judged) = (Counted::new(), Given::new());
-    Box::new(move |updates, out| {
-        let mut updates = updates.into_iter();
-        let of_all = if is_shared { net(updates.next().unwrap_or_default()) } else { Vec::new() };
-        let is_anew = !of_all.is_empty();
-        of_all.into_iter().for_each(|(_, row, diff)| count(&mut by, row, diff));
-        let mut touched: Vec<Key> = Vec::new();
-        for (key, row, diff) in net(updates.flatten().collect()) {
+    Box::new(move |mut updates, out| {
+        net(&mut updates);
+        let (mut touched, mut is_anew) = (Vec::new(), false);
+        for ((key, row), diff) in updates {
+            if let Key::Worker(_) = key {
+                count(&mut by, row, diff);
+                is_anew = true;
+                continue;
+            }
             count(&mut groups.entry(key.clone()).or_default().rows, row, diff);
             if touched.last() != Some(&key) {
                 touched.push(key);
@@ -147,16 +147,15 @@ fn gathered(is_shared: bool, mut judge: GatherLogic) -> EpochLogic {
     })
 }
 
-/// The changes without those that take one another back, sorted.
-fn net(mut updates: Vec<Update>) -> Vec<Update> {
-    updates.sort_unstable_by(|(key, row, _), (other_key, other_row, _)| (key, row).cmp(&(other_key, other_row)));
-    updates.dedup_by(|(key, row, diff), (kept_key, kept_row, kept)| {
-        let is_same = key == kept_key && row == kept_row;
-        *kept += if is_same { *diff } else { 0 };
+/// Takes out the changes that take one another back, and sorts the others.
+pub fn net<R: Ord>(changes: &mut Vec<(R, isize)>) {
+    changes.sort_unstable_by(|(row, _), (other, _)| row.cmp(other));
+    changes.dedup_by(|(row, diff), (kept, sum)| {
+        let is_same = row == kept;
+        *sum += if is_same { *diff } else { 0 };
         is_same
     });
-    updates.retain(|(.., diff)| *diff != 0);
-    updates
+    changes.retain(|(_, diff)| *diff != 0);
 }
 
 fn present(rows: &Counted) -> Vec<&Row> {
@@ -199,7 +198,7 @@ fn changes(before: &[(usize, Key, Row)], now: &[(usize, Key, Row)], out: &mut [V
         let new = if order.is_ge() { now.next() } else { None };
         if order.is_ne() {
             for ((port, key, row), diff) in gone.map(|row| (row, -1)).into_iter().chain(new.map(|row| (row, 1))) {
-                out.iter_mut().skip(*port).take(1).for_each(|out| out.push((key.clone(), row.clone(), diff)));
+                out[*port].push(((key.clone(), row.clone()), diff));
             }
         }
     }
@@ -209,7 +208,7 @@ fn changes(before: &[(usize, Key, Row)], now: &[(usize, Key, Row)], out: &mut [V
 /// epochs in which nothing came to it.
 fn at_each_epoch<'scope, const M: usize>(from: Vec<Rows<'scope>>, name: &str, logic: EpochLogic) -> [Rows<'scope>; M] {
     let mut builder = OperatorBuilder::new(name.to_owned(), from[0].scope());
-    let by_key = |(key, ..): &Update| if let Key::Worker(worker) = key { *worker } else { spread(key) };
+    let by_key = |((key, _), _): &Update| if let Key::Worker(worker) = key { *worker } else { spread(key) };
     let inputs: Vec<_> = from.into_iter().map(|rows| builder.new_input(rows, Exchange::new(by_key))).collect();
     (0..inputs.len()).for_each(|input| builder.set_notify_for(input, FrontierInterest::IfCapability));
     let mut outputs = Vec::new();
@@ -222,8 +221,8 @@ fn at_each_epoch<'scope, const M: usize>(from: Vec<Rows<'scope>>, name: &str, lo
     given
 }
 
-/// What came of an epoch that is not over, by input, with the right to send at each output.
-type Waiting = (Vec<Capability<Epoch>>, Vec<Vec<Update>>);
+/// What came of an epoch that is not over, with the right to send at each output.
+type Waiting = (Vec<Capability<Epoch>>, Vec<Update>);
 
 fn work<P: Pull<Message<Epoch, Vec<Update>>> + 'static>(
     builder: OperatorBuilder<'_, Epoch>,
@@ -233,17 +232,16 @@ fn work<P: Pull<Message<Epoch, Vec<Update>>> + 'static>(
 ) {
     builder.build(move |_| {
         let mut waiting: BTreeMap<Epoch, Waiting> = BTreeMap::new();
-        let (lanes, ports) = (inputs.len(), outputs.len());
+        let ports = outputs.len();
         let mut out: Vec<Vec<Update>> = vec![Vec::new(); ports];
         move |frontiers| {
-            for (lane, input) in inputs.iter_mut().enumerate() {
+            for input in &mut inputs {
                 input.for_each(|capability, updates| {
                     let Some(epoch) = capability.least() else { return };
-                    let (_, by_lane) = waiting.entry(*epoch).or_insert_with(|| {
-                        let retained = (0..ports).filter_map(|port| capability.retain_least(port));
-                        (retained.collect(), vec![Vec::new(); lanes])
+                    let (_, came) = waiting.entry(*epoch).or_insert_with(|| {
+                        ((0..ports).map(|port| capability.delayed(epoch, port)).collect(), Vec::new())
                     });
-                    by_lane.iter_mut().skip(lane).take(1).for_each(|of_lane| of_lane.append(updates));
+                    came.append(updates);
                 });
             }
             while let Some(first) = waiting.first_entry()

@@ -11,7 +11,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sulcus_operators::rows::PatientKey;
+use sulcus_operators::rows::{Fault, PatientKey};
 use timely::{
     WorkerConfig,
     communication::Allocator,
@@ -59,7 +59,7 @@ use self::{
     collections::Collections,
     group::{Epoch, Key, Row, Rows},
     inputs::Inputs,
-    keyed::{all, distinct, each, shared},
+    keyed::{all, distinct, each, net, shared},
 };
 use crate::ledger::event::Entry;
 
@@ -77,7 +77,7 @@ pub fn build(scope: Scope<'_, Epoch>, sink: Sink) -> (Inputs, Handle<Epoch>) {
             let Ok((_, updates)) = news else { return };
             let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
             let output = |row: &Row| if let Row::Output(output) = row { Some(output.as_ref().clone()) } else { None };
-            sink.extend(updates.iter().filter_map(|(_, row, diff)| Some((output(row)?, *diff))));
+            sink.extend(updates.iter().filter_map(|((_, row), diff)| Some((output(row)?, *diff))));
         })
         .probe_with(&probe);
     (inputs, probe)
@@ -116,17 +116,29 @@ fn stages<'scope>(from: Collections<'scope>) -> Rows<'scope> {
     ]);
     // Two stages, or two arrivals, may find the same fault: it is one row.
     let faults = each(told.clone(), |_, row, out| {
-        if let Row::Output(output) = &row
-            && let Output::Fault(fault) = output.as_ref()
-        {
+        if let Some(fault) = fault(&row) {
             out.push((Key::Fault(fault.key.clone()), row));
         }
     });
-    let others = each(told, |key, row, out| match row {
-        Row::Output(output) if !matches!(output.as_ref(), Output::Fault(_)) => out.push((key, Row::Output(output))),
-        _ => {}
+    let others = each(told, |key, row, out| {
+        if fault(&row).is_none() {
+            out.push((key, row));
+        }
     });
     all([distinct(faults, "faults"), others])
+}
+
+fn fault(row: &Row) -> Option<&Fault> {
+    match row {
+        Row::Output(output) => {
+            if let Output::Fault(fault) = output.as_ref() {
+                Some(fault)
+            } else {
+                None
+            }
+        }
+        _ => None,
+    }
 }
 
 /// The graph on the current thread. It stays on the thread that made it.
@@ -195,12 +207,6 @@ impl Default for Graph {
 /// Takes the net changes out of a sink, sorted by row.
 pub fn drain(sink: &Sink) -> Vec<(Output, isize)> {
     let mut updates = std::mem::take(&mut *sink.lock().unwrap_or_else(PoisonError::into_inner));
-    updates.sort_unstable();
-    updates.dedup_by(|next, kept| {
-        let is_same = next.0 == kept.0;
-        kept.1 += if is_same { next.1 } else { 0 };
-        is_same
-    });
-    updates.retain(|(_, diff)| *diff != 0);
+    net(&mut updates);
     updates
 }

@@ -94,7 +94,7 @@ fn wanted(key: &ReportKey, rows: &[&Row]) -> Option<Wanted> {
             .find_map(|issued| facts().find_map(|fact| given_up(fact, issued.revision, Role::Segmentation)))
     };
     // What follows from the same rows with other words or identities of lesions is another revision.
-    let again = rows.iter().find_map(|row| if let Row::Again(_, gave) = row { Some(*gave) } else { None });
+    let again = rows.iter().find_map(|row| if let Row::Again(gave) = row { Some(*gave) } else { None });
     let amend = |content: Digest| match (again, amended(issued(), rows)) {
         (None, 0) => content,
         of => Digest::of_row("amended report", &(content, of)),
@@ -122,7 +122,7 @@ fn wanted(key: &ReportKey, rows: &[&Row]) -> Option<Wanted> {
         Some(Choice::Hold) if !is_disowned => return None,
         Some(Choice::Hold) => withdrawn(DISOWNED.to_owned(), &[]),
         Some(Choice::Use { order, demographics_digest, not_used, doubts, without, .. })
-            if rows.contains(&&Row::Done(key.clone(), order.run_key)) =>
+            if rows.contains(&&Row::Done(order.run_key)) =>
         {
             let mut made = row(ReportStatus::Final, Some(order.as_ref().clone()), *demographics_digest, not_used);
             made.doubts.clone_from(doubts);
@@ -131,7 +131,7 @@ fn wanted(key: &ReportKey, rows: &[&Row]) -> Option<Wanted> {
                 Row::Finding(finding) => Some(finding.as_ref().clone()),
                 _ => None,
             }));
-            let visits = rows.iter().find_map(|row| if let Row::Visits(_, visits) = row { Some(visits) } else { None });
+            let visits = rows.iter().find_map(|row| if let Row::Visits(visits) = row { Some(visits) } else { None });
             made.visits.extend(visits.into_iter().flat_map(|visits| visits.iter().cloned()));
             match unmade(amend(content(&made))) {
                 None => made,
@@ -141,7 +141,7 @@ fn wanted(key: &ReportKey, rows: &[&Row]) -> Option<Wanted> {
         Some(Choice::Use { order, not_used, .. }) => {
             newest?;
             let reason = rows.iter().find_map(|row| match row {
-                Row::GivenUp(_, run_key, reason) if *run_key == order.run_key => Some(reason),
+                Row::GivenUp(run_key, reason) if *run_key == order.run_key => Some(reason),
                 _ => None,
             });
             match reason {
@@ -236,14 +236,14 @@ pub fn batch(
     for key in keys {
         let mut rows: Vec<Row> = Vec::new();
         rows.extend(choices.get(key).cloned().map(|choice| Row::Choice(Arc::new(choice))));
-        rows.extend(runs.done.get(key).map(|run_key| Row::Done(key.clone(), *run_key)));
-        let given_up = |(run_key, reason): &(Digest, String)| Row::GivenUp(key.clone(), *run_key, reason.clone());
+        rows.extend(runs.done.get(key).map(|run_key| Row::Done(*run_key)));
+        let given_up = |(run_key, reason): &(Digest, String)| Row::GivenUp(*run_key, reason.clone());
         rows.extend(runs.given_up.get(key).map(given_up));
-        rows.extend(runs.again.get(key).map(|gave| Row::Again(key.clone(), *gave)));
+        rows.extend(runs.again.get(key).map(|gave| Row::Again(*gave)));
         rows.extend(said.taken_back.get(key).into_iter().flatten().cloned());
         let findings = said.findings.get(key).into_iter().flatten().cloned();
         rows.extend(findings.map(|finding| Row::Finding(Arc::new(finding))));
-        rows.extend(said.visits.get(key).map(|visits| Row::Visits(key.clone(), Arc::new(visits.clone()))));
+        rows.extend(said.visits.get(key).map(|visits| Row::Visits(Arc::new(visits.clone()))));
         rows.extend(objects.get(key).into_iter().flatten().cloned().map(|fact| Row::Object(Arc::new(fact))));
         rows.extend(issued.get(key).into_iter().flatten().cloned().map(Row::Issued));
         if let Some(report) = wanted(key, &rows.iter().collect::<Vec<_>>())

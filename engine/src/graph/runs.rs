@@ -163,41 +163,35 @@ pub fn stage<'scope>(choices: Rows<'scope>, facts: Rows<'scope>, misled: Rows<'s
             out.push((Key::Run(order.run_key), Row::Run(key, Arc::clone(order))));
         }
     });
-    let [ended, lesions, unsettled, told] =
-        gather([wanted, facts, misled], "runs", |key, rows, out| {
-            let Key::Run(run_key) = key else { return };
-            let mut standing = Vec::new();
-            standings(run_key, rows, &mut standing);
-            for standing in standing {
-                match standing {
-                    Standing::ToDo(run) => {
-                        let wanted_by = run.wanted_by.iter().cloned();
-                        out.extend(wanted_by.map(|of| (UNSETTLED, Key::Study(of.0.clone()), Row::Unsettled(of))));
-                        out.push((TOLD, key.clone(), Output::Run(run).into()));
-                    }
-                    Standing::Unended(run) => out.push((TOLD, key.clone(), Output::Unended(run).into())),
-                    Standing::Failed(wanted_by, run_key, fault) => {
-                        out.extend(wanted_by.into_iter().map(|of| {
-                            (ENDED, Key::Report(of.clone()), Row::GivenUp(of, run_key, fault.reason.clone()))
-                        }));
-                        out.push((TOLD, key.clone(), Output::Fault(fault).into()));
-                    }
-                    Standing::Done(of, outcome, again) => {
-                        let mut end = |row| out.push((ENDED, Key::Report(of.clone()), row));
-                        again.into_iter().for_each(|gave| end(Row::Again(of.clone(), gave)));
-                        let compared = compared(&outcome);
-                        if !compared.is_empty() {
-                            end(Row::Compared(of.clone(), compared));
-                        }
-                        end(Row::Done(of.clone(), outcome.run_key));
-                        out.extend(lesions(&of, &outcome).into_iter().map(|lesion| {
-                            let key = Key::Lesion(lesion.study_uid.clone(), lesion.lesion.tracking_uid.clone());
-                            (LESIONS, key, Row::Lesion(Arc::new(lesion)))
-                        }));
-                    }
+    let [ended, lesions, unsettled, told] = gather([wanted, facts, misled], "runs", |key, rows, out| {
+        let Key::Run(run_key) = key else { return };
+        let mut standing = Vec::new();
+        standings(run_key, rows, &mut standing);
+        for standing in standing {
+            match standing {
+                Standing::ToDo(run) => {
+                    let wanted_by = run.wanted_by.iter().cloned();
+                    out.extend(wanted_by.map(|of| (UNSETTLED, Key::Study(of.0.clone()), Row::Unsettled(of))));
+                    out.push((TOLD, key.clone(), Output::Run(run).into()));
+                }
+                Standing::Unended(run) => out.push((TOLD, key.clone(), Output::Unended(run).into())),
+                Standing::Failed(wanted_by, run_key, fault) => {
+                    let given_up = || Row::GivenUp(run_key, fault.reason.clone());
+                    out.extend(wanted_by.into_iter().map(|of| (ENDED, Key::Report(of), given_up())));
+                    out.push((TOLD, key.clone(), Output::Fault(fault).into()));
+                }
+                Standing::Done(of, outcome, again) => {
+                    out.extend(lesions(&of, &outcome).into_iter().map(|lesion| {
+                        let key = Key::Lesion(lesion.study_uid.clone(), lesion.lesion.tracking_uid.clone());
+                        (LESIONS, key, Row::Lesion(Arc::new(lesion)))
+                    }));
+                    let compared = Some(compared(&outcome)).filter(|runs| !runs.is_empty()).map(Row::Compared);
+                    let ended = [Some(Row::Done(outcome.run_key)), again.map(Row::Again), compared];
+                    out.extend(ended.into_iter().flatten().map(|row| (ENDED, Key::Report(of.clone()), row)));
                 }
             }
-        });
+        }
+    });
     Runs { ended, lesions, unsettled, told }
 }
 

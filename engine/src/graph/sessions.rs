@@ -112,7 +112,7 @@ impl Sessions {
                 }
             }
         }
-        self.all.send((input, (key, row, 1)));
+        self.all.send((input, ((key, row), 1)));
     }
 
     /// Takes a row of the same owner out again.
@@ -123,14 +123,14 @@ impl Sessions {
                 owned.swap_remove(at);
             }
         }
-        self.all.send((input, (key, row, -1)));
+        self.all.send((input, ((key, row), -1)));
     }
 
     /// Takes out everything that belongs to `owner`, and gives it.
     pub fn forget(&mut self, owner: &Owner) -> Vec<Placed> {
         let owned = self.owned.remove(owner).unwrap_or_default();
         for (input, key, row) in &owned {
-            self.all.send((*input, (key.clone(), row.clone(), -1)));
+            self.all.send((*input, ((key.clone(), row.clone()), -1)));
         }
         owned
     }

@@ -54,10 +54,10 @@ fn visit(report: &ReportKey, rows: &[&Row]) -> Option<(PatientKey, Visit)> {
         rows.iter().find_map(|row| if let Row::Choice(choice) = row { Some(choice.as_ref()) } else { None })?;
     let (Choice::Use { order, .. }, (patient, study_date)) = (choice, patient(choice)?) else { return None };
     let run_key = order.run_key;
-    if !rows.contains(&&Row::Done(report.clone(), run_key)) {
+    if !rows.contains(&&Row::Done(run_key)) {
         return None;
     }
-    let compared = rows.iter().find_map(|row| if let Row::Compared(_, runs) = row { Some(runs.clone()) } else { None });
+    let compared = rows.iter().find_map(|row| if let Row::Compared(runs) = row { Some(runs.clone()) } else { None });
     let lesions = rows.iter().filter_map(|row| match row {
         Row::Lesion(lesion) if !is_rejected(lesion) => {
             Some((lesion.lesion.tracking_uid.clone(), lesion.lesion.volume_nl))
@@ -142,10 +142,8 @@ pub fn stage<'scope>(
         }
         let mut told = Vec::new();
         by_pipeline.values().for_each(|visits| timelines(visits, &mut told));
-        out.extend(told.into_iter().map(|(report, rows)| {
-            let visits = Row::Visits(report.clone(), Arc::new(rows));
-            (0, Key::Report(report), visits)
-        }));
+        let visits = told.into_iter().map(|(report, rows)| (0, Key::Report(report), Row::Visits(Arc::new(rows))));
+        out.extend(visits);
     });
     timelines
 }
@@ -160,8 +158,8 @@ pub fn batch(
     let mut by_patient: BTreeMap<(PatientKey, String), BTreeSet<Visit>> = BTreeMap::new();
     for (report, choice) in choices {
         let mut rows = vec![Row::Choice(Arc::new(choice.clone()))];
-        rows.extend(runs.done.get(report).map(|run_key| Row::Done(report.clone(), *run_key)));
-        rows.extend(runs.compared.get(report).map(|runs| Row::Compared(report.clone(), runs.clone())));
+        rows.extend(runs.done.get(report).map(|run_key| Row::Done(*run_key)));
+        rows.extend(runs.compared.get(report).map(|runs| Row::Compared(runs.clone())));
         let own = lesions.iter().filter(|lesion| (&lesion.study_uid, &lesion.pipeline) == (&report.0, &report.1));
         rows.extend(own.map(|lesion| Row::Lesion(Arc::new(lesion.clone()))));
         if let Some((patient, visit)) = visit(report, &rows.iter().collect::<Vec<_>>())

@@ -163,7 +163,8 @@ impl Hour {
     /// Offers what is due to the lanes and lets those that are free begin. Returns when a further delivery may be tried.
     fn dispatch(&mut self) -> Option<Millis> {
         let deliveries = self.site.deliveries();
-        let (now_due, later) = due(&deliveries, self.now, |_| 0);
+        let longest = Retry::default().limit_seconds.duration().as_millis() as Millis;
+        let (now_due, later) = due(&deliveries, self.now, longest, |_| 0);
         for row in now_due {
             let place = self.places.get_mut(&row.row.destination).unwrap();
             let key = (row.row.object, row.row.destination.clone());

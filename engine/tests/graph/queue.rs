@@ -105,7 +105,7 @@ fn an_object_of_a_new_study_is_not_stuck_behind_those_of_a_back_fill() {
     let none = Urgencies::default();
     let deliveries = site.deliveries();
     let to_folder = deliveries.iter().filter(|delivery| delivery.row.destination == "folder");
-    let (due, _) = site.open.queue(&none).deliveries(to_folder, Millis::MAX);
+    let (due, _) = site.open.queue(&none).deliveries(to_folder, Millis::MAX, Millis::MAX);
     assert_eq!(due.len(), 2 * (usize::from(STUDIES) + 1));
     let first: Vec<_> = due.iter().take(2).map(|due| (due.row.study_uid.clone(), due.row.role)).collect();
     assert_eq!(first, [(study_uid(STUDIES), Role::Segmentation), (study_uid(STUDIES), Role::Report)]);
