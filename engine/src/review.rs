@@ -82,7 +82,7 @@ mod tests {
             instances: 1,
             first_member: 1,
             received: 0,
-            keywords: keywords.map(|(keyword, value)| (keyword.to_owned(), value.to_owned())).into(),
+            keywords: keywords.map(|(keyword, value)| (keyword.to_owned(), value.to_owned())).into_iter().collect(),
             taken: Vec::new(),
         };
         let patient = PatientKey { issuer: String::new(), id: String::new() };

@@ -48,7 +48,7 @@ pub fn seals(work: &OpenWork, standing: &Standing, before: Millis, most: usize) 
                 instances: state.instances,
                 first_member: state.first_member(),
                 received: state.received,
-                keywords: (*state.keywords).clone(),
+                keywords: state.keywords.clone(),
                 taken: taken(&mut taking, Scan::from(state.as_ref()), rulings),
             });
         }

@@ -7,6 +7,7 @@ pub mod digest;
 pub mod domain;
 pub mod geometry;
 pub mod header;
+mod keywords;
 pub mod lesions;
 pub mod nifti_file;
 pub mod nifti_image;

@@ -4,7 +4,6 @@
 //! total order and sums must not drift. Pixels never enter a row.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +12,7 @@ pub use sulcus_config::Role;
 use crate::digest::Digest;
 pub use crate::{
     domain::DomainDistance,
+    keywords::Keywords,
     registration::{Alignment, RigidRow},
     run_order::{RunInput, RunOrder},
     visits::{VisitChange, VisitRow},
@@ -20,9 +20,6 @@ pub use crate::{
 
 /// A sequence number of the ledger: 1 for the first event, then without gaps.
 pub type Seq = u64;
-
-/// Values by DICOM keyword, shared by the slices of a series.
-pub type Keywords = Arc<BTreeMap<String, String>>;
 
 /// Milliseconds since 1970-01-01 UTC, as recorded in an event.
 pub type Millis = i64;

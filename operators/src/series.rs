@@ -5,99 +5,73 @@
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::geometry::{Evenness, line_up};
 use crate::results::dicom::text::date_time;
-use crate::rows::{FrameFacts, InstanceFacts, Keywords, Millis, PatientKey, Seq, SeriesState, StackState};
+use crate::rows::{FrameFacts, InstanceFacts, Millis, PatientKey, Seq, SeriesState, StackState};
 
-/// The part of one instance's facts that its series needs. Field by field as in [`InstanceFacts`].
+/// One instance as its series sees it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[allow(missing_docs)]
 pub struct InstanceRow {
+    /// The event that brought it.
     pub seq: Seq,
+    /// When that was.
     pub received: Millis,
-    pub source: String,
-    pub sop_instance_uid: String,
-    pub study_uid: String,
-    pub series_uid: String,
-    pub content_digest: Digest,
-    pub demographics_digest: Digest,
-    pub patient: PatientKey,
-    pub instance_number: Option<i64>,
-    pub frame_of_reference_uid: String,
-    pub matrix: [u32; 2],
-    pub enhanced: bool,
-    pub mosaic: bool,
-    pub expected_instances: Option<u32>,
-    pub counted_by: String,
-    pub concatenation: Option<[u32; 2]>,
-    pub frames: Vec<FrameFacts>,
-    pub acquisition: String,
-    pub keywords: Keywords,
+    /// Name of the source.
+    pub source: Arc<str>,
+    /// The id by which its patient is known, where that is another than its header gives.
+    pub known_as: Option<PatientKey>,
+    /// What its header says.
+    pub facts: Arc<InstanceFacts>,
 }
 
-impl From<(Seq, Millis, &str, &InstanceFacts)> for InstanceRow {
-    fn from((seq, received, source, facts): (Seq, Millis, &str, &InstanceFacts)) -> Self {
-        InstanceRow {
-            seq,
-            received,
-            source: source.to_owned(),
-            sop_instance_uid: facts.sop_instance_uid.clone(),
-            study_uid: facts.study_uid.clone(),
-            series_uid: facts.series_uid.clone(),
-            content_digest: facts.content_digest,
-            demographics_digest: facts.demographics_digest,
-            patient: facts.patient.clone(),
-            instance_number: facts.instance_number,
-            frame_of_reference_uid: facts.frame_of_reference_uid.clone(),
-            matrix: facts.matrix,
-            enhanced: facts.enhanced,
-            mosaic: facts.mosaic,
-            expected_instances: facts.expected_instances,
-            counted_by: facts.counted_by.clone(),
-            concatenation: facts.concatenation,
-            frames: facts.frames.clone(),
-            acquisition: facts.acquisition.clone(),
-            keywords: Keywords::clone(&facts.keywords),
-        }
+impl InstanceRow {
+    /// Whose scan, by the id by which he is known.
+    pub fn patient(&self) -> &PatientKey {
+        self.known_as.as_ref().unwrap_or(&self.facts.patient)
     }
 }
 
 /// The state of the series that `rows` belong to (they are taken to be of one series); none without rows.
 pub fn summarise<R: Borrow<InstanceRow>>(rows: &[R]) -> Option<SeriesState> {
     let rows: Vec<&InstanceRow> = rows.iter().map(Borrow::borrow).collect();
-    let first = *rows.iter().min_by(|a, b| (&a.sop_instance_uid, a.seq, a).cmp(&(&b.sop_instance_uid, b.seq, b)))?;
+    let by_uid = |row: &InstanceRow, other: &InstanceRow| {
+        (&row.facts.sop_instance_uid, row.seq, row).cmp(&(&other.facts.sop_instance_uid, other.seq, other))
+    };
+    let earliest = *rows.iter().min_by(|row, other| by_uid(row, other))?;
+    let (first, all) = (earliest.facts.as_ref(), || rows.iter().map(|row| row.facts.as_ref()));
 
     let mut members: Vec<Seq> = rows.iter().map(|row| row.seq).collect();
     members.sort_unstable();
-    let mut contents: Vec<Digest> = rows.iter().map(|row| row.content_digest).collect();
+    let mut contents: Vec<Digest> = all().map(|facts| facts.content_digest).collect();
     contents.sort_unstable();
-    let patients: BTreeSet<&PatientKey> = rows.iter().map(|row| &row.patient).collect();
-    let mut numbers: Vec<Option<i64>> = rows.iter().map(|row| row.instance_number).collect();
+    let patients: BTreeSet<&PatientKey> = rows.iter().map(|row| row.patient()).collect();
+    let mut numbers: Vec<Option<i64>> = all().map(|facts| facts.instance_number).collect();
     numbers.sort_unstable();
 
     Some(SeriesState {
         series_uid: first.series_uid.clone(),
         study_uid: first.study_uid.clone(),
         patient: patients.first().map_or_else(|| first.patient.clone(), |patient| (*patient).clone()),
-        source: rows.iter().map(|row| &row.source).min().cloned().unwrap_or_default(),
+        source: rows.iter().map(|row| row.source.as_ref()).min().unwrap_or_default().to_owned(),
         patients: PatientKey::count(patients.iter().copied()) as u32,
         instances: rows.len() as u32,
-        received: rows.iter().min_by_key(|row| row.seq).map_or(first.received, |row| row.received),
+        received: rows.iter().min_by_key(|row| row.seq).map_or(earliest.received, |row| row.received),
         members,
         content_digest: Digest::of_parts("sulcus series content", contents.iter().map(|digest| digest.0.as_slice())),
         demographics_digest: first.demographics_digest,
-        stacks: stacks(&rows),
-        expected: expected(&rows),
-        enhanced_whole: enhanced_whole(&rows),
+        stacks: stacks(all()),
+        expected: expected(all()),
+        enhanced_whole: enhanced_whole(all()),
         numbered: numbers.iter().enumerate().all(|(index, number)| *number == Some(index as i64 + 1)),
-        mosaic: rows.iter().any(|row| row.mosaic),
+        mosaic: all().any(|facts| facts.mosaic),
         frame_of_reference_uid: first.frame_of_reference_uid.clone(),
         acquisition: first.acquisition.clone(),
-        keywords: Keywords::clone(&first.keywords),
+        keywords: first.keywords.clone(),
     })
 }
 
@@ -113,35 +87,35 @@ pub fn scan_day(keywords: &BTreeMap<String, String>, received: Millis) -> u32 {
 
 /// The largest promised count and who promised it, even where more instances are here: the graph names the
 /// contradiction.
-fn expected(rows: &[&InstanceRow]) -> Option<(u32, String)> {
-    let most = rows.iter().filter_map(|row| Some((row.expected_instances?, row.counted_by.as_str()))).max()?;
+fn expected<'a>(all: impl Iterator<Item = &'a InstanceFacts>) -> Option<(u32, String)> {
+    let most = all.filter_map(|facts| Some((facts.expected_instances?, facts.counted_by.as_str()))).max()?;
     Some((most.0, most.1.to_owned()))
 }
 
 /// Every instance is Enhanced, and if they are parts of a concatenation, each part is here.
-fn enhanced_whole(rows: &[&InstanceRow]) -> bool {
+fn enhanced_whole<'a>(all: impl Iterator<Item = &'a InstanceFacts> + Clone) -> bool {
     let mut parts: BTreeMap<u32, u32> = BTreeMap::new();
     let mut total = 0;
-    for row in rows {
-        match row.concatenation {
+    for facts in all.clone() {
+        match facts.concatenation {
             Some([part, of]) => {
                 *parts.entry(part).or_default() += 1;
                 total = total.max(of);
             }
-            None if row.enhanced => {}
+            None if facts.enhanced => {}
             None => return false,
         }
     }
     let copies: BTreeSet<u32> = parts.values().copied().collect();
-    rows.iter().all(|row| row.enhanced)
+    all.clone().all(|facts| facts.enhanced)
         && (parts.is_empty() || (parts.keys().copied().eq(1..=total) && copies.len() == 1))
 }
 
-fn stacks(rows: &[&InstanceRow]) -> Vec<StackState> {
+fn stacks<'a>(all: impl Iterator<Item = &'a InstanceFacts>) -> Vec<StackState> {
     let mut by_stack: BTreeMap<&str, Vec<(&FrameFacts, [u32; 2])>> = BTreeMap::new();
-    for row in rows {
-        for frame in &row.frames {
-            by_stack.entry(&frame.stack).or_default().push((frame, row.matrix));
+    for facts in all {
+        for frame in &facts.frames {
+            by_stack.entry(&frame.stack).or_default().push((frame, facts.matrix));
         }
     }
     by_stack

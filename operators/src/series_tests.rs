@@ -13,13 +13,13 @@ const ORIENTATION: [i32; 6] = [-38_610, 999_252, -2_354, 60_861, 0, -998_146];
 fn row(number: i64) -> InstanceRow {
     let step = [997_406, 38_682, 60_815];
     let position = step.map(|part: i64| (part * number) / 1000);
-    InstanceRow {
-        seq: number as u64,
-        received: 1_785_542_400_000 + number,
-        source: "scanner".into(),
+    let facts = InstanceFacts {
+        sop_class_uid: "1.2.840.10008.5.1.4.1.1.4".into(),
         sop_instance_uid: format!("1.2.{number}"),
         study_uid: "1.2".into(),
         series_uid: "1.3".into(),
+        transfer_syntax: "1.2.840.10008.1.2.1".into(),
+        data_set_digest: Digest::of(&number.to_be_bytes()),
         content_digest: Digest::of(&number.to_le_bytes()),
         demographics_digest: Digest::of(b"someone"),
         patient: PatientKey { issuer: "source:scanner".into(), id: "A".into() },
@@ -38,8 +38,14 @@ fn row(number: i64) -> InstanceRow {
             spacing_um: Some([1000, 1000]),
         }],
         acquisition: "20260101120000".into(),
-        keywords: Arc::new(BTreeMap::from([("Modality".into(), "MR".into())])),
-    }
+        keywords: BTreeMap::from([("Modality".into(), "MR".into())]).into(),
+    };
+    let received = 1_785_542_400_000 + number;
+    InstanceRow { seq: number as u64, received, source: "scanner".into(), known_as: None, facts: facts.into() }
+}
+
+fn facts(row: &mut InstanceRow) -> &mut InstanceFacts {
+    Arc::make_mut(&mut row.facts)
 }
 
 fn whole() -> Vec<InstanceRow> {
@@ -64,7 +70,7 @@ fn the_day_of_a_scan_is_its_studys_or_that_of_its_receipt() {
     let dated = |date: &str| {
         let mut rows = whole();
         for row in &mut rows {
-            Arc::make_mut(&mut row.keywords).insert("StudyDate".into(), date.into());
+            facts(row).keywords.make_mut().insert("StudyDate".into(), date.into());
         }
         day(&rows)
     };
@@ -100,11 +106,11 @@ fn a_missing_slice_is_counted() {
 fn a_position_twice_is_a_fault_only_within_one_stack() {
     let mut rows = whole();
     let mut twice = row(5);
-    twice.sop_instance_uid = "1.2.99".into();
+    facts(&mut twice).sop_instance_uid = "1.2.99".into();
     rows.push(twice.clone());
     assert!(reason(&rows).contains("more than one image"));
     rows.pop();
-    twice.frames[0].stack = "ORIGINAL\\PRIMARY\\P\\ND | TE 2.9".into();
+    facts(&mut twice).frames[0].stack = "ORIGINAL\\PRIMARY\\P\\ND | TE 2.9".into();
     rows.push(twice);
     assert_eq!(usable_stack(&summarise(&rows).unwrap()).unwrap().frames, 20);
 }
@@ -113,8 +119,8 @@ fn a_position_twice_is_a_fault_only_within_one_stack() {
 fn two_equal_magnitude_volumes_are_not_guessed_between() {
     let mut rows = whole();
     for mut echo in whole() {
-        echo.sop_instance_uid.push_str(".2");
-        echo.frames[0].stack = "ORIGINAL\\PRIMARY\\M\\ND | TE 5.8".into();
+        facts(&mut echo).sop_instance_uid.push_str(".2");
+        facts(&mut echo).frames[0].stack = "ORIGINAL\\PRIMARY\\M\\ND | TE 5.8".into();
         rows.push(echo);
     }
     assert!(reason(&rows).contains("2 equally large volumes"));
@@ -128,19 +134,19 @@ fn two_equal_magnitude_volumes_are_not_guessed_between() {
 
 #[test]
 fn what_no_model_may_see_is_named() {
-    let change = |edit: fn(&mut InstanceRow)| {
+    let change = |edit: fn(&mut InstanceFacts)| {
         let mut rows = whole();
-        edit(&mut rows[3]);
+        edit(facts(&mut rows[3]));
         reason(&rows)
     };
-    assert!(change(|row| row.mosaic = true).contains("mosaic"));
-    assert!(change(|row| row.frames[0].orientation = Some([1_000_000, 0, 0, 0, 1_000_000, 0])).contains("differ"));
-    assert!(change(|row| row.frames[0].position_um = None).contains("lack a position"));
-    assert!(change(|row| row.matrix = [128, 128]).contains("differ"));
-    assert!(change(|row| row.frames[0].position_um = Some([4_300, 166, 262])).contains("unevenly spaced"));
+    assert!(change(|facts| facts.mosaic = true).contains("mosaic"));
+    assert!(change(|facts| facts.frames[0].orientation = Some([1_000_000, 0, 0, 0, 1_000_000, 0])).contains("differ"));
+    assert!(change(|facts| facts.frames[0].position_um = None).contains("lack a position"));
+    assert!(change(|facts| facts.matrix = [128, 128]).contains("differ"));
+    assert!(change(|facts| facts.frames[0].position_um = Some([4_300, 166, 262])).contains("unevenly spaced"));
     assert!(reason(&whole()[..1]).contains("single slice"));
     let mut phase = whole();
-    phase.iter_mut().for_each(|row| row.frames[0].stack = "ORIGINAL\\PRIMARY\\P\\ND".into());
+    phase.iter_mut().for_each(|row| facts(row).frames[0].stack = "ORIGINAL\\PRIMARY\\P\\ND".into());
     assert!(reason(&phase).contains("phase"));
 }
 
@@ -154,7 +160,7 @@ fn an_orientation_that_is_not_square_is_for_no_model() {
         [i32::MAX; 6],
     ] {
         let mut rows = whole();
-        rows.iter_mut().for_each(|row| row.frames[0].orientation = Some(cosines));
+        rows.iter_mut().for_each(|row| facts(row).frames[0].orientation = Some(cosines));
         assert!(reason(&rows).contains("two unit vectors at right angles"), "{cosines:?}");
     }
 }
@@ -163,8 +169,8 @@ fn an_orientation_that_is_not_square_is_for_no_model() {
 fn a_concatenation_is_whole_with_all_its_parts() {
     let part = |index: u32| {
         let mut part = row(i64::from(index));
-        part.enhanced = true;
-        part.concatenation = Some([index, 3]);
+        facts(&mut part).enhanced = true;
+        facts(&mut part).concatenation = Some([index, 3]);
         part
     };
     assert!(summarise(&[part(2), part(1), part(3)]).unwrap().enhanced_whole);
@@ -175,10 +181,10 @@ fn a_concatenation_is_whole_with_all_its_parts() {
 #[test]
 fn hostile_positions_do_not_panic() {
     let mut rows = whole();
-    rows[0].frames[0].position_um = Some([i64::MAX; 3]);
-    rows[1].frames[0].position_um = Some([i64::MIN; 3]);
-    rows[2].frames[0].orientation = Some([i32::MIN; 6]);
-    rows[4].frames[0].spacing_um = Some([i64::MIN, i64::MAX]);
+    facts(&mut rows[0]).frames[0].position_um = Some([i64::MAX; 3]);
+    facts(&mut rows[1]).frames[0].position_um = Some([i64::MIN; 3]);
+    facts(&mut rows[2]).frames[0].orientation = Some([i32::MIN; 6]);
+    facts(&mut rows[4]).frames[0].spacing_um = Some([i64::MIN, i64::MAX]);
     assert!(usable_stack(&summarise(&rows).unwrap()).is_err());
 }
 

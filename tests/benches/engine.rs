@@ -51,12 +51,13 @@ fn main() -> ExitCode {
     })
 }
 
-/// The events of so many series, slice by slice, after the rules.
+/// The events of so many series, slice by slice, after the rules; read from JSON, as a ledger's are.
 fn scans(series: usize) -> impl Iterator<Item = Entry> {
     let events = std::iter::once(Event::RulesChanged(rules()))
         .chain((0..series).flat_map(|study| (1..=SLICES).map(move |number| slice(study, number))));
-    let entry = |(index, event)| Entry { seq: index as u64 + 1, epoch: 1, at: 0, host: None, event };
-    events.enumerate().map(entry)
+    let read = |event: Event| -> serde_json::Result<Event> { serde_json::from_str(&serde_json::to_string(&event)?) };
+    let events = events.map_while(move |event| read(event).ok());
+    events.enumerate().map(|(index, event)| Entry { seq: index as u64 + 1, epoch: 1, at: 0, host: None, event })
 }
 
 /// Events a second of `feed`, which takes so many in one epoch. They are made before its time is taken, as a ledger's are

@@ -218,7 +218,7 @@ fn a_watched_folder_is_a_source_by_the_same_path() {
     let incoming = work.path().join("incoming");
     write_series(&incoming, Slices { count: 20, rows: 64, columns: 64, seed: 2 }).unwrap();
     serving.wait_for("no result", PATIENCE, |entries| settled(entries, 2)).unwrap();
-    let from = |entry: &sulcus_engine::ledger::event::Entry| matches!(&entry.event, Event::InstanceReceived { source, .. } if source == "dropbox");
+    let from = |entry: &sulcus_engine::ledger::event::Entry| matches!(&entry.event, Event::InstanceReceived { source, .. } if source.as_ref() == "dropbox");
     assert_eq!(serving.entries().iter().filter(|entry| from(entry)).count(), 20);
     assert_eq!(fs::read_dir(incoming.join("done")).unwrap().count(), 20, "taken files are moved aside");
     assert_eq!(reports(&serving.results()).len(), 1);

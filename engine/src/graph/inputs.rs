@@ -88,7 +88,7 @@ impl Inputs {
         for (_, key, row) in self.sessions.forget(owner) {
             match (key, row) {
                 (_, Row::Arrived(arrived)) => {
-                    self.newest.keywords.remove(arrived.series_uid.as_ref());
+                    self.newest.names.remove(&arrived.series_uid);
                 }
                 (Key::Series(series_uid), Row::Released(_)) => {
                     self.newest.released.remove(series_uid.as_ref());
@@ -112,13 +112,12 @@ impl Inputs {
 
     /// Feeds one event into the epoch that is open.
     pub fn apply(&mut self, entry: &Entry) {
-        if let Some(mut arrived) = Arrived::of(entry) {
-            self.newest.share(&mut arrived);
+        if let Some(mut arrived) = Arrived::of(entry, |series_uid| self.newest.name(series_uid)) {
             arrived.know(self.persons.merges());
             let arrived = Arc::new(arrived);
             self.arrivals.add(&arrived);
             let is_listed = self.listings.count(&arrived, true);
-            let study_uid = is_listed.then(|| arrived.study_uid.clone());
+            let study_uid = is_listed.then(|| arrived.study_uid().to_owned());
             self.sessions.put(place(&arrived), arrived.key(), Row::Arrived(arrived));
             study_uid.iter().for_each(|study_uid| self.state(study_uid));
         }
@@ -253,7 +252,7 @@ impl Inputs {
         let mut listed = BTreeSet::new();
         for arrived in covered {
             if self.listings.count(&arrived, false) {
-                listed.insert(arrived.study_uid.clone());
+                listed.insert(arrived.study_uid().to_owned());
             }
             self.sessions.take(place(&arrived), arrived.key(), Row::Arrived(arrived));
         }
@@ -285,7 +284,7 @@ impl Inputs {
         self.state("");
         let of_study = |study_uid: &str| owner.is_some().then(|| Owner::Study(study_uid.to_owned()));
         for [before, after] in self.arrivals.know(seq, self.persons.merges()) {
-            self.sessions.belongs_to(of_study(&after.study_uid));
+            self.sessions.belongs_to(of_study(after.study_uid()));
             self.sessions.take(place(&before), before.key(), Row::Arrived(before));
             self.sessions.put(place(&after), after.key(), Row::Arrived(after));
         }

@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{
-    rows::{Fault, PatientKey, Seq},
+    rows::{Fault, Seq},
     series::InstanceRow,
 };
 
@@ -25,13 +25,13 @@ use crate::ledger::{
 };
 
 /// What an arrival brought.
-#[allow(clippy::large_enum_variant)] // Almost all are members, and each is shared by reference.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Brought {
     /// A member of its series.
     Member(InstanceRow),
-    /// Bytes that are kept and not used.
-    Refused(Fault),
+    /// Bytes that are kept and not used, of a study (none where they could not be understood); what is wrong with them is
+    /// told under their SOPInstanceUID.
+    Refused(String, Fault),
 }
 
 /// One arrival. Told by its sequence number, which no other has, and by since when its patient is known by this id, so that
@@ -40,17 +40,11 @@ pub enum Brought {
 pub struct Arrived {
     /// The event that recorded it.
     pub seq: Seq,
-    /// SOPInstanceUID.
-    pub instance_uid: String,
     /// SeriesInstanceUID; empty where the bytes could not be understood.
     pub series_uid: Arc<str>,
-    /// StudyInstanceUID; empty where the bytes could not be understood.
-    pub study_uid: String,
     /// What it brought.
     pub brought: Brought,
-    /// The id that its header gives; none where the bytes are not used. `brought` has the one by which he is known.
-    pub patient: Option<PatientKey>,
-    /// The event that merged ids since, where that changed by which one he is known.
+    /// The event that merged ids since, where that changed by which one its patient is known.
     pub known_since: Seq,
 }
 
@@ -81,56 +75,59 @@ impl Hash for Arrived {
 }
 
 impl Arrived {
-    /// What an event brings; none where it brings nothing that was not there.
-    pub fn of(entry: &Entry) -> Option<Self> {
-        match &entry.event {
+    /// What an event brings; none where it brings nothing that was not there. `name` gives the UID of a series.
+    pub fn of(entry: &Entry, name: impl FnOnce(&str) -> Arc<str>) -> Option<Self> {
+        let seq = entry.seq;
+        let (series_uid, brought) = match &entry.event {
             Event::InstanceReceived { source, facts, arrival, .. } => {
                 let brought = match arrival {
-                    Arrival::New => Brought::Member(InstanceRow::from((entry.seq, entry.at, source.as_str(), facts))),
+                    Arrival::New => {
+                        let (source, facts) = (Arc::clone(source), Arc::clone(facts));
+                        Brought::Member(InstanceRow { seq, received: entry.at, source, known_as: None, facts })
+                    }
                     Arrival::Repeated { .. } => return None,
-                    Arrival::Conflict { first } => Brought::Refused(Fault {
-                        stage: "instances".to_owned(),
-                        key: facts.sop_instance_uid.clone(),
-                        reason: format!("instance came again from {source} with other bytes; event {first}'s are kept"),
-                        hint: "withdraw the instance and send the right one again".to_owned(),
-                    }),
+                    Arrival::Conflict { first } => {
+                        let reason =
+                            format!("instance came again from {source} with other bytes; event {first}'s are kept");
+                        let hint = "withdraw the instance and send the right one again".to_owned();
+                        refused(&facts.study_uid, &facts.sop_instance_uid, reason, hint)
+                    }
                 };
-                Some(Arrived {
-                    seq: entry.seq,
-                    instance_uid: facts.sop_instance_uid.clone(),
-                    series_uid: facts.series_uid.as_str().into(),
-                    study_uid: facts.study_uid.clone(),
-                    patient: matches!(brought, Brought::Member(_)).then(|| facts.patient.clone()),
-                    brought,
-                    known_since: 0,
-                })
+                (name(&facts.series_uid), brought)
             }
-            Event::InstanceQuarantined { source, sop_instance_uid, reason, .. } => Some(Arrived {
-                seq: entry.seq,
-                instance_uid: sop_instance_uid.clone(),
-                series_uid: Arc::default(),
-                study_uid: String::new(),
-                patient: None,
-                known_since: 0,
-                brought: Brought::Refused(Fault {
-                    stage: "instances".to_owned(),
-                    key: sop_instance_uid.clone(),
-                    reason: format!("object from {source} cannot be used: {reason}"),
-                    hint: "the bytes are kept; correct the object at its source and send it again, then withdraw this"
-                        .to_owned(),
-                }),
-            }),
-            _ => None,
+            Event::InstanceQuarantined { source, sop_instance_uid, reason, .. } => {
+                let reason = format!("object from {source} cannot be used: {reason}");
+                let hint = "the bytes are kept; correct the object at its source and send it again, then withdraw this";
+                (Arc::default(), refused("", sop_instance_uid, reason, hint.to_owned()))
+            }
+            _ => return None,
+        };
+        Some(Arrived { seq, series_uid, brought, known_since: 0 })
+    }
+
+    /// SOPInstanceUID.
+    pub fn instance_uid(&self) -> &str {
+        match &self.brought {
+            Brought::Member(row) => &row.facts.sop_instance_uid,
+            Brought::Refused(_, fault) => &fault.key,
+        }
+    }
+
+    /// StudyInstanceUID; empty where the bytes could not be understood.
+    pub fn study_uid(&self) -> &str {
+        match &self.brought {
+            Brought::Member(row) => &row.facts.study_uid,
+            Brought::Refused(study_uid, _) => study_uid,
         }
     }
 
     /// Gives its patient the id by which he is known. True where that is another than before.
     pub fn know(&mut self, merges: &Merges) -> bool {
-        let (Brought::Member(row), Some(patient)) = (&mut self.brought, &self.patient) else { return false };
-        let known = merges.of(patient);
-        let is_new = row.patient != *known;
+        let Brought::Member(row) = &mut self.brought else { return false };
+        let known = merges.of(&row.facts.patient);
+        let is_new = row.patient() != known;
         if is_new {
-            row.patient.clone_from(known);
+            row.known_as = (*known != row.facts.patient).then(|| known.clone());
         }
         is_new
     }
@@ -139,9 +136,9 @@ impl Arrived {
     fn scopes(&self) -> impl Iterator<Item = Scope> {
         let named = |uid: &str, scope: fn(String) -> Scope| (!uid.is_empty()).then(|| scope(uid.to_owned()));
         [
-            named(&self.instance_uid, Scope::Instance),
+            named(self.instance_uid(), Scope::Instance),
             named(&self.series_uid, Scope::Series),
-            named(&self.study_uid, Scope::Study),
+            named(self.study_uid(), Scope::Study),
         ]
         .into_iter()
         .flatten()
@@ -154,15 +151,20 @@ impl Arrived {
 
     /// True where the bytes are kept and not used.
     pub(super) fn is_refused(&self) -> bool {
-        matches!(self.brought, Brought::Refused(_))
+        matches!(self.brought, Brought::Refused(..))
     }
 
     fn fault(&self) -> Option<Fault> {
         match &self.brought {
             Brought::Member(_) => None,
-            Brought::Refused(fault) => Some(fault.clone()),
+            Brought::Refused(_, fault) => Some(fault.clone()),
         }
     }
+}
+
+fn refused(study_uid: &str, sop_instance_uid: &str, reason: String, hint: String) -> Brought {
+    let (stage, key) = ("instances".to_owned(), sop_instance_uid.to_owned());
+    Brought::Refused(study_uid.to_owned(), Fault { stage, key, reason, hint })
 }
 
 /// What stands of the arrivals, so that a withdrawal finds what it covers: it covers what came before it, and what
@@ -173,10 +175,10 @@ pub(super) struct Arrivals(HashMap<String, Vec<Arc<Arrived>>>);
 impl Arrivals {
     /// Notes an arrival.
     pub fn add(&mut self, arrived: &Arc<Arrived>) {
-        match self.0.get_mut(&arrived.study_uid) {
+        match self.0.get_mut(arrived.study_uid()) {
             Some(of_study) => of_study.push(Arc::clone(arrived)),
             None => {
-                self.0.insert(arrived.study_uid.clone(), vec![Arc::clone(arrived)]);
+                self.0.insert(arrived.study_uid().to_owned(), vec![Arc::clone(arrived)]);
             }
         }
     }
@@ -204,7 +206,7 @@ impl Arrivals {
     pub fn know(&mut self, seq: Seq, merges: &Merges) -> Vec<[Arc<Arrived>; 2]> {
         let mut changed = Vec::new();
         for arrived in self.0.values_mut().flatten() {
-            let is_known = |row: &InstanceRow| arrived.patient.as_ref().is_none_or(|of| row.patient == *merges.of(of));
+            let is_known = |row: &InstanceRow| row.patient() == merges.of(&row.facts.patient);
             if matches!(&arrived.brought, Brought::Member(row) if !is_known(row)) {
                 let mut after = arrived.as_ref().clone();
                 after.know(merges);

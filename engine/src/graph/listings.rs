@@ -114,7 +114,7 @@ impl Listings {
 
     /// Counts an arrival that stands now, or no longer does. True where that changes what the lists of its study say.
     pub fn count(&mut self, arrived: &Arrived, stands: bool) -> bool {
-        let Some(of_study) = self.0.get_mut(&arrived.study_uid) else { return false };
+        let Some(of_study) = self.0.get_mut(arrived.study_uid()) else { return false };
         of_study.count(arrived, stands);
         true
     }
@@ -160,11 +160,11 @@ impl OfStudy {
             return;
         }
         let step = |count: &mut u32| *count = if stands { *count + 1 } else { count.saturating_sub(1) };
-        if self.listed.contains(&arrived.instance_uid) {
+        if self.listed.contains(arrived.instance_uid()) {
             step(self.here.entry(arrived.series_uid.to_string()).or_default());
         }
         if let Some(made) = self.made.get_mut(arrived.series_uid.as_ref())
-            && made.instances.contains(&arrived.instance_uid)
+            && made.instances.contains(arrived.instance_uid())
         {
             step(&mut made.here);
         }

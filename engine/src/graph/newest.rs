@@ -5,14 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use sulcus_operators::rows::{Finding, Keywords, LesionVerdict, Seq};
+use sulcus_operators::rows::{Finding, LesionVerdict, Seq};
 
 use super::{
     completeness::Directed,
     facts::Tried,
     group::{Key, Row},
     inputs::{DeliveryKey, LesionKey},
-    instances::{Arrived, Brought},
     sessions::{Input, Sessions},
     versions::{Ruling, Rulings},
 };
@@ -21,7 +20,7 @@ use crate::ledger::event::{Directive, Rules};
 /// What the replacing events said last.
 #[derive(Default)]
 pub(super) struct Newest {
-    pub keywords: HashMap<Arc<str>, Keywords>,
+    pub names: HashSet<Arc<str>>,
     pub released: HashMap<String, Seq>,
     pub directed: HashMap<String, Arc<Directed>>,
     pub rules: Option<Arc<Rules>>,
@@ -33,17 +32,14 @@ pub(super) struct Newest {
 }
 
 impl Newest {
-    /// The slices of a series have the same UID and the same keywords: they are kept once, not once a slice.
-    pub fn share(&mut self, arrived: &mut Arrived) {
-        let Brought::Member(row) = &mut arrived.brought else { return };
-        if let Some((series_uid, shared)) = self.keywords.get_key_value(&arrived.series_uid) {
-            arrived.series_uid = Arc::clone(series_uid);
-            if *shared == row.keywords {
-                row.keywords = Keywords::clone(shared);
-                return;
-            }
+    /// The UID of a series, which is kept once and not once a slice.
+    pub fn name(&mut self, series_uid: &str) -> Arc<str> {
+        if let Some(name) = self.names.get(series_uid) {
+            return Arc::clone(name);
         }
-        self.keywords.insert(Arc::clone(&arrived.series_uid), Keywords::clone(&row.keywords));
+        let name: Arc<str> = series_uid.into();
+        self.names.insert(Arc::clone(&name));
+        name
     }
 
     /// Replaces the versions that are no longer in force.

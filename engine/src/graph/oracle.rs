@@ -59,7 +59,7 @@ impl Log {
     fn read(entries: &[Entry]) -> Self {
         let mut log = Log::default();
         for entry in entries {
-            log.arrived.extend(Arrived::of(entry).map(Arc::new));
+            log.arrived.extend(Arrived::of(entry, |series_uid| series_uid.into()).map(Arc::new));
             log.read_one(entry);
         }
         for arrived in &mut log.arrived {

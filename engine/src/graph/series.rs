@@ -77,7 +77,7 @@ fn state<'a>(members: impl Iterator<Item = &'a Arc<Arrived>>) -> Option<Arc<Seri
     let rows: Vec<&InstanceRow> = members
         .filter_map(|arrived| match &arrived.brought {
             Brought::Member(row) => Some(row),
-            Brought::Refused(_) => None,
+            Brought::Refused(..) => None,
         })
         .collect();
     summarise(&rows).map(Arc::new)

@@ -36,9 +36,9 @@ impl Gone {
         let mut studies: Concerned = again.collect();
         // A second copy that was refused is no part of its study.
         for arrived in covered.filter(|arrived| !arrived.is_refused()) {
-            studies.entry(arrived.study_uid.clone()).or_default();
-            let of_study = self.0.entry(arrived.study_uid.clone()).or_default();
-            for uid in [arrived.instance_uid.as_str(), &arrived.series_uid, &arrived.study_uid] {
+            studies.entry(arrived.study_uid().to_owned()).or_default();
+            let of_study = self.0.entry(arrived.study_uid().to_owned()).or_default();
+            for uid in [arrived.instance_uid(), &arrived.series_uid, arrived.study_uid()] {
                 of_study.entry(uid.to_owned()).or_default().insert(arrived.series_uid.to_string());
             }
         }
@@ -61,7 +61,7 @@ pub fn rows<'a>(
 ) -> Vec<(String, Row)> {
     let mut rows = Vec::new();
     for (study_uid, gone) in studies {
-        let is_member = |arrived: &&Arrived| arrived.study_uid == *study_uid && !arrived.is_refused();
+        let is_member = |arrived: &&Arrived| arrived.study_uid() == study_uid && !arrived.is_refused();
         let mut of_study = covered.clone().filter(is_member).peekable();
         if of_study.peek().is_none() {
             rows.extend(gone.iter().map(|series| (study_uid.clone(), Row::Amended(series.clone(), seq))));

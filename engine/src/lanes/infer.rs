@@ -126,7 +126,7 @@ fn earlier(reader: &Reader, job: &RunToDo, counts: &Counts) -> Result<Vec<Earlie
         for entry in about(reader, study_uid)? {
             match entry.event {
                 Event::InstanceReceived { facts, arrival: Arrival::New, .. } => {
-                    patients.insert(facts.series_uid, merges.of(&facts.patient).clone());
+                    patients.insert(facts.series_uid.clone(), merges.of(&facts.patient).clone());
                 }
                 Event::RevisionIssued { key, run: Some(run), .. }
                     if run.run_key != job.order.run_key

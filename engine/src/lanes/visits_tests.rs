@@ -1,8 +1,6 @@
 //! Promises of which visits a run is compared with.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
-
 use sulcus_operators::{
     digest::Digest,
     rows::{RunOrder, RunOutcome, Seq},
@@ -39,8 +37,8 @@ impl Site {
         let mut facts = facts(study, 1, &study.to_le_bytes());
         facts.study_uid = format!("1.9.{study}");
         facts.patient.id = patient.to_owned();
-        Arc::make_mut(&mut facts.keywords).insert("StudyDate".to_owned(), date.to_owned());
-        let label = Label::Received { source: "test".into(), facts, standing: Standing::Fresh };
+        facts.keywords.make_mut().insert("StudyDate".to_owned(), date.to_owned());
+        let label = Label::Received { source: "test".into(), facts: facts.into(), standing: Standing::Fresh };
         let mut batch = self.ledger.begin(1).unwrap();
         let place = SpoolPlace { segment: 1, offset: 0, length: 4 };
         let seq = batch.record(&label, place, Position::default()).unwrap();

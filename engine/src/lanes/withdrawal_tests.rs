@@ -10,7 +10,12 @@ use crate::{
 
 fn received(series: u32) -> Event {
     let place = SpoolPlace { segment: 1, offset: 0, length: 4 };
-    Event::InstanceReceived { source: "test".into(), place, facts: facts(series, 1, b"x"), arrival: Arrival::New }
+    Event::InstanceReceived {
+        source: "test".into(),
+        place,
+        facts: facts(series, 1, b"x").into(),
+        arrival: Arrival::New,
+    }
 }
 
 fn issued(pipeline: &str, revision: u32, series: Option<u32>) -> Event {

@@ -163,7 +163,8 @@ mod tests {
             routes,
             named: true,
         };
-        let series = SeriesSummary { series_uid, instances: 1, first_member: 1, received: 1, keywords, taken };
+        let series =
+            SeriesSummary { series_uid, instances: 1, first_member: 1, received: 1, keywords: keywords.into(), taken };
         let patient = PatientKey { issuer: String::new(), id: "P1".into() };
         let (series, reports, study_uid) = (vec![series], vec![report], study.to_owned());
         let summary = StudySummary { study_uid: study_uid.clone(), patient, series, reports };

@@ -3,7 +3,10 @@
 //! Whatever the graph knows comes from here. Dates, attempts, revisions and timers are recorded data, so a replay
 //! gives the same collections, always.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{
@@ -28,11 +31,11 @@ pub enum Event {
     /// An instance is durably in the spool.
     InstanceReceived {
         /// Name of the source.
-        source: String,
+        source: Arc<str>,
         /// Where its bytes lie.
         place: SpoolPlace,
         /// What its header says.
-        facts: InstanceFacts,
+        facts: Arc<InstanceFacts>,
         /// New, repeated, or in conflict.
         arrival: Arrival,
     },

@@ -45,7 +45,7 @@ impl Reader {
                 None => Kept::Not(NO_SUCH_OBJECT_INSTANCE),
             });
             match facts {
-                Some(facts) => studies.entry(facts.study_uid).or_default().push(uid.clone()),
+                Some(facts) => studies.entry(facts.study_uid.clone()).or_default().push(uid.clone()),
                 None => absent.push(uid.clone()),
             }
         }

@@ -59,6 +59,7 @@ fn a_ledger_of_version_4_opens_the_studies_of_whom_one_was_not_the_patients() {
     let mut records = place.spool_some(0..4);
     for ((label, ..), (id, study)) in records.iter_mut().zip([("P1", "1"), ("P1", "2"), ("P2", "3"), ("P2", "4")]) {
         let Label::Received { facts, .. } = label else { panic!("another label") };
+        let facts = Arc::make_mut(facts);
         (facts.patient.id, facts.study_uid) = (id.to_owned(), study.to_owned());
     }
     commit(&mut ledger, &records);
@@ -89,9 +90,9 @@ fn a_ledger_of_version_2_learns_which_studies_are_of_one_patient() {
     let changed = [("P1", "1.2.3", ""), ("P1", "1.2.4", "20260105"), ("P2", "1.2.4", "20260105"), ("", "1.2.5", "")];
     for ((label, ..), (id, study, date)) in records.iter_mut().zip(changed) {
         let Label::Received { facts, .. } = label else { panic!("another label") };
+        let facts = Arc::make_mut(facts);
         (facts.patient.id, facts.study_uid) = (id.to_owned(), study.to_owned());
-        Arc::make_mut(&mut facts.keywords)
-            .extend((!date.is_empty()).then(|| ("StudyDate".to_owned(), date.to_owned())));
+        facts.keywords.make_mut().extend((!date.is_empty()).then(|| ("StudyDate".to_owned(), date.to_owned())));
     }
     commit(&mut ledger, &records);
     drop(ledger);
@@ -127,7 +128,7 @@ fn the_first_64_studies_of_a_patient_are_his_visits_and_later_ones_stand_alone()
     let mut alone = Vec::new();
     for ((label, ..), study) in records.iter_mut().zip([1, 1].into_iter().chain(1..)) {
         let Label::Received { facts, .. } = label else { panic!("another label") };
-        facts.study_uid = format!("1.2.{study}");
+        Arc::make_mut(facts).study_uid = format!("1.2.{study}");
         alone.extend(visitors.note(facts).map(|_| facts.study_uid.clone()));
     }
     assert_eq!(alone, ["1.2.65"]);

@@ -3,7 +3,7 @@
 //! A reader sees whole epochs only. Opening a ledger for reading needs write permission on its folder (SQLite keeps
 //! its shared memory file there), but changes nothing.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sulcus_operators::rows::{InstanceFacts, Seq};
@@ -100,6 +100,7 @@ impl Reader {
             let Some(stored) = statement.query_row([as_column(seq)], Stored::of).optional()? else { continue };
             let entry = stored.read()?;
             if let Event::InstanceReceived { facts, place, .. } = entry.event {
+                let facts = Arc::unwrap_or_clone(facts);
                 let Some(host) = entry.host else {
                     found.push((facts, Ok(place)));
                     continue;

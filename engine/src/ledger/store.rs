@@ -3,7 +3,7 @@
 //! Each event's hash is the BLAKE3 of the hash before it, its sequence number, epoch, time and JSON body, so that a
 //! changed, removed or inserted event breaks the chain from there on.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use sulcus_operators::{
@@ -138,7 +138,7 @@ impl Batch<'_> {
     fn received(
         &mut self,
         source: &str,
-        facts: &InstanceFacts,
+        facts: &Arc<InstanceFacts>,
         standing: Standing,
         place: SpoolPlace,
     ) -> Result<Seq, LedgerError> {
@@ -155,7 +155,7 @@ impl Batch<'_> {
         };
         let arrival = arrival(stands, facts);
         let is_held = held.is_none() && !matches!(arrival, Arrival::Conflict { .. });
-        let event = Event::InstanceReceived { source: source.to_owned(), place, facts: facts.clone(), arrival };
+        let event = Event::InstanceReceived { source: source.into(), place, facts: Arc::clone(facts), arrival };
         let seq = self.event(&event)?;
         if is_held {
             let mut insert = self.transaction.prepare_cached("INSERT INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?)")?;

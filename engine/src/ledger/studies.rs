@@ -76,7 +76,7 @@ fn studies_of(connection: &Connection, event: &Event) -> Result<BTreeSet<String>
         Event::InstanceWithdrawn { scope: Scope::Study(uid), .. } => one(uid),
         Event::InstanceWithdrawn { scope: Scope::Series(uid), .. } => of_series(connection, uid),
         Event::InstanceWithdrawn { scope: Scope::Instance(uid), .. } => brought(connection, uid, |event| match event {
-            Event::InstanceReceived { facts, .. } if facts.sop_instance_uid == *uid => Some(facts.study_uid),
+            Event::InstanceReceived { facts, .. } if facts.sop_instance_uid == *uid => Some(facts.study_uid.clone()),
             _ => None,
         }),
         Event::AssociationReleased { series_uids, .. } => {

@@ -1,11 +1,9 @@
 //! What a seal says of its study, so that changed rules can be compared with it and the study need not be read.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{
     digest::Digest,
-    rows::{Millis, PatientKey, Role, Seq},
+    rows::{Keywords, Millis, PatientKey, Role, Seq},
 };
 
 /// What stands of a study that is at rest.
@@ -34,7 +32,7 @@ pub struct SeriesSummary {
     #[serde(default)]
     pub received: Millis,
     /// Values that rules may use, by DICOM keyword.
-    pub keywords: BTreeMap<String, String>,
+    pub keywords: Keywords,
     /// The pipelines that took it, each with its model.
     pub taken: Vec<(String, Digest)>,
 }

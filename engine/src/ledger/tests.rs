@@ -1,6 +1,9 @@
 //! The promises of the ledger: sequence, epochs, arrivals, reconciling, and what verify finds.
 #![allow(clippy::unwrap_used)]
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use proptest::prelude::*;
 use sulcus_operators::digest::Digest;
@@ -46,7 +49,7 @@ impl Place {
             .map(|number| {
                 let data_set = vec![number as u8; 500];
                 let facts = facts(1, number, &data_set);
-                let label = Label::Received { source: "test".into(), facts, standing: Standing::Fresh };
+                let label = Label::Received { source: "test".into(), facts: facts.into(), standing: Standing::Fresh };
                 let record = Record { label: &label, data_set: &data_set, digest: Digest::of(&data_set) };
                 let (place, end) = spool.append(&[record]).unwrap()[0];
                 (label, place, end)
@@ -170,7 +173,7 @@ fn arrivals_are_told_apart_and_a_withdrawn_instance_comes_again_as_new() {
     commit(&mut ledger, &records);
     let (mut other, at, end) = records[0].clone();
     if let Label::Received { facts, .. } = &mut other {
-        facts.data_set_digest = Digest::of(b"other");
+        Arc::make_mut(facts).data_set_digest = Digest::of(b"other");
     }
     commit(&mut ledger, &[(other, at, end)]);
     let withdrawn =

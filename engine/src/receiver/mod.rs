@@ -256,7 +256,8 @@ impl Inbox for Receiver {
         let Some(arriving) = &self.arriving else { return stopped() };
         let (digest, label) = match self.facts(&incoming) {
             Ok(facts) => {
-                (facts.data_set_digest, Label::Received { source: incoming.source, facts, standing: Standing::Fresh })
+                let (digest, facts) = (facts.data_set_digest, Arc::new(facts));
+                (digest, Label::Received { source: incoming.source, facts, standing: Standing::Fresh })
             }
             Err(reason) => {
                 let label = Label::Quarantined {

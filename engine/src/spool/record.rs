@@ -11,7 +11,7 @@
 //!
 //! Records start on a page of their own, so that a page that was once synced is never written again.
 
-use std::{fs::File, io, os::unix::fs::FileExt};
+use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use sulcus_operators::{digest::Digest, rows::InstanceFacts};
@@ -48,7 +48,7 @@ pub enum Label {
         /// Name of the source.
         source: String,
         /// What its header says.
-        facts: InstanceFacts,
+        facts: Arc<InstanceFacts>,
         /// New bytes, or a repetition.
         standing: Standing,
     },

@@ -10,7 +10,7 @@ use crate::testing::facts;
 const SEGMENT: u64 = 64 << 10;
 
 fn label(number: u32, data_set: &[u8]) -> Label {
-    Label::Received { source: "test".into(), facts: facts(1, number, data_set), standing: Standing::Fresh }
+    Label::Received { source: "test".into(), facts: facts(1, number, data_set).into(), standing: Standing::Fresh }
 }
 
 fn append(spool: &mut Spool, sets: &[Vec<u8>]) -> Vec<(SpoolPlace, Position)> {

@@ -1,7 +1,6 @@
 //! What a change costs. These measure, so they are run by hand: `cargo nextest run --release -p sulcus-engine
 //! --test graph --run-ignored only --no-capture`.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sulcus_config::AppliesTo;
@@ -41,10 +40,17 @@ impl Feed {
         facts.sop_instance_uid = format!("{}.{number}", facts.series_uid);
         // Equal pixels would be one run.
         facts.content_digest = Digest::of(facts.sop_instance_uid.as_bytes());
-        Arc::make_mut(&mut facts.keywords)
+        facts
+            .keywords
+            .make_mut()
             .extend((0..30).map(|k| (format!("Keyword{k}"), "a value of common length".to_owned())));
         let place = SpoolPlace { segment: 0, offset: 0, length: 0 };
-        self.event(Event::InstanceReceived { source: "scanner".into(), place, facts, arrival: Arrival::New });
+        self.event(Event::InstanceReceived {
+            source: "scanner".into(),
+            place,
+            facts: facts.into(),
+            arrival: Arrival::New,
+        });
     }
 
     /// One epoch, timed.

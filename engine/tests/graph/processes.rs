@@ -49,7 +49,7 @@ fn work(worker: &mut Worker, epochs: u64, log: &[Entry], sink: &Sink) {
     for epoch in 1..=epochs {
         chunks.next().unwrap_or_default().iter().for_each(|entry| inputs.apply(entry));
         inputs.advance_to(epoch);
-        worker.step_while(|| probe.less_than(&epoch));
+        worker.step_or_park_while(None, || probe.less_than(&epoch));
     }
     drop(inputs);
     while worker.has_dataflows() {

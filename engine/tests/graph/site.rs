@@ -2,7 +2,6 @@
 //! graph holds must equal what the oracle makes of the log.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use crate::open::{Open, all};
 use sulcus_config::AppliesTo;
@@ -99,7 +98,7 @@ impl Slice {
             concatenation: None,
             frames: if self.enhanced { (1..=4).map(frame).collect() } else { vec![frame(*number)] },
             acquisition: self.acquisition.clone(),
-            keywords: Arc::new(keywords.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+            keywords: keywords.map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect(),
         }
     }
 }
@@ -228,7 +227,7 @@ impl Site {
             }
         };
         let place = SpoolPlace { segment: 0, offset: 0, length: 0 };
-        self.event(Event::InstanceReceived { source: "scanner".into(), place, facts, arrival });
+        self.event(Event::InstanceReceived { source: "scanner".into(), place, facts: facts.into(), arrival });
     }
 
     pub fn slices(&mut self, study: u8, series: u8, numbers: std::ops::RangeInclusive<i64>, expected: Option<u32>) {

@@ -7,6 +7,7 @@ use dicom_object::InMemDicomObject;
 
 use super::*;
 use crate::prescan::DEFLATED_LE;
+use crate::rows::InstanceFacts;
 use crate::scanner_files::scanner_files;
 use crate::series::{InstanceRow, summarise, usable_stack};
 
@@ -203,13 +204,15 @@ fn a_private_count_is_found_by_its_creator() {
     assert!(facts.counted_by.contains("GE"));
 }
 
+fn row(seq: u64, facts: InstanceFacts) -> InstanceRow {
+    InstanceRow { seq, received: 0, source: "scanner".into(), known_as: None, facts: facts.into() }
+}
+
 #[test]
 fn the_philips_series_is_counted_even_and_usable() {
     let Some(files) = scanner_files("philips-mprage-classic/In") else { return };
-    let rows: Vec<InstanceRow> = (1..)
-        .zip(&files)
-        .map(|(seq, file)| InstanceRow::from((seq, 0, "philips", &facts(file.encoded(), "philips").unwrap())))
-        .collect();
+    let rows: Vec<InstanceRow> =
+        (1..).zip(&files).map(|(seq, file)| row(seq, facts(file.encoded(), "philips").unwrap())).collect();
     let state = summarise(&rows).unwrap();
     assert_eq!(state.expected.as_ref().unwrap().0, 170);
     assert_eq!((usable_stack(&state).unwrap().step_um, state.numbered), (1000, true));
@@ -228,7 +231,7 @@ fn the_xa30_pair_is_one_acquisition_told_apart_by_its_image_type_text() {
     texts.sort_unstable();
     assert_eq!(texts, ["ORIGINAL\\PRIMARY\\M\\DIS2D", "ORIGINAL\\PRIMARY\\M\\NORM\\DIS2D"]);
     assert_eq!(facts[0].keywords["InversionTime"], "900");
-    let state = summarise(&[InstanceRow::from((1, 0, "xa30", &facts[0]))]).unwrap();
+    let state = summarise(&[row(1, facts[0].clone())]).unwrap();
     assert!(state.enhanced_whole);
     assert_eq!(usable_stack(&state).unwrap().step_um, 2000);
 }

@@ -134,7 +134,7 @@ pub fn slice(study: usize, number: i64) -> Event {
         keywords: keywords(study).into(),
     };
     let place = SpoolPlace { segment: 0, offset: 0, length: 0 };
-    Event::InstanceReceived { source: "scanner".into(), place, facts, arrival: Arrival::New }
+    Event::InstanceReceived { source: "scanner".into(), place, facts: facts.into(), arrival: Arrival::New }
 }
 
 fn seeded(study: usize) -> Event {
@@ -143,7 +143,7 @@ fn seeded(study: usize) -> Event {
         instances: SLICES as u32,
         first_member: 1,
         received: 0,
-        keywords: keywords(study),
+        keywords: keywords(study).into(),
         taken: vec![("lesions".to_owned(), Digest::of(b"model"))],
     };
     let report = ReportSummary {

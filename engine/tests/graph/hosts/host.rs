@@ -82,7 +82,7 @@ impl Host {
     }
 
     pub fn receive(&mut self, slice: &Slice) {
-        let label = Label::Received { source: "scanner".into(), facts: slice.facts(), standing: Stands::Fresh };
+        let label = Label::Received { source: "scanner".into(), facts: slice.facts().into(), standing: Stands::Fresh };
         let mut batch = self.ledger.begin(1).unwrap();
         batch.record(&label, SpoolPlace { segment: 0, offset: 0, length: 0 }, Position::default()).unwrap();
         batch.commit().unwrap();
